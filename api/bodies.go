@@ -1,0 +1,404 @@
+package api
+
+import "encoding/json"
+
+// Body is the envelope of every success.
+type Body[T any] struct {
+	Data T     `json:"data"`
+	Meta *Meta `json:"meta,omitempty"`
+}
+
+// Meta goes with lists.
+type Meta struct {
+	Pagination *Pagination `json:"pagination,omitempty"`
+	Cursor     *Cursor     `json:"cursor,omitempty"`
+	// Revision is the app's last revision when a list of changes was read.
+	Revision *int64 `json:"revision,omitempty"`
+}
+
+// Pagination tells where in a list a page is. Total is the true number of items.
+type Pagination struct {
+	Total       int `json:"total"`
+	Count       int `json:"count"`
+	PerPage     int `json:"per_page"`
+	CurrentPage int `json:"current_page"`
+	TotalPages  int `json:"total_pages"`
+}
+
+// Cursor is the position behind the last item of a page, in the contract's form.
+type Cursor struct {
+	UpdatedAt int64  `json:"updatedAt"`
+	Affix     string `json:"affix"`
+}
+
+// Success is the answer of calls that have nothing to return.
+type Success struct {
+	Success bool   `json:"success"`
+	Message string `json:"message"`
+}
+
+// RevokedResponse is the answer of calls that revoke keys and auth tokens.
+type RevokedResponse struct {
+	Success bool   `json:"success"`
+	Message string `json:"message"`
+	// RevokedTokens is how many auth tokens are no longer accepted.
+	RevokedTokens int `json:"revokedTokens"`
+	// ClosedSockets is how many live connections were closed.
+	ClosedSockets int `json:"closedSockets"`
+}
+
+// User is a user. Times are Unix seconds; absent fields are omitted.
+type User struct {
+	UID           string          `json:"uid"`
+	Name          string          `json:"name"`
+	Avatar        string          `json:"avatar,omitempty"`
+	Link          string          `json:"link,omitempty"`
+	Metadata      json.RawMessage `json:"metadata,omitempty"`
+	Status        string          `json:"status"`
+	Role          string          `json:"role"`
+	StatusMessage string          `json:"statusMessage,omitempty"`
+	Tags          []string        `json:"tags,omitempty"`
+	LastActiveAt  int64           `json:"lastActiveAt,omitempty"`
+	CreatedAt     int64           `json:"createdAt"`
+	UpdatedAt     int64           `json:"updatedAt,omitempty"`
+	DeactivatedAt int64           `json:"deactivatedAt,omitempty"`
+	// ConversationID is there only for an acting user.
+	ConversationID string `json:"conversationId,omitempty"`
+	// AuthToken is there only when a created user was asked for with one.
+	AuthToken string `json:"authToken,omitempty"`
+}
+
+// CreateUserRequest is the body of POST /users. UID and Name are required.
+type CreateUserRequest struct {
+	UID           string          `json:"uid"`
+	Name          string          `json:"name"`
+	Avatar        string          `json:"avatar,omitempty"`
+	Link          string          `json:"link,omitempty"`
+	Role          string          `json:"role,omitempty"`
+	StatusMessage string          `json:"statusMessage,omitempty"`
+	Metadata      json.RawMessage `json:"metadata,omitempty"`
+	Tags          []string        `json:"tags,omitempty"`
+	WithAuthToken bool            `json:"withAuthToken,omitempty"`
+}
+
+// UpdateUserRequest is the body of PUT /users/{uid} and, but for the role, of PUT /me. Nil fields stay as they are.
+type UpdateUserRequest struct {
+	Name          *string          `json:"name,omitempty"`
+	Avatar        *string          `json:"avatar,omitempty"`
+	Link          *string          `json:"link,omitempty"`
+	Role          *string          `json:"role,omitempty"`
+	StatusMessage *string          `json:"statusMessage,omitempty"`
+	Metadata      *json.RawMessage `json:"metadata,omitempty"`
+	Tags          *[]string        `json:"tags,omitempty"`
+	// Unset clears fields: avatar, link, metadata.
+	Unset []string `json:"unset,omitempty"`
+}
+
+// DeleteUserRequest is the body of DELETE /users/{uid}. Without Permanent the user is deactivated.
+type DeleteUserRequest struct {
+	Permanent bool `json:"permanent,omitempty"`
+}
+
+// DeactivateUsersRequest is the body of DELETE /users.
+type DeactivateUsersRequest struct {
+	UIDs []string `json:"uidsToDeactivate"`
+}
+
+// DeactivateUsersResponse tells what became of each uid. Only lists that hold something are sent.
+type DeactivateUsersResponse struct {
+	Deactivated        []string `json:"deactivatedUids,omitempty"`
+	AlreadyDeactivated []string `json:"alreadyDeactivatedUids,omitempty"`
+	NotFound           []string `json:"notFound,omitempty"`
+}
+
+// ReactivateUsersRequest is the body of PUT /users.
+type ReactivateUsersRequest struct {
+	UIDs []string `json:"uidsToActivate"`
+}
+
+// ReactivateUsersResponse tells what became of each uid. Only lists that hold something are sent.
+type ReactivateUsersResponse struct {
+	Reactivated    []string `json:"reactivatedUids,omitempty"`
+	NonDeactivated []string `json:"nonDeactivatedUids,omitempty"`
+	NotFound       []string `json:"notFound,omitempty"`
+}
+
+// AuthToken is an auth token. In lists Token is masked unless the app reveals secrets; ID names it either way.
+type AuthToken struct {
+	UID       string          `json:"uid"`
+	Token     string          `json:"authToken"`
+	ID        string          `json:"id"`
+	CreatedAt int64           `json:"createdAt"`
+	Platform  string          `json:"platform,omitempty"`
+	UserAgent string          `json:"userAgent,omitempty"`
+	DeviceID  string          `json:"deviceId,omitempty"`
+	AppInfo   json.RawMessage `json:"appInfo,omitempty"`
+}
+
+// CreateAuthTokenRequest is the body of POST /users/{uid}/auth_tokens; it may be left out.
+type CreateAuthTokenRequest struct {
+	// Force is accepted for compatibility: every call mints a new token.
+	Force     bool            `json:"force,omitempty"`
+	Platform  string          `json:"platform,omitempty"`
+	UserAgent string          `json:"userAgent,omitempty"`
+	DeviceID  string          `json:"deviceId,omitempty"`
+	AppInfo   json.RawMessage `json:"appInfo,omitempty"`
+}
+
+// UpdateAuthTokenRequest is the body of PUT /users/{uid}/auth_tokens/{authToken}. Nil fields stay as they are.
+type UpdateAuthTokenRequest struct {
+	Platform  *string          `json:"platform,omitempty"`
+	UserAgent *string          `json:"userAgent,omitempty"`
+	AppInfo   *json.RawMessage `json:"appInfo,omitempty"`
+}
+
+// DeleteAuthTokensRequest is the body of DELETE /users/{uid}/auth_tokens; it may be left out.
+type DeleteAuthTokensRequest struct {
+	// IssuedBefore, in Unix seconds, limits the call to older tokens. Zero means all.
+	IssuedBefore int64 `json:"issuedBefore,omitempty"`
+}
+
+// APIKey is an API key. In lists Key is masked unless the app reveals secrets; ID names it either way.
+type APIKey struct {
+	Key       string `json:"apiKey"`
+	ID        string `json:"id"`
+	Name      string `json:"name"`
+	Scope     string `json:"scope"`
+	CreatedBy string `json:"createdBy,omitempty"`
+	CreatedAt int64  `json:"createdAt"`
+}
+
+// CreateAPIKeyRequest is the body of POST /apikeys. Scope defaults to authOnly.
+type CreateAPIKeyRequest struct {
+	Name  string `json:"name"`
+	Scope string `json:"scope,omitempty"`
+}
+
+// UpdateAPIKeyRequest is the body of PUT /apikeys/{apiKey}. Nil fields stay as they are.
+type UpdateAPIKeyRequest struct {
+	Name  *string `json:"name,omitempty"`
+	Scope *string `json:"scope,omitempty"`
+}
+
+// DeleteAPIKeyRequest is the body of DELETE /apikeys/{apiKey}; it may be left out.
+type DeleteAPIKeyRequest struct {
+	// RevokeTokens also revokes the auth tokens that the key minted.
+	RevokeTokens bool `json:"revokeTokens,omitempty"`
+}
+
+// Role is a role.
+type Role struct {
+	Role        string          `json:"role"`
+	Name        string          `json:"name"`
+	Description string          `json:"description,omitempty"`
+	Metadata    json.RawMessage `json:"metadata,omitempty"`
+	Settings    *RoleSettings   `json:"settings,omitempty"`
+	CreatedAt   int64           `json:"createdAt"`
+	UpdatedAt   int64           `json:"updatedAt,omitempty"`
+}
+
+// RoleSettings are the settings of a role: each "all" or "friendsOnly".
+type RoleSettings struct {
+	ListUsers      string `json:"listUsers,omitempty"`
+	SendMessagesTo string `json:"sendMessagesTo,omitempty"`
+}
+
+// CreateRoleRequest is the body of POST /roles. Role and Name are required.
+type CreateRoleRequest struct {
+	Role        string          `json:"role"`
+	Name        string          `json:"name"`
+	Description string          `json:"description,omitempty"`
+	Metadata    json.RawMessage `json:"metadata,omitempty"`
+	Settings    *RoleSettings   `json:"settings,omitempty"`
+}
+
+// UpdateRoleRequest is the body of PUT /roles/{role}. Nil fields stay as they are.
+type UpdateRoleRequest struct {
+	Name        *string          `json:"name,omitempty"`
+	Description *string          `json:"description,omitempty"`
+	Metadata    *json.RawMessage `json:"metadata,omitempty"`
+	Settings    *RoleSettings    `json:"settings,omitempty"`
+	// Unset clears fields: settings, description, metadata.
+	Unset []string `json:"unset,omitempty"`
+}
+
+// Permission defines a permission. Value is what the role sets, absent when it sets none.
+type Permission struct {
+	ID              string          `json:"id"`
+	Type            string          `json:"type"`
+	Title           string          `json:"title"`
+	Description     string          `json:"description"`
+	DataType        string          `json:"dataType"`
+	AvailableValues []string        `json:"availableValues"`
+	DefaultValue    *string         `json:"defaultValue"`
+	Value           json.RawMessage `json:"value,omitempty"`
+	CreatedAt       int64           `json:"createdAt"`
+	UpdatedAt       int64           `json:"updatedAt"`
+}
+
+// UpdatePermissionsRequest is the body of PUT /roles/{role}/permissions: a value for each permission id.
+type UpdatePermissionsRequest struct {
+	Permissions map[string]json.RawMessage `json:"permissions"`
+}
+
+// PermissionsResponse holds the permissions that a role sets.
+type PermissionsResponse struct {
+	Permissions map[string]json.RawMessage `json:"permissions"`
+}
+
+// RestrictedFeature is a feature that users with a role may not use.
+type RestrictedFeature struct {
+	Title       string `json:"title"`
+	Description string `json:"description"`
+	Key         string `json:"key"`
+	Path        string `json:"path"`
+	CreatedAt   int64  `json:"createdAt"`
+}
+
+// RestrictFeaturesRequest is the body of POST /roles/{role}/restrictedfeatures.
+type RestrictFeaturesRequest struct {
+	Features []string `json:"featuresToRestrict"`
+}
+
+// AllowFeaturesRequest is the body of DELETE /roles/{role}/restrictedfeatures.
+type AllowFeaturesRequest struct {
+	Features []string `json:"featuresToAllow,omitempty"`
+	All      bool     `json:"allowAll,omitempty"`
+}
+
+// Change is one row of the change log.
+type Change struct {
+	Revision int64    `json:"revision"`
+	At       int64    `json:"at"`
+	Actor    string   `json:"actor"`
+	Kind     string   `json:"kind"`
+	Subject  string   `json:"subject"`
+	Fields   []string `json:"fields,omitempty"`
+}
+
+// Stats are the figures of GET /stats. TimeRange is in Unix milliseconds.
+type Stats struct {
+	Metrics   StatsMetrics   `json:"metrics"`
+	TimeRange StatsTimeRange `json:"time_range"`
+}
+
+// StatsMetrics counts. The minutes are always 0: this server makes no calls.
+type StatsMetrics struct {
+	AudioMinutes    int `json:"audio_minutes"`
+	VideoMinutes    int `json:"video_minutes"`
+	RecordedMinutes int `json:"recorded_minutes"`
+	ActiveUsers     int `json:"active_users"`
+	ConcurrentUsers int `json:"concurrent_users"`
+}
+
+// StatsTimeRange is the range that was asked for, in Unix milliseconds.
+type StatsTimeRange struct {
+	FromDate int64 `json:"fromDate"`
+	ToDate   int64 `json:"toDate"`
+}
+
+// App is an app as the management calls show it.
+type App struct {
+	ID                  string            `json:"id"`
+	Name                string            `json:"name"`
+	Plan                string            `json:"plan"`
+	State               string            `json:"state"` // active or archived
+	Owner               string            `json:"owner,omitempty"`
+	Region              string            `json:"region"`
+	CreatedAt           int64             `json:"createdAt"`
+	ScheduledToDeleteAt int64             `json:"scheduledToDeleteAt,omitempty"`
+	Settings            AppSettings       `json:"settings"`
+	AppRegion           AppRegion         `json:"appRegion"`
+	APIKeys             map[string]APIKey `json:"apiKeys,omitempty"`
+}
+
+// AppRegion describes a region.
+type AppRegion struct {
+	ID          string `json:"id"`
+	Name        string `json:"name"`
+	Description string `json:"description"`
+}
+
+// AppSettings are the settings of an app.
+type AppSettings struct {
+	RevealSecrets                  bool  `json:"revealSecrets"`
+	DenyUserCreationByAuthOnlyKeys bool  `json:"denyUserCreationByAuthOnlyKeys"`
+	TokensValidFrom                int64 `json:"tokensValidFrom"`
+}
+
+// CreateAppRequest is the body of POST /apps. Name is required.
+type CreateAppRequest struct {
+	Name           string `json:"name"`
+	Region         string `json:"region,omitempty"`
+	Version        string `json:"version,omitempty"`
+	SkipSampleData bool   `json:"skipSampleData,omitempty"`
+	Owner          string `json:"owner,omitempty"`
+	// ID is the app id to use. Empty means a random one.
+	ID string `json:"id,omitempty"`
+}
+
+// UpdateAppRequest is the body of PUT /apps/{appId}.
+type UpdateAppRequest struct {
+	Name string `json:"name"`
+}
+
+// UpdateAppSettingsRequest is the body of POST /apps/{appId}/settings. Nil fields stay as they are.
+type UpdateAppSettingsRequest struct {
+	RevealSecrets                  *bool  `json:"revealSecrets,omitempty"`
+	DenyUserCreationByAuthOnlyKeys *bool  `json:"denyUserCreationByAuthOnlyKeys,omitempty"`
+	TokensValidFrom                *int64 `json:"tokensValidFrom,omitempty"`
+}
+
+// DeleteAppResponse tells when a deleted app is purged, in Unix seconds.
+type DeleteAppResponse struct {
+	Success             bool  `json:"success"`
+	ScheduledToDeleteAt int64 `json:"scheduledToDeleteAt"`
+}
+
+// Usage is the answer of POST /apps/{appId}/usage.
+type Usage struct {
+	Users       int   `json:"users"`
+	ActiveUsers int   `json:"activeUsers"`
+	FromDate    int64 `json:"fromDate"`
+	ToDate      int64 `json:"toDate"`
+}
+
+// UsageRequest is the body of POST /apps/{appId}/usage; it may be left out.
+type UsageRequest struct {
+	UsePreviousBillingCycle bool `json:"usePreviousBillingCycle,omitempty"`
+}
+
+// Collaborator is somebody who manages an app.
+type Collaborator struct {
+	Email     string `json:"email"`
+	Name      string `json:"name,omitempty"`
+	Role      string `json:"role"`
+	CreatedAt int64  `json:"createdAt,omitempty"`
+}
+
+// Me is the answer of GET /me and PUT /me: the user with what the client needs to go on (sdk-wire.md, fact 3).
+type Me struct {
+	User
+	// AuthToken is the very token that the call was made with.
+	AuthToken string `json:"authToken"`
+	// JWT authenticates the socket. It is short-lived.
+	JWT       string         `json:"jwt"`
+	WSChannel WSChannel      `json:"wsChannel"`
+	Settings  map[string]any `json:"settings"`
+}
+
+// WSChannel names the user on the socket.
+type WSChannel struct {
+	Identity string `json:"identity"`
+	Service  string `json:"service"`
+}
+
+// JWT is the answer of POST /me/jwt.
+type JWT struct {
+	JWT string `json:"jwt"`
+}
+
+// UserSession is the answer of POST /user_sessions.
+type UserSession struct {
+	SessionID string `json:"sessionId"`
+}

@@ -1,0 +1,61 @@
+// Package api is the wire contract: the JSON bodies, headers and error codes that the server and its clients share.
+// It imports nothing but the standard library.
+package api
+
+// Code is an error code of the contract. A code is never renamed.
+type Code string
+
+// The codes that the server answers with, beside those listed in openapi.yaml under each call.
+const (
+	CodeEmptyAppID       Code = "AUTH_ERR_EMPTY_APPID"
+	CodeInvalidAppID     Code = "AUTH_ERR_INVALID_APPID"
+	CodeEmptyAPIKey      Code = "AUTH_ERR_EMPTY_APIKEY"
+	CodeAPIKeyUnknown    Code = "AUTH_ERR_APIKEY_NOT_FOUND"
+	CodeNoAccess         Code = "AUTH_ERR_NO_ACCESS"
+	CodeEmptyAuthHeader  Code = "AUTH_ERR_EMPTY_AUTH_HEADER"
+	CodeEmptyAuthToken   Code = "AUTH_ERR_EMPTY_AUTH_TOKEN"
+	CodeAuthTokenUnknown Code = "AUTH_ERR_AUTH_TOKEN_NOT_FOUND"
+
+	CodeAppNotFound          Code = "ERR_APP_NOT_FOUND"
+	CodeAppArchived          Code = "ERR_APP_ARCHIVED"
+	CodeAppLimit             Code = "ERR_APP_CREATION_FAILED_MAX_LIMIT"
+	CodeAlreadyAnOwner       Code = "ERR_ALREADY_AN_OWNER"
+	CodeNotACollaborator     Code = "ERR_NOT_A_COLLABORATOR"
+	CodeAPIKeyNotFound       Code = "ERR_APIKEY_NOT_FOUND"
+	CodeAPIKeyNoSelfAction   Code = "ERR_APIKEY_NO_SELF_ACTION"
+	CodeAuthTokenNotFound    Code = "ERR_AUTH_TOKEN_NOT_FOUND"
+	CodeUIDNotFound          Code = "ERR_UID_NOT_FOUND"
+	CodeUIDAlreadyExists     Code = "ERR_UID_ALREADY_EXISTS"
+	CodeRoleNotFound         Code = "ERR_ROLE_NOT_FOUND"
+	CodeRoleAlreadyExists    Code = "ERR_ROLE_ALREADY_EXISTS"
+	CodeRoleDeleteDenied     Code = "ERR_ROLE_DELETE_DENIED"
+	CodePermissionDenied     Code = "ERR_PERMISSION_DENIED"
+	CodeQuota                Code = "ERR_PLAN_QUOTA_RESTRICTION"
+	CodeBadRequest           Code = "ERR_BAD_REQUEST"
+	CodeAPINotFound          Code = "ERR_API_NOT_FOUND"
+	CodeInvalidAPIVersion    Code = "ERR_INVALID_API_VERSION"
+	CodeTooManyRequests      Code = "ERR_TOO_MANY_REQUESTS"
+	CodeOperationFailed      Code = "ERR_OPERATION_FAILED"
+	CodeException            Code = "ERR_EXCEPTION"
+	CodeNoAuth               Code = "ERR_NO_AUTH"
+	CodeSettingsHashOutdated Code = "ERR_SETTINGS_HASH_OUTDATED"
+)
+
+// Source is the value of Error.Source in every error.
+const Source = "chat-api"
+
+// Error is the body of every answer that is not a success: {"error": {…}}.
+type Error struct {
+	Code Code `json:"code"`
+	// Message says what is wrong and what to do about it.
+	Message    string `json:"message"`
+	DevMessage string `json:"devMessage"`
+	Source     string `json:"source"`
+	// Details holds what is wrong field by field. Members of a list have flat keys, such as "tags.0".
+	Details map[string][]string `json:"details,omitempty"`
+}
+
+// ErrorBody is the envelope of an Error.
+type ErrorBody struct {
+	Error Error `json:"error"`
+}

@@ -1,0 +1,432 @@
+package directory
+
+import (
+	"context"
+	"strings"
+	"sync"
+)
+
+// AppID identifies an app: 16 lower-case hex digits when made by the server.
+type AppID string
+
+// App is one customer application with users, roles and keys of its own.
+type App struct {
+	ID     AppID
+	Name   string
+	Region string
+	// Owner is the e-mail address that the app was created for. It may be empty.
+	Owner    string
+	Settings AppSettings
+	// Salt makes the tombstones of the app unlike those of any other.
+	Salt      []byte
+	CreatedAt int64
+	// DeleteAt is when an archived app is purged, in Unix seconds; 0 for an active app.
+	DeleteAt int64
+}
+
+// AppSettings are what an operator can set on one app. The zero value is the default.
+type AppSettings struct {
+	// RevealSecrets lets lists of keys and auth tokens show them in full to callers entitled to them.
+	RevealSecrets bool `json:"revealSecrets"`
+	// DenyUserCreationByAuthOnlyKeys keeps authOnly keys from creating users.
+	DenyUserCreationByAuthOnlyKeys bool `json:"denyUserCreationByAuthOnlyKeys"`
+	// TokensValidFrom, in Unix seconds, revokes every auth token of the app that was issued before it.
+	TokensValidFrom int64 `json:"tokensValidFrom"`
+}
+
+// AppSettingsPatch holds the settings to change. Nil fields stay as they are.
+type AppSettingsPatch struct {
+	RevealSecrets                  *bool
+	DenyUserCreationByAuthOnlyKeys *bool
+	TokensValidFrom                *int64
+}
+
+// Collaborator is someone who manages an app.
+type Collaborator struct {
+	Email     string
+	Name      string
+	Role      string // admin, moderator or developer
+	CreatedAt int64
+}
+
+// NewApp is what CreateApp needs.
+type NewApp struct {
+	// ID is the id to use. Empty means a random one.
+	ID     AppID
+	Name   string
+	Region string
+	Owner  string
+	// FullAccessKey and AuthOnlyKey are the texts of the first keys. Empty means random ones.
+	FullAccessKey, AuthOnlyKey string
+	Settings                   AppSettings
+	// SampleUsers adds the users that a new app of the hosted service has: cometchat-uid-1 to 5.
+	SampleUsers bool
+}
+
+// CreatedApp is a new app with its first keys.
+type CreatedApp struct {
+	App        App
+	FullAccess Key
+	AuthOnly   Key
+}
+
+var regions = []string{"us", "eu", "in"}
+
+// archivedFor is how long a deleted app can be restored, in seconds (contract rest.md section 9.1).
+const archivedFor = 30 * 24 * 3600
+
+// CreateApp makes an app with the default role and one key of each scope.
+// Errors: CodeBadRequest, CodeAppLimit.
+func (d *Directory) CreateApp(ctx context.Context, actor Actor, wanted NewApp) (CreatedApp, error) {
+	wanted.Name = strings.TrimSpace(wanted.Name)
+	wanted.Region = strings.ToLower(strings.TrimSpace(wanted.Region))
+	var wrong FieldErrors
+	d.checkName(&wrong, "name", wanted.Name)
+	if wanted.Region != "" {
+		checkOneOf(&wrong, "region", wanted.Region, regions)
+	}
+	if wanted.ID != "" && !validUID(string(wanted.ID), d.limits.UID) {
+		wrong.Add("id", "The id may hold letters, digits, - and _, at most %d of them.", d.limits.UID)
+	}
+	if err := wrong.Err(); err != nil {
+		return CreatedApp{}, err
+	}
+	if wanted.Region == "" {
+		wanted.Region = regions[0]
+	}
+	if wanted.ID == "" {
+		wanted.ID = AppID(d.randomHex(8))
+	}
+	wanted.ID = AppID(strings.ToLower(string(wanted.ID)))
+	caller := Caller{App: wanted.ID, Actor: actor}
+	return write(ctx, d, caller, func(tx Tx, log *logbook) (CreatedApp, error) {
+		if count, err := tx.CountApps(""); err != nil {
+			return CreatedApp{}, err
+		} else if count >= d.limits.Apps {
+			return CreatedApp{}, fail(CodeAppLimit, "This server is set to hold at most %d apps.", d.limits.Apps)
+		}
+		if _, exists, err := tx.App(wanted.ID); err != nil {
+			return CreatedApp{}, err
+		} else if exists {
+			return CreatedApp{}, &Error{Code: CodeBadRequest, Message: "An app with this id exists already.",
+				Details: map[string][]string{"id": {"The id has already been taken."}}}
+		}
+		created := CreatedApp{App: App{
+			ID: wanted.ID, Name: wanted.Name, Region: wanted.Region, Owner: wanted.Owner, Settings: wanted.Settings,
+			Salt: []byte(d.randomHex(16)), CreatedAt: log.at,
+		}}
+		if err := tx.PutApp(created.App); err != nil {
+			return CreatedApp{}, err
+		}
+		if err := log.append(AppCreated, string(wanted.ID)); err != nil {
+			return CreatedApp{}, err
+		}
+		role := Role{ID: DefaultRole, Name: "Default Role", CreatedAt: log.at}
+		if err := tx.PutRole(wanted.ID, role); err != nil {
+			return CreatedApp{}, err
+		}
+		if err := log.append(RoleCreated, role.ID); err != nil {
+			return CreatedApp{}, err
+		}
+		var err error
+		if created.FullAccess, err = d.addKey(tx, log, "REST API Key", FullAccess, wanted.FullAccessKey); err != nil {
+			return CreatedApp{}, err
+		}
+		if created.AuthOnly, err = d.addKey(tx, log, "Auth Key", AuthOnly, wanted.AuthOnlyKey); err != nil {
+			return CreatedApp{}, err
+		}
+		if wanted.SampleUsers {
+			err = d.addSampleUsers(tx, log)
+		}
+		return created, err
+	})
+}
+
+func (d *Directory) addSampleUsers(tx Tx, log *logbook) error {
+	for _, sample := range []struct{ uid, name string }{
+		{"cometchat-uid-1", "Ada Abara"}, {"cometchat-uid-2", "Bruno Costa"}, {"cometchat-uid-3", "Chidi Eze"},
+		{"cometchat-uid-4", "Dana Fields"}, {"cometchat-uid-5", "Emi Goto"},
+	} {
+		user := User{UID: UID(sample.uid), Name: sample.name, Role: DefaultRole, CreatedAt: log.at}
+		if err := d.addUser(tx, log, user); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// GetApp returns an app, archived or not. Errors: CodeAppNotFound.
+func (d *Directory) GetApp(ctx context.Context, id AppID) (app App, err error) {
+	err = d.store.View(ctx, func(tx Tx) error {
+		app, err = requireApp(tx, id)
+		return err
+	})
+	return app, err
+}
+
+func requireApp(tx Tx, id AppID) (App, error) {
+	app, found, err := tx.App(id)
+	if err == nil && !found {
+		err = fail(CodeAppNotFound, "There is no app with the id %s.", id)
+	}
+	return app, err
+}
+
+// ListApps lists the apps whose id or name contains search, newest first.
+func (d *Directory) ListApps(ctx context.Context, search string, page Page) (List[App], error) {
+	list := List[App]{Page: page.orDefault()}
+	err := d.store.View(ctx, func(tx Tx) error {
+		var err error
+		if list.Total, err = tx.CountApps(search); err != nil {
+			return err
+		}
+		list.Items, err = tx.Apps(search, list.Page.Size, list.Page.offset())
+		return err
+	})
+	return list, err
+}
+
+// updateApp applies change to an app and logs it when it changed something. change names the fields it changed.
+func (d *Directory) updateApp(ctx context.Context, caller Caller, kind Kind, change func(app *App, now int64) ([]string, error)) (App, error) {
+	return write(ctx, d, caller, func(tx Tx, log *logbook) (App, error) {
+		app, err := requireApp(tx, caller.App)
+		if err != nil {
+			return App{}, err
+		}
+		fields, err := change(&app, log.at)
+		if err != nil || len(fields) == 0 {
+			return app, err
+		}
+		if err := tx.PutApp(app); err != nil {
+			return App{}, err
+		}
+		return app, log.append(kind, string(app.ID), fields...)
+	})
+}
+
+// RenameApp gives an app another name. Errors: CodeAppNotFound, CodeBadRequest.
+func (d *Directory) RenameApp(ctx context.Context, caller Caller, name string) (App, error) {
+	var wrong FieldErrors
+	name = strings.TrimSpace(name)
+	d.checkName(&wrong, "name", name)
+	if err := wrong.Err(); err != nil {
+		return App{}, err
+	}
+	return d.updateApp(ctx, caller, AppUpdated, func(app *App, _ int64) ([]string, error) {
+		var fields []string
+		setField(&fields, "name", &app.Name, name)
+		return fields, nil
+	})
+}
+
+// UpdateAppSettings changes settings of an app. Errors: CodeAppNotFound.
+func (d *Directory) UpdateAppSettings(ctx context.Context, caller Caller, patch AppSettingsPatch) (App, error) {
+	return d.updateApp(ctx, caller, AppUpdated, func(app *App, _ int64) ([]string, error) {
+		var fields []string
+		settings := &app.Settings
+		if patch.RevealSecrets != nil {
+			setField(&fields, "settings.revealSecrets", &settings.RevealSecrets, *patch.RevealSecrets)
+		}
+		if patch.DenyUserCreationByAuthOnlyKeys != nil {
+			setField(&fields, "settings.denyUserCreationByAuthOnlyKeys", &settings.DenyUserCreationByAuthOnlyKeys, *patch.DenyUserCreationByAuthOnlyKeys)
+		}
+		if patch.TokensValidFrom != nil {
+			setField(&fields, "settings.tokensValidFrom", &settings.TokensValidFrom, *patch.TokensValidFrom)
+		}
+		return fields, nil
+	})
+}
+
+// DeleteApp archives an app: it answers nobody from now on and is purged after 30 days, unless it is restored before.
+// Errors: CodeAppNotFound.
+func (d *Directory) DeleteApp(ctx context.Context, caller Caller) (App, error) {
+	return d.updateApp(ctx, caller, AppArchived, func(app *App, now int64) ([]string, error) {
+		if app.DeleteAt != 0 {
+			return nil, nil
+		}
+		app.DeleteAt = now + archivedFor
+		return []string{"deleteAt"}, nil
+	})
+}
+
+// RestoreApp takes back the deletion of an app that is not purged yet. Errors: CodeAppNotFound.
+func (d *Directory) RestoreApp(ctx context.Context, caller Caller) (App, error) {
+	return d.updateApp(ctx, caller, AppRestored, func(app *App, _ int64) ([]string, error) {
+		var fields []string
+		setField(&fields, "deleteAt", &app.DeleteAt, 0)
+		return fields, nil
+	})
+}
+
+// collaboratorRoles are those of contract rest.md section 9.1.
+var collaboratorRoles = []string{"admin", "moderator", "developer"}
+
+// AddCollaborator gives somebody a role in managing an app; doing it again changes the role.
+// Errors: CodeAppNotFound, CodeBadRequest, CodeAlreadyOwner, CodeQuota.
+func (d *Directory) AddCollaborator(ctx context.Context, caller Caller, wanted Collaborator) (Collaborator, error) {
+	var wrong FieldErrors
+	wanted.Email = strings.ToLower(strings.TrimSpace(wanted.Email))
+	if !strings.Contains(wanted.Email, "@") || len(wanted.Email) > 254 || hasControl(wanted.Email, "") {
+		wrong.Add("email", "The email must be an e-mail address.")
+	}
+	if wanted.Name != "" {
+		d.checkName(&wrong, "name", wanted.Name)
+	}
+	checkOneOf(&wrong, "role", wanted.Role, collaboratorRoles)
+	if err := wrong.Err(); err != nil {
+		return Collaborator{}, err
+	}
+	return write(ctx, d, caller, func(tx Tx, log *logbook) (Collaborator, error) {
+		app, err := requireApp(tx, caller.App)
+		if err != nil {
+			return Collaborator{}, err
+		}
+		if strings.EqualFold(app.Owner, wanted.Email) {
+			return Collaborator{}, fail(CodeAlreadyOwner, "%s owns this app already.", wanted.Email)
+		}
+		present, err := tx.Collaborators(app.ID)
+		if err != nil {
+			return Collaborator{}, err
+		}
+		wanted.CreatedAt = log.at
+		known := false
+		for _, other := range present {
+			if other.Email == wanted.Email {
+				wanted.CreatedAt, known = other.CreatedAt, true
+				if other == wanted {
+					return wanted, nil
+				}
+			}
+		}
+		if !known && len(present) >= d.limits.Collaborators {
+			return Collaborator{}, fail(CodeQuota, "An app has at most %d collaborators.", d.limits.Collaborators)
+		}
+		if err := tx.PutCollaborator(app.ID, wanted); err != nil {
+			return Collaborator{}, err
+		}
+		return wanted, log.append(CollaboratorAdded, wanted.Email, "role")
+	})
+}
+
+// RemoveCollaborator ends somebody's role in managing an app. Errors: CodeAppNotFound, CodeNotCollaborator.
+func (d *Directory) RemoveCollaborator(ctx context.Context, caller Caller, email string) error {
+	email = strings.ToLower(strings.TrimSpace(email))
+	_, err := write(ctx, d, caller, func(tx Tx, log *logbook) (struct{}, error) {
+		if _, err := requireApp(tx, caller.App); err != nil {
+			return struct{}{}, err
+		}
+		present, err := tx.Collaborators(caller.App)
+		if err != nil {
+			return struct{}{}, err
+		}
+		for _, other := range present {
+			if other.Email == email {
+				if err := tx.DeleteCollaborator(caller.App, email); err != nil {
+					return struct{}{}, err
+				}
+				return struct{}{}, log.append(CollaboratorRemoved, email)
+			}
+		}
+		return struct{}{}, fail(CodeNotCollaborator, "%s is not a collaborator of this app.", email)
+	})
+	return err
+}
+
+// ListCollaborators lists who manages an app, oldest first. Errors: CodeAppNotFound.
+func (d *Directory) ListCollaborators(ctx context.Context, app AppID, page Page) (list List[Collaborator], err error) {
+	err = d.store.View(ctx, func(tx Tx) error {
+		if _, err := requireApp(tx, app); err != nil {
+			return err
+		}
+		all, err := tx.Collaborators(app)
+		list = PageOf(all, page)
+		return err
+	})
+	return list, err
+}
+
+// Policy is what every request to an app needs of it, held in memory: the app, its keys and its roles.
+type Policy struct {
+	App   App
+	keys  map[string]Key // by hash
+	roles map[string]Role
+}
+
+// Policy returns the current policy of an app.
+// Errors: CodeInvalidApp for an unknown app, CodeAppArchived for one that is scheduled for deletion.
+func (d *Directory) Policy(ctx context.Context, id AppID) (*Policy, error) {
+	policy, generation := d.apps.get(id)
+	if policy == nil {
+		loaded, err := d.loadPolicy(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		d.apps.put(id, loaded, generation)
+		policy = loaded
+	}
+	if policy.App.DeleteAt != 0 {
+		return nil, fail(CodeAppArchived, "The app %s is scheduled for deletion. Restore it to use it again.", id)
+	}
+	return policy, nil
+}
+
+func (d *Directory) loadPolicy(ctx context.Context, id AppID) (*Policy, error) {
+	policy := &Policy{keys: map[string]Key{}, roles: map[string]Role{}}
+	err := d.store.View(ctx, func(tx Tx) error {
+		app, found, err := tx.App(id)
+		if err != nil {
+			return err
+		}
+		if !found {
+			return fail(CodeInvalidApp, "There is no app with the id %s. Check the appId header and the server's address.", id)
+		}
+		policy.App = app
+		keys, err := tx.Keys(id)
+		if err != nil {
+			return err
+		}
+		for _, key := range keys {
+			policy.keys[string(key.Hash)] = key
+		}
+		roles, err := tx.Roles(id)
+		if err != nil {
+			return err
+		}
+		for _, role := range roles {
+			policy.roles[role.ID] = role
+		}
+		return nil
+	})
+	return policy, err
+}
+
+// appCache holds the policies of apps. A policy loaded before a change is never stored after it: drop raises the
+// generation, and put refuses what was loaded under an older one.
+type appCache struct {
+	mu         sync.RWMutex
+	policies   map[AppID]*Policy // guarded by mu
+	generation uint64            // guarded by mu
+}
+
+func newAppCache() *appCache { return &appCache{policies: map[AppID]*Policy{}} }
+
+func (c *appCache) get(id AppID) (*Policy, uint64) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return c.policies[id], c.generation
+}
+
+func (c *appCache) put(id AppID, policy *Policy, generation uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.generation == generation {
+		c.policies[id] = policy
+	}
+}
+
+func (c *appCache) drop(id AppID) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.policies, id)
+	c.generation++
+}

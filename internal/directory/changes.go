@@ -1,0 +1,164 @@
+package directory
+
+import (
+	"context"
+	"sync"
+)
+
+// Actor is who made a change: "key:<id>", "user:<uid>", "operator", or "system:<task>".
+type Actor string
+
+// Kind says what a change did.
+type Kind string
+
+// The kinds of change. A kind is never renamed: consumers of the change feed depend on it.
+const (
+	AppCreated          Kind = "app.created"
+	AppUpdated          Kind = "app.updated"
+	AppArchived         Kind = "app.archived"
+	AppRestored         Kind = "app.restored"
+	CollaboratorAdded   Kind = "collaborator.added"
+	CollaboratorRemoved Kind = "collaborator.removed"
+	KeyCreated          Kind = "key.created"
+	KeyUpdated          Kind = "key.updated"
+	KeyDeleted          Kind = "key.deleted"
+	RoleCreated         Kind = "role.created"
+	RoleUpdated         Kind = "role.updated"
+	RoleDeleted         Kind = "role.deleted"
+	UserCreated         Kind = "user.created"
+	UserUpdated         Kind = "user.updated"
+	UserDeactivated     Kind = "user.deactivated"
+	UserReactivated     Kind = "user.reactivated"
+	UserDeleted         Kind = "user.deleted"
+	TokenCreated        Kind = "token.created"
+	TokenUpdated        Kind = "token.updated"
+	TokenRevoked        Kind = "token.revoked"
+)
+
+// Change is one row of an app's change log.
+type Change struct {
+	// Revision counts the changes of the app from 1, without a gap.
+	Revision int64
+	// At is when, in Unix seconds.
+	At    int64
+	Actor Actor
+	Kind  Kind
+	// Subject is what was changed: a uid for users and their tokens, a role id, a key id, the app id, an e-mail
+	// address for collaborators. For an erased user it is a pseudonym that starts with "~".
+	Subject string
+	// Fields names what was changed, never its content. For tokens it holds their ids.
+	Fields []string
+}
+
+// write runs fn as one update of the caller's app. fn appends to the log what it changes; when it appends nothing,
+// nothing was changed. After the commit the app's cached settings are dropped if they changed, and whoever follows
+// the change log wakes up.
+//
+// Under an idempotency key (see WithIdempotencyKey) the first result is kept with the write, and a later call with
+// the same key gets it instead of running fn again.
+func write[T any](ctx context.Context, d *Directory, caller Caller, fn func(tx Tx, log *logbook) (T, error)) (T, error) {
+	var result T
+	var revision int64
+	touchesApp := false
+	err := d.store.Update(ctx, caller.App, func(tx Tx) error {
+		var zero T
+		result, revision, touchesApp = zero, 0, false
+		replayed, err := d.replay(ctx, tx, caller.App, &result)
+		if err != nil || replayed {
+			return err
+		}
+		log := logbook{tx: tx, app: caller.App, at: d.Now(), actor: caller.Actor}
+		if result, err = fn(tx, &log); err != nil {
+			return err
+		}
+		revision, touchesApp = log.revision, log.touchesApp
+		return d.remember(ctx, tx, caller.App, result)
+	})
+	if touchesApp {
+		// Dropped also after an error: when the outcome of a commit is unknown, the cache must not outlive it.
+		d.apps.drop(caller.App)
+	}
+	if err != nil {
+		var zero T
+		return zero, err
+	}
+	if revision > 0 {
+		d.feed.wake(caller.App)
+	}
+	return result, nil
+}
+
+// logbook appends the changes of one update.
+type logbook struct {
+	tx         Tx
+	app        AppID
+	at         int64
+	actor      Actor
+	revision   int64
+	touchesApp bool
+}
+
+func (l *logbook) append(kind Kind, subject string, fields ...string) error {
+	revision, err := l.tx.AppendChange(l.app, Change{At: l.at, Actor: l.actor, Kind: kind, Subject: subject, Fields: fields})
+	if err != nil {
+		return err
+	}
+	l.revision = revision
+	switch kind {
+	case UserCreated, UserUpdated, UserDeactivated, UserReactivated, UserDeleted, TokenCreated, TokenUpdated, TokenRevoked:
+	default:
+		l.touchesApp = true
+	}
+	return nil
+}
+
+// ListChanges returns changes of the caller's app with a revision above since, in order, at most limit, and the app's
+// last revision. Zero limit means 100.
+func (d *Directory) ListChanges(ctx context.Context, caller Caller, since int64, limit int) (changes []Change, last int64, err error) {
+	if limit == 0 {
+		limit = 100
+	}
+	err = d.store.View(ctx, func(tx Tx) error {
+		var err error
+		if changes, err = tx.Changes(caller.App, since, limit); err != nil {
+			return err
+		}
+		last, err = tx.Revision(caller.App)
+		return err
+	})
+	return changes, last, err
+}
+
+// ChangesAppended returns a channel that is closed when the app's change log grows after this call. Follow the log by
+// taking the channel first, reading the log, and then waiting.
+func (d *Directory) ChangesAppended(app AppID) <-chan struct{} {
+	return d.feed.next(app)
+}
+
+// feed wakes those who follow a change log.
+type feed struct {
+	mu      sync.Mutex
+	waiting map[AppID]chan struct{} // guarded by mu
+}
+
+func newFeed() *feed { return &feed{waiting: map[AppID]chan struct{}{}} }
+
+func (f *feed) next(app AppID) <-chan struct{} {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	grown, ok := f.waiting[app]
+	if !ok {
+		grown = make(chan struct{})
+		f.waiting[app] = grown
+	}
+	return grown
+}
+
+func (f *feed) wake(app AppID) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if grown, ok := f.waiting[app]; ok {
+		close(grown)
+		delete(f.waiting, app)
+	}
+}

@@ -1,0 +1,155 @@
+// Package directory holds the rules of Rollcall: apps, users, roles and permissions, API keys, auth tokens, who may
+// see whom, and the change log that every write appends to. It decides; it knows nothing of HTTP, SQL, files or the
+// network, and reaches storage only through Store.
+package directory
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"io"
+	"sync"
+	"time"
+)
+
+// Secrets turns keys and tokens into what may be stored. Implementations are safe for concurrent use.
+type Secrets interface {
+	// Hash returns the keyed hash under which a new secret is stored.
+	Hash(text string) []byte
+	// Hashes returns every hash under which the secret may have been stored, the likeliest first.
+	Hashes(text string) [][]byte
+	// Seal encrypts text so that Open gives it back for the same context only.
+	Seal(text, context string) []byte
+	Open(sealed []byte, context string) (string, error)
+	// SealedByCurrent reports whether sealed needs no re-encryption after a master key rotation.
+	SealedByCurrent(sealed []byte) bool
+}
+
+// Config is what a Directory needs. Store and Secrets are required; everything else has a useful zero value.
+type Config struct {
+	Store   Store
+	Secrets Secrets
+	// Limits of names, lists and counts. Zero fields mean the contract's limits.
+	Limits Limits
+	// Now is the clock. Nil means time.Now.
+	Now func() time.Time
+	// Random is the source of keys, tokens and ids. Nil means crypto/rand.
+	Random io.Reader
+}
+
+// Directory applies the rules to the data of all apps. It is safe for concurrent use.
+type Directory struct {
+	store   Store
+	secrets Secrets
+	limits  Limits
+	now     func() time.Time
+	feed    *feed
+	apps    *appCache
+
+	randomMu sync.Mutex
+	random   io.Reader // guarded by randomMu
+}
+
+// New returns a Directory over the given store.
+func New(config Config) *Directory {
+	if config.Now == nil {
+		config.Now = time.Now
+	}
+	if config.Random == nil {
+		config.Random = rand.Reader
+	}
+	return &Directory{
+		store:   config.Store,
+		secrets: config.Secrets,
+		limits:  config.Limits.orDefault(),
+		now:     config.Now,
+		random:  config.Random,
+		feed:    newFeed(),
+		apps:    newAppCache(),
+	}
+}
+
+// Limits returns the limits in force.
+func (d *Directory) Limits() Limits { return d.limits }
+
+// Now returns the directory's time, in Unix seconds.
+func (d *Directory) Now() int64 { return d.now().Unix() }
+
+// Check reports whether the store answers, for readiness.
+func (d *Directory) Check(ctx context.Context) error {
+	return d.store.View(ctx, func(tx Tx) error {
+		_, err := tx.CountApps("")
+		return err
+	})
+}
+
+// randomHex returns n random bytes as 2n lower-case hex digits.
+func (d *Directory) randomHex(n int) string {
+	raw := make([]byte, n)
+	d.randomMu.Lock()
+	defer d.randomMu.Unlock()
+	if _, err := io.ReadFull(d.random, raw); err != nil {
+		panic("random source failed: " + err.Error()) // crypto/rand never does; going on would make guessable secrets
+	}
+	return hex.EncodeToString(raw)
+}
+
+// Caller is on whose behalf a call is made.
+type Caller struct {
+	App AppID
+	// Actor goes into the change log.
+	Actor Actor
+	// User is the acting user: the owner of the auth token. Empty for an API key.
+	User UID
+	// Token is the auth token the call was made with. Empty for an API key.
+	Token TokenID
+	// Key is the API key the call was made with. Empty for an auth token.
+	Key KeyID
+	// Private lets the caller see metadata["@private"]: a fullAccess key acting for nobody.
+	Private bool
+}
+
+// System is the caller for what the server does by itself in an app.
+func System(app AppID, task string) Caller {
+	return Caller{App: app, Actor: Actor("system:" + task)}
+}
+
+// Operator is the caller for what is done to an app with the management credentials or on the server's machine.
+func Operator(app AppID) Caller {
+	return Caller{App: app, Actor: "operator"}
+}
+
+// Page selects a slice of a list.
+type Page struct {
+	// Number counts from 1. Zero means 1.
+	Number int
+	// Size is how many items a page holds. Zero means 100.
+	Size int
+}
+
+func (p Page) orDefault() Page {
+	if p.Number == 0 {
+		p.Number = 1
+	}
+	if p.Size == 0 {
+		p.Size = 100
+	}
+	return p
+}
+
+func (p Page) offset() int { return (p.Number - 1) * p.Size }
+
+// List is one page of a list and the true number of items in all pages.
+type List[T any] struct {
+	Items []T
+	Total int
+	Page  Page
+}
+
+// PageOf cuts one page out of a list that is small enough to be held whole.
+func PageOf[T any](all []T, page Page) List[T] {
+	page = page.orDefault()
+	from := min(page.offset(), len(all))
+	to := min(from+page.Size, len(all))
+	return List[T]{Items: all[from:to], Total: len(all), Page: page}
+}

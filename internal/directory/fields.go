@@ -1,0 +1,125 @@
+package directory
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"math"
+	"net/url"
+	"reflect"
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// setField sets a field and names it in changed, unless it holds the value already.
+func setField[T comparable](changed *[]string, name string, field *T, value T) {
+	if *field != value {
+		*field = value
+		*changed = append(*changed, name)
+	}
+}
+
+// hasControl reports whether text holds control characters other than the allowed ones, or is not valid UTF-8.
+func hasControl(text, allowed string) bool {
+	if !utf8.ValidString(text) {
+		return true
+	}
+	return strings.ContainsFunc(text, func(r rune) bool {
+		return unicode.IsControl(r) && !strings.ContainsRune(allowed, r)
+	})
+}
+
+func checkText(wrong *FieldErrors, field, text string, limit int, allowedControls string) {
+	if utf8.RuneCountInString(text) > limit {
+		wrong.Add(field, "The %s may not be longer than %d characters.", field, limit)
+	}
+	if hasControl(text, allowedControls) {
+		wrong.Add(field, "The %s may not hold control characters.", field)
+	}
+}
+
+// checkName checks a name that must not be empty.
+func (d *Directory) checkName(wrong *FieldErrors, field, name string) {
+	if strings.TrimSpace(name) == "" {
+		wrong.Add(field, "The %s field is required.", field)
+		return
+	}
+	checkText(wrong, field, name, d.limits.Name, "")
+}
+
+// unsafeSchemes run or read something of the reader's when followed from a profile.
+var unsafeSchemes = []string{"javascript", "vbscript", "data", "file", "blob", "about"}
+
+func (d *Directory) checkURL(wrong *FieldErrors, field, text string) {
+	if utf8.RuneCountInString(text) > d.limits.URL {
+		wrong.Add(field, "The %s may not be longer than %d characters.", field, d.limits.URL)
+		return
+	}
+	parsed, err := url.Parse(text)
+	if err != nil || parsed.Scheme == "" || parsed.Host == "" || parsed.Hostname() == "" ||
+		slices.Contains(unsafeSchemes, strings.ToLower(parsed.Scheme)) || hasControl(text, "") || strings.ContainsAny(text, " <>\"`") {
+		wrong.Add(field, "The %s must be a valid URL, such as https://example.com/a.png.", field)
+	}
+}
+
+func checkOneOf(wrong *FieldErrors, field, value string, allowed []string) {
+	if !slices.Contains(allowed, value) {
+		wrong.Add(field, "The %s must be one of: %s.", field, strings.Join(allowed, ", "))
+	}
+}
+
+// checkMetadata checks that metadata is a JSON object within the limit and returns it in compact form.
+func (d *Directory) checkMetadata(wrong *FieldErrors, field string, metadata json.RawMessage) json.RawMessage {
+	var compact bytes.Buffer
+	if err := json.Compact(&compact, metadata); err != nil || compact.Len() == 0 || compact.Bytes()[0] != '{' {
+		wrong.Add(field, "The %s must be a JSON object.", field)
+		return nil
+	}
+	if compact.Len() > d.limits.Metadata {
+		wrong.Add(field, "The %s may not be larger than %d bytes of JSON.", field, d.limits.Metadata)
+		return nil
+	}
+	if !numbersInRange(compact.Bytes()) {
+		wrong.Add(field, "The %s holds a number that is out of range.", field)
+		return nil
+	}
+	return compact.Bytes()
+}
+
+func numbersInRange(text []byte) bool {
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	decoder.UseNumber()
+	for {
+		token, err := decoder.Token()
+		if err != nil {
+			return errors.Is(err, io.EOF)
+		}
+		if number, ok := token.(json.Number); ok {
+			if value, err := number.Float64(); err != nil || math.IsInf(value, 0) {
+				return false
+			}
+		}
+	}
+}
+
+// sameJSON reports whether two JSON texts hold the same value, whatever the order of their keys.
+func sameJSON(a, b json.RawMessage) bool {
+	if bytes.Equal(a, b) {
+		return true
+	}
+	if len(a) == 0 || len(b) == 0 {
+		return false
+	}
+	decode := func(text []byte) (value any, err error) {
+		decoder := json.NewDecoder(bytes.NewReader(text))
+		decoder.UseNumber()
+		err = decoder.Decode(&value)
+		return value, err
+	}
+	left, errLeft := decode(a)
+	right, errRight := decode(b)
+	return errLeft == nil && errRight == nil && reflect.DeepEqual(left, right)
+}

@@ -1,0 +1,62 @@
+package directory
+
+import "encoding/json"
+
+// privateKey is the reserved key of user metadata that only fullAccess keys may see (contract rest.md section 1.1).
+const privateKey = "@private"
+
+// PublicMetadata returns metadata without its private part; nothing when nothing is left.
+func PublicMetadata(metadata json.RawMessage) json.RawMessage {
+	public, private := splitPrivate(metadata)
+	if private == nil {
+		return metadata
+	}
+	return public
+}
+
+func splitPrivate(metadata json.RawMessage) (public, private json.RawMessage) {
+	var fields map[string]json.RawMessage
+	if len(metadata) == 0 || json.Unmarshal(metadata, &fields) != nil {
+		return metadata, nil
+	}
+	private = fields[privateKey]
+	if private == nil {
+		return metadata, nil
+	}
+	delete(fields, privateKey)
+	if len(fields) == 0 {
+		return nil, private
+	}
+	public, err := json.Marshal(fields)
+	if err != nil {
+		return nil, private // only public fields that were valid JSON a moment ago are left out
+	}
+	return public, private
+}
+
+// keepingPrivate returns the patch as a caller that cannot see private metadata means it: what such a caller sends
+// under the private key is dropped, and the private part the user has is kept.
+func (p UserPatch) keepingPrivate(user User) UserPatch {
+	if p.Metadata == nil {
+		return p
+	}
+	_, private := splitPrivate(user.Metadata)
+	merged, sent := splitPrivate(*p.Metadata)
+	if private == nil && sent == nil {
+		return p
+	}
+	if private != nil {
+		fields := map[string]json.RawMessage{}
+		if len(merged) > 0 && json.Unmarshal(merged, &fields) != nil {
+			return p // not an object: refused by the checks
+		}
+		fields[privateKey] = private
+		encoded, err := json.Marshal(fields)
+		if err != nil {
+			return p
+		}
+		merged = encoded
+	}
+	p.Metadata = &merged
+	return p
+}

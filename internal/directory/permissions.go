@@ -1,0 +1,346 @@
+package directory
+
+import (
+	"context"
+	"encoding/json"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// DataType is the form of a permission's value.
+type DataType string
+
+// The data types of contract rest.md section 4.3.
+const (
+	TypeString           DataType = "string"
+	TypeStringArray      DataType = "stringArray"
+	TypeRolesStringArray DataType = "rolesStringArray"
+	TypeCustomArray      DataType = "customStringArray"
+)
+
+// Permission defines one permission that a role may set.
+type Permission struct {
+	ID          string
+	Title       string
+	Description string
+	DataType    DataType
+	// Available lists the values allowed; empty means any.
+	Available []string
+	// Default is the value in force when the role sets none: a string, or nothing for an unrestricted list.
+	Default string
+}
+
+// The permissions that the calls of this server ask for.
+const (
+	permListUsers           = "listUsers"
+	permListUsersMode       = "listUsers.mode"
+	permListUsersRoles      = "listUsers.allowedRoles"
+	permUserDetailsMode     = "getUserDetails.mode"
+	permUserDetailsRoles    = "getUserDetails.allowedRoles"
+	denied                  = "deny"
+	modeFriends             = "friends"
+	maxPermissionListLength = 100
+)
+
+// permissions are the definitions of contract rest.md section 4.3. Those about messages, groups and calls are kept
+// for the app's own messaging layer to ask for; this server enforces the ones about users.
+var permissions = definePermissions()
+
+func definePermissions() []Permission {
+	allowDeny := func(id, title, what string) Permission {
+		return Permission{ID: id, Title: title, Description: "Whether users with this role may " + what + ".", DataType: TypeString, Available: []string{"allow", denied}, Default: "allow"}
+	}
+	mode := func(id, title, what string) Permission {
+		return Permission{ID: id, Title: title, Description: "Whether users with this role may " + what + " everybody or friends only.", DataType: TypeString, Available: []string{"all", modeFriends}, Default: "all"}
+	}
+	list := func(id, title, what string, dataType DataType, available ...string) Permission {
+		return Permission{ID: id, Title: title, Description: "Limits users with this role to " + what + ". An empty list is no limit.", DataType: dataType, Available: available}
+	}
+	groupTypes := []string{"public", "private", "password"}
+	scopes := []string{"admin", "moderator", "participant"}
+	categories := []string{"message", "custom", "action", "call", "interactive"}
+	types := []string{"text", "image", "video", "audio", "file"}
+	return []Permission{
+		allowDeny(permListUsers, "List users", "list users"),
+		mode(permListUsersMode, "List users: whom", "list"),
+		list(permListUsersRoles, "List users: roles", "listing users with these roles", TypeRolesStringArray),
+		mode(permUserDetailsMode, "User details: whom", "get the details of"),
+		list(permUserDetailsRoles, "User details: roles", "the details of users with these roles", TypeRolesStringArray),
+		allowDeny("sendMessage", "Send messages", "send messages"),
+		mode("sendMessage.mode", "Send messages: whom", "send messages to"),
+		list("sendMessage.allowedReceiverTypes", "Send messages: receiver types", "these receiver types", TypeStringArray, "user", "group"),
+		list("sendMessage.allowedReceiverRoles", "Send messages: receiver roles", "receivers with these roles", TypeRolesStringArray),
+		list("sendMessage.allowedMessageTypes", "Send messages: types", "messages of these types", TypeStringArray, types...),
+		list("sendMessage.allowedMessageCategories", "Send messages: categories", "messages of these categories", TypeStringArray, categories...),
+		list("sendMessage.allowedCustomTypes", "Send messages: custom types", "these custom message types", TypeCustomArray),
+		list("sendMessage.allowedMimeTypes", "Send messages: MIME types", "files of these MIME types", TypeCustomArray),
+		allowDeny("editMessage", "Edit messages", "edit messages"),
+		list("editMessage.denyForScopes", "Edit messages: denied scopes", "scopes other than these", TypeStringArray, scopes...),
+		allowDeny("deleteMessage", "Delete messages", "delete messages"),
+		list("deleteMessage.denyForScopes", "Delete messages: denied scopes", "scopes other than these", TypeStringArray, scopes...),
+		allowDeny("initiateCall", "Call", "call"),
+		mode("initiateCall.mode", "Call: whom", "call"),
+		list("initiateCall.allowedReceiverRoles", "Call: receiver roles", "calling users with these roles", TypeRolesStringArray),
+		allowDeny("createGroup", "Create groups", "create groups"),
+		list("createGroup.allowedGroupTypes", "Create groups: types", "groups of these types", TypeStringArray, groupTypes...),
+		allowDeny("listGroups", "List groups", "list groups"),
+		list("listGroups.allowedGroupTypes", "List groups: types", "groups of these types", TypeStringArray, groupTypes...),
+		allowDeny("joinGroup", "Join groups", "join groups"),
+		list("joinGroup.allowedGroupTypes", "Join groups: types", "groups of these types", TypeStringArray, groupTypes...),
+		list("listMessages.allowedMessageCategories", "List messages: categories", "messages of these categories", TypeStringArray, categories...),
+		list("listMessages.allowedMessageTypes", "List messages: types", "messages of these types", TypeStringArray, types...),
+	}
+}
+
+// Permissions returns the definitions of all permissions.
+func Permissions() []Permission { return slices.Clone(permissions) }
+
+func permissionByID(id string) (Permission, bool) {
+	i := slices.IndexFunc(permissions, func(p Permission) bool { return p.ID == id })
+	if i < 0 {
+		return Permission{}, false
+	}
+	return permissions[i], true
+}
+
+// Outcome is what became of one item of a bulk call. Empty Reason means success.
+type Outcome struct {
+	ID     string
+	Reason string
+}
+
+// SetPermissions sets permissions of a role by id. A null or empty list removes a restriction. Unknown ids and wrong
+// values are reported per id; the others are set. Errors: CodeRoleNotFound.
+func (d *Directory) SetPermissions(ctx context.Context, caller Caller, id string, values map[string]json.RawMessage) ([]Outcome, Role, error) {
+	type result struct {
+		Outcomes []Outcome
+		Role     Role
+	}
+	done, err := write(ctx, d, caller, func(tx Tx, log *logbook) (result, error) {
+		var outcomes []Outcome
+		roles, err := tx.Roles(caller.App)
+		if err != nil {
+			return result{}, err
+		}
+		role, err := d.changeRoleIn(tx, log, id, func(role *Role) (changed []string) {
+			for _, permissionID := range slices.Sorted(maps.Keys(values)) {
+				value, reason := checkPermission(permissionID, values[permissionID], roles)
+				outcomes = append(outcomes, Outcome{ID: permissionID, Reason: reason})
+				if reason != "" || sameJSON(role.Permissions[permissionID], value) {
+					continue
+				}
+				if role.Permissions == nil {
+					role.Permissions = map[string]json.RawMessage{}
+				}
+				role.Permissions[permissionID] = value
+				changed = append(changed, "permissions."+permissionID)
+			}
+			return changed
+		})
+		return result{outcomes, role}, err
+	})
+	return done.Outcomes, done.Role, err
+}
+
+// checkPermission returns the value to keep, or why it is refused.
+func checkPermission(id string, value json.RawMessage, roles []Role) (json.RawMessage, string) {
+	permission, known := permissionByID(id)
+	if !known {
+		return nil, "There is no permission with this id."
+	}
+	if permission.DataType == TypeString {
+		var text string
+		if json.Unmarshal(value, &text) != nil || !slices.Contains(permission.Available, text) {
+			return nil, "The value must be one of: " + strings.Join(permission.Available, ", ") + "."
+		}
+		return value, ""
+	}
+	if string(value) == "null" {
+		return json.RawMessage("[]"), ""
+	}
+	var list []string
+	if json.Unmarshal(value, &list) != nil || len(list) > maxPermissionListLength {
+		return nil, "The value must be a list of at most 100 texts."
+	}
+	for _, item := range list {
+		switch {
+		case permission.DataType == TypeRolesStringArray && !slices.ContainsFunc(roles, func(r Role) bool { return r.ID == strings.ToLower(item) }):
+			return nil, "There is no role " + item + "."
+		case permission.DataType == TypeStringArray && !slices.Contains(permission.Available, item):
+			return nil, "The values must be among: " + strings.Join(permission.Available, ", ") + "."
+		case item == "" || len(item) > 100 || hasControl(item, ""):
+			return nil, "The values must be texts of 1 to 100 characters."
+		}
+	}
+	return value, ""
+}
+
+// changeRoleIn is changeRole within an update that does more.
+func (d *Directory) changeRoleIn(tx Tx, log *logbook, id string, change func(role *Role) []string) (Role, error) {
+	role, err := getRole(tx, log.app, id)
+	if err != nil {
+		return Role{}, err
+	}
+	role.Permissions, role.Restricted = maps.Clone(role.Permissions), maps.Clone(role.Restricted)
+	changed := change(&role)
+	if len(changed) == 0 {
+		return role, nil
+	}
+	role.UpdatedAt = log.at
+	if err := tx.PutRole(log.app, role); err != nil {
+		return Role{}, err
+	}
+	return role, log.append(RoleUpdated, role.ID, changed...)
+}
+
+// DeletePermission puts a permission of a role back to its default. Errors: CodeRoleNotFound, CodeBadRequest.
+func (d *Directory) DeletePermission(ctx context.Context, caller Caller, id, permission string) (Role, error) {
+	if _, known := permissionByID(permission); !known {
+		return Role{}, fail(CodeBadRequest, "There is no permission with the id %s.", permission)
+	}
+	return d.changeRole(ctx, caller, id, func(role *Role, _ int64) ([]string, error) {
+		if _, set := role.Permissions[permission]; !set {
+			return nil, nil
+		}
+		delete(role.Permissions, permission)
+		return []string{"permissions." + permission}, nil
+	})
+}
+
+// Feature is something a role may be kept from using (contract rest.md section 4.2).
+type Feature string
+
+// The features that this server's calls ask for.
+const (
+	FeatureListUsers    Feature = "u.listUsers"
+	FeatureGetUser      Feature = "u.getUser"
+	FeatureGetMe        Feature = "u.getMyDetails"
+	FeatureUpdateMe     Feature = "u.updateAuthToken"
+	FeatureLogout       Feature = "u.logout"
+	FeatureListSettings Feature = "u.listSettings"
+)
+
+// UserFeatures describes the user-scope features.
+var userFeatures = []struct {
+	ID                 Feature
+	Title, Description string
+}{
+	{FeatureListUsers, "List users", "List and search the users of the app."},
+	{FeatureGetUser, "Get a user", "Get the details of another user."},
+	{FeatureGetMe, "Get my details", "Get one's own details."},
+	{"u.blockUser", "Block users", "Block other users."},
+	{"u.unblockUser", "Unblock users", "Unblock blocked users."},
+	{"u.getBlockedUsers", "List blocked users", "List the users one has blocked."},
+	{FeatureUpdateMe, "Update my details", "Update one's own profile."},
+	{FeatureLogout, "Log out", "End one's own session."},
+	{FeatureListSettings, "List settings", "Get the settings of the app."},
+}
+
+var featureForm = regexp.MustCompile(`^([a-z]\.)?[A-Za-z][A-Za-z0-9]{0,59}$`)
+
+// featureID gives user-scope features their prefix and leaves the others as they are.
+func featureID(text string) (Feature, bool) {
+	if !featureForm.MatchString(text) {
+		return "", false
+	}
+	for _, feature := range userFeatures {
+		if string(feature.ID) == text || string(feature.ID) == "u."+text {
+			return feature.ID, true
+		}
+	}
+	return Feature(text), true
+}
+
+// DescribeFeature returns a feature's title and description for people.
+func DescribeFeature(id string) (title, description string) {
+	for _, feature := range userFeatures {
+		if string(feature.ID) == id {
+			return feature.Title, feature.Description
+		}
+	}
+	return id, ""
+}
+
+// RestrictFeatures keeps users with a role from using features. Features of messages, groups and calls are kept for
+// the app's own messaging layer. Errors: CodeRoleNotFound, CodeBadRequest for an empty list.
+func (d *Directory) RestrictFeatures(ctx context.Context, caller Caller, id string, features []string) ([]Outcome, error) {
+	if err := checkFeatureList("featuresToRestrict", features); err != nil {
+		return nil, err
+	}
+	return write(ctx, d, caller, func(tx Tx, log *logbook) ([]Outcome, error) {
+		var outcomes []Outcome
+		_, err := d.changeRoleIn(tx, log, id, func(role *Role) (changed []string) {
+			for _, sent := range features {
+				feature, valid := featureID(sent)
+				if !valid {
+					outcomes = append(outcomes, Outcome{ID: sent, Reason: "This is not the name of a feature."})
+					continue
+				}
+				outcomes = append(outcomes, Outcome{ID: string(feature)})
+				if _, restricted := role.Restricted[string(feature)]; restricted {
+					continue
+				}
+				if role.Restricted == nil {
+					role.Restricted = map[string]int64{}
+				}
+				role.Restricted[string(feature)] = log.at
+				changed = append(changed, "restrictedFeatures."+string(feature))
+			}
+			return changed
+		})
+		return outcomes, err
+	})
+}
+
+func checkFeatureList(field string, features []string) error {
+	var wrong FieldErrors
+	if len(features) == 0 {
+		wrong.Add(field, "The %s field is required.", field)
+	} else if len(features) > 100 {
+		wrong.Add(field, "The %s may not be more than 100.", field)
+	}
+	return wrong.Err()
+}
+
+// AllowFeatures takes back RestrictFeatures, for the features given or for all. Errors: CodeRoleNotFound,
+// CodeBadRequest for an empty list without all.
+func (d *Directory) AllowFeatures(ctx context.Context, caller Caller, id string, features []string, all bool) error {
+	if !all {
+		if err := checkFeatureList("featuresToAllow", features); err != nil {
+			return err
+		}
+	}
+	_, err := d.changeRole(ctx, caller, id, func(role *Role, _ int64) (changed []string, _ error) {
+		if all {
+			features = slices.Sorted(maps.Keys(role.Restricted))
+		}
+		for _, sent := range features {
+			feature, _ := featureID(sent)
+			if _, restricted := role.Restricted[string(feature)]; restricted {
+				delete(role.Restricted, string(feature))
+				changed = append(changed, "restrictedFeatures."+string(feature))
+			}
+		}
+		return changed, nil
+	})
+	return err
+}
+
+func errRestricted(feature Feature) *Error {
+	return fail(CodePermissionDenied, "Users with your role may not use %s.", feature)
+}
+
+func (p *Policy) restricts(role string, feature Feature) bool {
+	_, restricted := p.roles[role].Restricted[string(feature)]
+	return restricted
+}
+
+// MayUse tells whether a user's role allows a feature. Errors: CodePermissionDenied.
+func (p *Policy) MayUse(user User, feature Feature) error {
+	if p.restricts(user.Role, feature) {
+		return errRestricted(feature)
+	}
+	return nil
+}

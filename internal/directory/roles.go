@@ -1,0 +1,208 @@
+package directory
+
+import (
+	"context"
+	"encoding/json"
+	"maps"
+	"strings"
+)
+
+// DefaultRole is the role of users that were given none. It always exists.
+const DefaultRole = "default"
+
+// Role is a role that users of an app may have; each has exactly one.
+type Role struct {
+	ID          string
+	Name        string
+	Description string
+	Metadata    json.RawMessage
+	Settings    RoleSettings
+	// Permissions holds the explicitly set permissions by id, as JSON values.
+	Permissions map[string]json.RawMessage
+	// Restricted holds the features that users with the role may not use, with the time that was said.
+	Restricted map[string]int64
+	CreatedAt  int64
+	UpdatedAt  int64
+}
+
+// RoleSettings are the settings of contract rest.md section 4.1. Each is "all", "friendsOnly", or empty for "all".
+type RoleSettings struct {
+	ListUsers      string `json:"listUsers,omitempty"`
+	SendMessagesTo string `json:"sendMessagesTo,omitempty"`
+}
+
+const friendsOnly = "friendsOnly"
+
+var roleSettingValues = []string{"", "all", friendsOnly}
+
+// RolePatch holds the fields to change. Nil fields stay as they are; a pointer to an empty value clears description,
+// metadata and settings.
+type RolePatch struct {
+	Name        *string
+	Description *string
+	Metadata    *json.RawMessage
+	Settings    *RoleSettings
+}
+
+func (d *Directory) checkRole(role *Role) error {
+	var wrong FieldErrors
+	switch {
+	case strings.TrimSpace(role.ID) == "":
+		wrong.Add("role", "The role field is required.")
+	case !validUID(role.ID, d.limits.UID):
+		wrong.Add("role", "The role may hold letters, digits, - and _, at most %d of them.", d.limits.UID)
+	}
+	d.checkName(&wrong, "name", role.Name)
+	checkText(&wrong, "description", role.Description, d.limits.RoleDescription, "\n\r\t")
+	if len(role.Metadata) > 0 {
+		role.Metadata = d.checkMetadata(&wrong, "metadata", role.Metadata)
+	}
+	checkOneOf(&wrong, "settings.listUsers", role.Settings.ListUsers, roleSettingValues)
+	checkOneOf(&wrong, "settings.sendMessagesTo", role.Settings.SendMessagesTo, roleSettingValues)
+	return wrong.Err()
+}
+
+func requireRole(tx Tx, app AppID, id string) error {
+	if id == DefaultRole {
+		return nil
+	}
+	_, err := getRole(tx, app, id)
+	return err
+}
+
+func getRole(tx Tx, app AppID, id string) (Role, error) {
+	role, found, err := tx.Role(app, strings.ToLower(id))
+	if err == nil && !found {
+		err = errRoleNotFound(id)
+	}
+	return role, err
+}
+
+// CreateRole adds a role. Errors: CodeBadRequest, CodeRoleExists, CodeQuota.
+func (d *Directory) CreateRole(ctx context.Context, caller Caller, role Role) (Role, error) {
+	if err := d.checkRole(&role); err != nil {
+		return Role{}, err
+	}
+	role.ID = strings.ToLower(role.ID)
+	return write(ctx, d, caller, func(tx Tx, log *logbook) (Role, error) {
+		roles, err := tx.Roles(caller.App)
+		if err != nil {
+			return Role{}, err
+		}
+		for _, other := range roles {
+			if other.ID == role.ID {
+				return Role{}, &Error{Code: CodeRoleExists, Message: "A role with the id " + role.ID + " exists already. Update it, or choose another id.",
+					Details: map[string][]string{"role": {"The role has already been taken."}}}
+			}
+		}
+		if len(roles) >= d.limits.RolesPerApp {
+			return Role{}, fail(CodeQuota, "An app has at most %d roles. Delete one that is no longer used.", d.limits.RolesPerApp)
+		}
+		created := role
+		created.CreatedAt = log.at
+		if err := tx.PutRole(caller.App, created); err != nil {
+			return Role{}, err
+		}
+		return created, log.append(RoleCreated, created.ID)
+	})
+}
+
+// ListRoles lists the roles of the caller's app, oldest first.
+func (d *Directory) ListRoles(ctx context.Context, caller Caller, page Page) (list List[Role], err error) {
+	err = d.store.View(ctx, func(tx Tx) error {
+		roles, err := tx.Roles(caller.App)
+		list = PageOf(roles, page)
+		return err
+	})
+	return list, err
+}
+
+// GetRole returns a role. Errors: CodeRoleNotFound.
+func (d *Directory) GetRole(ctx context.Context, caller Caller, id string) (role Role, err error) {
+	err = d.store.View(ctx, func(tx Tx) error {
+		role, err = getRole(tx, caller.App, id)
+		return err
+	})
+	return role, err
+}
+
+// UpdateRole changes the fields that patch sets. Errors: CodeRoleNotFound, CodeBadRequest.
+func (d *Directory) UpdateRole(ctx context.Context, caller Caller, id string, patch RolePatch) (Role, error) {
+	return d.changeRole(ctx, caller, id, func(role *Role, _ int64) ([]string, error) {
+		var changed []string
+		if patch.Name != nil {
+			setField(&changed, "name", &role.Name, *patch.Name)
+		}
+		if patch.Description != nil {
+			setField(&changed, "description", &role.Description, *patch.Description)
+		}
+		if patch.Metadata != nil && !sameJSON(*patch.Metadata, role.Metadata) {
+			role.Metadata = *patch.Metadata
+			changed = append(changed, "metadata")
+		}
+		if patch.Settings != nil {
+			setField(&changed, "settings", &role.Settings, *patch.Settings)
+		}
+		return changed, d.checkRole(role)
+	})
+}
+
+// changeRole applies change to a role, and logs it when it names changed fields.
+func (d *Directory) changeRole(ctx context.Context, caller Caller, id string, change func(role *Role, now int64) ([]string, error)) (Role, error) {
+	return write(ctx, d, caller, func(tx Tx, log *logbook) (Role, error) {
+		role, err := getRole(tx, caller.App, id)
+		if err != nil {
+			return Role{}, err
+		}
+		role.Permissions, role.Restricted = maps.Clone(role.Permissions), maps.Clone(role.Restricted)
+		changed, err := change(&role, log.at)
+		if err != nil || len(changed) == 0 {
+			return role, err
+		}
+		role.UpdatedAt = log.at
+		if err := tx.PutRole(caller.App, role); err != nil {
+			return Role{}, err
+		}
+		return role, log.append(RoleUpdated, role.ID, changed...)
+	})
+}
+
+// DeleteRole removes a role and gives its users the default role, in one transaction. Errors: CodeRoleNotFound,
+// CodeRoleDeleteDenied for the default role.
+func (d *Directory) DeleteRole(ctx context.Context, caller Caller, id string) error {
+	_, err := write(ctx, d, caller, func(tx Tx, log *logbook) (struct{}, error) {
+		role, err := getRole(tx, caller.App, id)
+		if err != nil {
+			return struct{}{}, err
+		}
+		if role.ID == DefaultRole {
+			return struct{}{}, fail(CodeRoleDeleteDenied, "The default role cannot be deleted: users without another role have it.")
+		}
+		if err := moveUsersToDefault(tx, log, role.ID); err != nil {
+			return struct{}{}, err
+		}
+		if err := tx.DeleteRole(caller.App, role.ID); err != nil {
+			return struct{}{}, err
+		}
+		return struct{}{}, log.append(RoleDeleted, role.ID)
+	})
+	return err
+}
+
+func moveUsersToDefault(tx Tx, log *logbook, role string) error {
+	for {
+		users, err := tx.Users(UserQuery{App: log.app, Roles: []string{role}, Activity: ActiveOrDeactivated, Limit: 500})
+		if err != nil || len(users) == 0 {
+			return err
+		}
+		for _, user := range users {
+			user.Role, user.UpdatedAt = DefaultRole, log.at
+			if err := tx.PutUser(log.app, user); err != nil {
+				return err
+			}
+			if err := log.append(UserUpdated, string(user.UID), "role"); err != nil {
+				return err
+			}
+		}
+	}
+}

@@ -1,0 +1,137 @@
+package directory
+
+import "context"
+
+// Store keeps the data of all apps. Every engine passes internal/storetest.
+type Store interface {
+	// View runs fn on a consistent snapshot. What fn returns is returned.
+	View(ctx context.Context, fn func(Tx) error) error
+	// Update runs fn in a transaction that is durable before Update returns nil. Updates of one app run one after
+	// another, so what fn reads stays true until it commits. When fn returns an error, nothing it wrote is kept and
+	// the error is returned as it is. fn may run more than once, and must not have effects outside the transaction
+	// but for setting variables it always sets.
+	//
+	// Many callers' updates are committed together. When the commit fails, none of them has happened and each gets
+	// an error. An update whose ctx ends before fn runs does not happen; once fn runs, Update waits for the outcome.
+	Update(ctx context.Context, app AppID, fn func(Tx) error) error
+}
+
+// Tx reads and writes rows. It decides nothing: the rules are checked before. It is valid until its function
+// returns, and is for one goroutine. Reads that find nothing return false, not an error. The context of the View or
+// Update that made it bounds every call.
+type Tx interface {
+	AppRows
+	UserRows
+	TokenRows
+	KeyRows
+	RoleRows
+	ChangeRows
+	TombstoneRows
+	IdempotencyRows
+	ActivityRows
+}
+
+// AppRows are the apps of the server and the people who manage them.
+type AppRows interface {
+	App(app AppID) (App, bool, error)
+	// Apps lists apps whose id or name contains search, newest first.
+	Apps(search string, limit, offset int) ([]App, error)
+	CountApps(search string) (int, error)
+	PutApp(App) error
+	// DeleteApp removes an app and every row of it but its tombstones.
+	DeleteApp(app AppID) error
+	// Collaborators lists the collaborators of an app, oldest first.
+	Collaborators(app AppID) ([]Collaborator, error)
+	PutCollaborator(AppID, Collaborator) error
+	DeleteCollaborator(app AppID, email string) error
+}
+
+// UserRows are the users of an app.
+type UserRows interface {
+	User(app AppID, uid UID) (User, bool, error)
+	// Users lists the users that match, in the query's order.
+	Users(UserQuery) ([]User, error)
+	CountUsers(UserQuery) (int, error)
+	PutUser(AppID, User) error
+	// PutUserTags replaces the tags under which Users finds a user.
+	PutUserTags(app AppID, uid UID, tags []string) error
+	// DeleteUser removes a user and everything that hangs on it: tags, auth tokens and activity.
+	DeleteUser(app AppID, uid UID) error
+}
+
+// TokenRows are the auth tokens of users.
+type TokenRows interface {
+	Token(app AppID, hash []byte) (Token, bool, error)
+	TokenByID(app AppID, id TokenID) (Token, bool, error)
+	// Tokens lists the tokens of a user, newest first.
+	Tokens(app AppID, uid UID, limit, offset int) ([]Token, error)
+	CountTokens(app AppID, uid UID) (int, error)
+	// CountTokensIssued counts the tokens of all users that were issued in [from, before).
+	CountTokensIssued(app AppID, from, before int64) (int, error)
+	PutToken(AppID, Token) error
+	DeleteToken(app AppID, id TokenID) error
+	// DeleteTokens removes the tokens of a user that were issued before a time, and returns their ids.
+	DeleteTokens(app AppID, uid UID, before int64) ([]TokenID, error)
+	// DeleteTokensOfKey removes the tokens that an API key minted, and returns how many there were.
+	DeleteTokensOfKey(app AppID, key KeyID) (int, error)
+	// TokensAfter lists tokens of all users in the order of their ids, from after an id on.
+	TokensAfter(app AppID, after TokenID, limit int) ([]Token, error)
+}
+
+// KeyRows are the API keys of an app: few, so they are read whole.
+type KeyRows interface {
+	// Keys lists the keys of an app, newest first.
+	Keys(app AppID) ([]Key, error)
+	PutKey(AppID, Key) error
+	DeleteKey(app AppID, id KeyID) error
+}
+
+// RoleRows are the roles of an app: few, so they are read whole.
+type RoleRows interface {
+	Role(app AppID, role string) (Role, bool, error)
+	// Roles lists the roles of an app, oldest first.
+	Roles(app AppID) ([]Role, error)
+	PutRole(AppID, Role) error
+	DeleteRole(app AppID, role string) error
+}
+
+// ChangeRows are the change log.
+type ChangeRows interface {
+	// AppendChange gives the change the app's next revision and returns it.
+	AppendChange(app AppID, change Change) (int64, error)
+	// Changes lists changes with a revision above since, in order.
+	Changes(app AppID, since int64, limit int) ([]Change, error)
+	// Revision returns the last revision of an app, 0 before the first change.
+	Revision(app AppID) (int64, error)
+	// EraseChange puts pseudonym in the place of the subject of one change.
+	EraseChange(app AppID, revision int64, pseudonym string) error
+	// EraseChanges takes a user's uid out of the change log, putting pseudonym in its place. The row with revision
+	// keep is left as it is.
+	EraseChanges(app AppID, uid UID, pseudonym string, keep int64) error
+}
+
+// TombstoneRows remember permanent deletions without remembering who was deleted.
+type TombstoneRows interface {
+	PutTombstone(Tombstone) error
+	// Tombstones lists all tombstones, oldest first.
+	Tombstones() ([]Tombstone, error)
+	// TombstonesWithNotice lists tombstones made before a time whose notice is still in the change log.
+	TombstonesWithNotice(before int64, limit int) ([]Tombstone, error)
+}
+
+// IdempotencyRows remember the first answer given under an idempotency key.
+type IdempotencyRows interface {
+	Answer(app AppID, key []byte) (Answer, bool, error)
+	PutAnswer(AppID, Answer) error
+	// DeleteAnswers forgets at most limit answers given before a time and returns how many it forgot.
+	DeleteAnswers(app AppID, before int64, limit int) (int, error)
+}
+
+// ActivityRows count the users who logged in, by day.
+type ActivityRows interface {
+	// Active reports whether the user's login on that day is recorded.
+	Active(app AppID, day int64, uid UID) (bool, error)
+	PutActive(app AppID, day int64, uid UID) error
+	// CountActive counts the distinct users with a login on a day in [from, to].
+	CountActive(app AppID, from, to int64) (int, error)
+}

@@ -1,0 +1,322 @@
+package directory
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math"
+	"strings"
+)
+
+// TokenID names an auth token in the change log and in lists, without being the token.
+type TokenID string
+
+// Token is an auth token: what a chat client logs in with.
+type Token struct {
+	ID  TokenID
+	UID UID
+	// Text is the token itself. It is set on a token just minted, and by ListTokens, GetToken and Authenticate; it is
+	// never stored.
+	Text         string
+	Hash, Sealed []byte
+	// MintedBy is the API key that minted it; empty for other actors.
+	MintedBy  KeyID
+	CreatedAt int64
+	// Revision is the change that announced the token: it orders tokens minted in the same second.
+	Revision int64
+	Device   Device
+}
+
+// Device is what a client tells about the device it uses a token on.
+type Device struct {
+	Platform  string
+	UserAgent string
+	DeviceID  string
+	AppInfo   json.RawMessage
+}
+
+func tokenContext(app AppID, id TokenID) string { return "token:" + string(app) + ":" + string(id) }
+
+// CreateToken mints an auth token for a user. When the user has more than Limits.TokensPerUser, the oldest are
+// revoked. Errors: CodeUserNotFound, CodeBadRequest.
+func (d *Directory) CreateToken(ctx context.Context, caller Caller, rawUID string, device Device) (Token, error) {
+	uid := FoldUID(rawUID)
+	if err := d.checkDevice(&device); err != nil {
+		return Token{}, err
+	}
+	return write(ctx, d, caller, func(tx Tx, log *logbook) (Token, error) {
+		if _, err := requireUser(tx, caller.App, uid, rawUID); err != nil {
+			return Token{}, err
+		}
+		return d.mint(tx, log, caller, uid, device)
+	})
+}
+
+func (d *Directory) mint(tx Tx, log *logbook, caller Caller, uid UID, device Device) (Token, error) {
+	count, err := tx.CountTokens(log.app, uid)
+	if err != nil {
+		return Token{}, err
+	}
+	if count >= d.limits.TokensPerUser {
+		if err := d.revokeOldest(tx, log, uid, count); err != nil {
+			return Token{}, err
+		}
+	}
+	token := Token{
+		ID: TokenID("tok_" + d.randomHex(8)), UID: uid, MintedBy: caller.Key, CreatedAt: log.at, Device: device,
+		Text: fmt.Sprintf("%s_%010d%s", uid, log.at, d.randomHex(15)),
+	}
+	token.Hash = d.secrets.Hash(token.Text)
+	token.Sealed = d.secrets.Seal(token.Text, tokenContext(log.app, token.ID))
+	if err := log.append(TokenCreated, string(uid), string(token.ID)); err != nil {
+		return Token{}, err
+	}
+	token.Revision = log.revision
+	return token, tx.PutToken(log.app, token)
+}
+
+func (d *Directory) revokeOldest(tx Tx, log *logbook, uid UID, count int) error {
+	keep := d.limits.TokensPerUser - 1
+	oldest, err := tx.Tokens(log.app, uid, count-keep, keep)
+	if err != nil {
+		return err
+	}
+	var ids []string
+	for _, token := range oldest {
+		if err := tx.DeleteToken(log.app, token.ID); err != nil {
+			return err
+		}
+		ids = append(ids, string(token.ID))
+	}
+	return log.append(TokenRevoked, string(uid), ids...)
+}
+
+// checkDevice bounds what a client may make the server keep about it, and compacts AppInfo.
+func (d *Directory) checkDevice(device *Device) error {
+	var wrong FieldErrors
+	checkText(&wrong, "platform", device.Platform, d.limits.Name, "")
+	checkText(&wrong, "deviceId", device.DeviceID, 255, "")
+	checkText(&wrong, "userAgent", device.UserAgent, 1000, "")
+	if len(device.AppInfo) > 0 {
+		device.AppInfo = d.checkMetadata(&wrong, "appInfo", device.AppInfo)
+	}
+	return wrong.Err()
+}
+
+// Authenticate returns the owner of an auth token and the token. Errors: CodeTokenUnknown for a token that is
+// unknown or revoked, and for one whose owner is deactivated or deleted.
+func (d *Directory) Authenticate(ctx context.Context, policy *Policy, text string) (user User, token Token, err error) {
+	unknown := fail(CodeTokenUnknown, "This auth token is not valid any more. Mint a new one and log in again.")
+	err = d.store.View(ctx, func(tx Tx) error {
+		found := false
+		for _, hash := range d.secrets.Hashes(text) {
+			if token, found, err = tx.Token(policy.App.ID, hash); err != nil {
+				return err
+			}
+			if found {
+				break
+			}
+		}
+		if !found || token.CreatedAt < policy.App.Settings.TokensValidFrom {
+			return unknown
+		}
+		if user, found, err = tx.User(policy.App.ID, token.UID); err != nil {
+			return err
+		}
+		if !found || user.DeactivatedAt != 0 {
+			return unknown
+		}
+		return nil
+	})
+	token.Text = text
+	return user, token, err
+}
+
+// ListTokens lists a user's auth tokens, newest first, with their texts. Errors: CodeUserNotFound.
+func (d *Directory) ListTokens(ctx context.Context, caller Caller, rawUID string, page Page) (List[Token], error) {
+	list := List[Token]{Page: page.orDefault()}
+	uid := FoldUID(rawUID)
+	err := d.store.View(ctx, func(tx Tx) error {
+		_, err := requireUser(tx, caller.App, uid, rawUID)
+		if err != nil {
+			return err
+		}
+		if list.Total, err = tx.CountTokens(caller.App, uid); err != nil {
+			return err
+		}
+		list.Items, err = tx.Tokens(caller.App, uid, list.Page.Size, list.Page.offset())
+		return err
+	})
+	for i := range list.Items {
+		if err := d.openToken(caller.App, &list.Items[i]); err != nil {
+			return list, err
+		}
+	}
+	return list, err
+}
+
+func (d *Directory) openToken(app AppID, token *Token) (err error) {
+	if token.Text, err = d.secrets.Open(token.Sealed, tokenContext(app, token.ID)); err != nil {
+		err = fmt.Errorf("read auth token %s: %w", token.ID, err)
+	}
+	return err
+}
+
+// findToken returns the user's token that text names, by its text or its id.
+func (d *Directory) findToken(tx Tx, app AppID, rawUID, text string) (Token, error) {
+	uid := FoldUID(rawUID)
+	if _, err := requireUser(tx, app, uid, rawUID); err != nil {
+		return Token{}, err
+	}
+	var token Token
+	var found bool
+	var err error
+	if strings.HasPrefix(text, "tok_") {
+		if token, found, err = tx.TokenByID(app, TokenID(text)); err != nil {
+			return Token{}, err
+		}
+	}
+	if !found {
+		for _, hash := range d.secrets.Hashes(text) {
+			if token, found, err = tx.Token(app, hash); err != nil {
+				return Token{}, err
+			}
+			if found {
+				break
+			}
+		}
+	}
+	if !found || token.UID != uid {
+		return Token{}, fail(CodeTokenNotFound, "The user %s has no such auth token. It may have been revoked.", uid)
+	}
+	return token, d.openToken(app, &token)
+}
+
+// GetToken returns a user's auth token by its text or id. Errors: CodeUserNotFound, CodeTokenNotFound.
+func (d *Directory) GetToken(ctx context.Context, caller Caller, rawUID, text string) (token Token, err error) {
+	err = d.store.View(ctx, func(tx Tx) error {
+		token, err = d.findToken(tx, caller.App, rawUID, text)
+		return err
+	})
+	return token, err
+}
+
+// DevicePatch holds what a caller tells about a device. Nil fields stay as they are.
+type DevicePatch struct {
+	Platform  *string
+	UserAgent *string
+	DeviceID  *string
+	AppInfo   *json.RawMessage
+}
+
+func (p DevicePatch) apply(device *Device) (changed []string) {
+	for _, field := range []struct {
+		name   string
+		stored *string
+		value  *string
+	}{{"platform", &device.Platform, p.Platform}, {"userAgent", &device.UserAgent, p.UserAgent}, {"deviceId", &device.DeviceID, p.DeviceID}} {
+		if field.value != nil {
+			setField(&changed, field.name, field.stored, *field.value)
+		}
+	}
+	if p.AppInfo != nil && !sameJSON(*p.AppInfo, device.AppInfo) {
+		device.AppInfo = *p.AppInfo
+		changed = append(changed, "appInfo")
+	}
+	return changed
+}
+
+// UpdateToken records the device that an auth token is used on. Errors: CodeUserNotFound, CodeTokenNotFound,
+// CodeBadRequest.
+func (d *Directory) UpdateToken(ctx context.Context, caller Caller, rawUID, text string, patch DevicePatch) (Token, error) {
+	return write(ctx, d, caller, func(tx Tx, log *logbook) (Token, error) {
+		token, err := d.findToken(tx, caller.App, rawUID, text)
+		if err != nil {
+			return Token{}, err
+		}
+		return token, d.changeDevice(tx, log, &token, patch)
+	})
+}
+
+func (d *Directory) changeDevice(tx Tx, log *logbook, token *Token, patch DevicePatch) error {
+	if len(patch.apply(&token.Device)) == 0 {
+		return nil
+	}
+	if err := d.checkDevice(&token.Device); err != nil {
+		return err
+	}
+	if err := tx.PutToken(log.app, *token); err != nil {
+		return err
+	}
+	return log.append(TokenUpdated, string(token.UID), string(token.ID))
+}
+
+// DeleteToken revokes one auth token. Errors: CodeUserNotFound, CodeTokenNotFound.
+func (d *Directory) DeleteToken(ctx context.Context, caller Caller, rawUID, text string) (Revoked, error) {
+	return write(ctx, d, caller, func(tx Tx, log *logbook) (Revoked, error) {
+		token, err := d.findToken(tx, caller.App, rawUID, text)
+		if err != nil {
+			return Revoked{}, err
+		}
+		if err := tx.DeleteToken(caller.App, token.ID); err != nil {
+			return Revoked{}, err
+		}
+		return Revoked{Tokens: 1}, log.append(TokenRevoked, string(token.UID), string(token.ID))
+	})
+}
+
+// DeleteTokens revokes a user's auth tokens that were issued before a time in Unix seconds; zero means all of them.
+// Errors: CodeUserNotFound.
+func (d *Directory) DeleteTokens(ctx context.Context, caller Caller, rawUID string, issuedBefore int64) (Revoked, error) {
+	uid := FoldUID(rawUID)
+	if issuedBefore == 0 {
+		issuedBefore = math.MaxInt64
+	}
+	return write(ctx, d, caller, func(tx Tx, log *logbook) (Revoked, error) {
+		if _, err := requireUser(tx, caller.App, uid, rawUID); err != nil {
+			return Revoked{}, err
+		}
+		ids, err := tx.DeleteTokens(caller.App, uid, issuedBefore)
+		if err != nil || len(ids) == 0 {
+			return Revoked{}, err
+		}
+		fields := make([]string, len(ids))
+		for i, id := range ids {
+			fields[i] = string(id)
+		}
+		return Revoked{Tokens: len(ids)}, log.append(TokenRevoked, string(uid), fields...)
+	})
+}
+
+// LogOut revokes the auth token that the caller uses.
+func (d *Directory) LogOut(ctx context.Context, caller Caller) error {
+	_, err := write(ctx, d, caller, func(tx Tx, log *logbook) (struct{}, error) {
+		if _, found, err := tx.TokenByID(caller.App, caller.Token); err != nil || !found {
+			return struct{}{}, err // revoked by somebody else meanwhile: the same outcome
+		}
+		if err := tx.DeleteToken(caller.App, caller.Token); err != nil {
+			return struct{}{}, err
+		}
+		return struct{}{}, log.append(TokenRevoked, string(caller.User), string(caller.Token))
+	})
+	return err
+}
+
+// RevokeTokens revokes every auth token of the app that was issued before a time, in Unix seconds.
+func (d *Directory) RevokeTokens(ctx context.Context, caller Caller, issuedBefore int64) (Revoked, error) {
+	return write(ctx, d, caller, func(tx Tx, log *logbook) (Revoked, error) {
+		app, err := requireApp(tx, caller.App)
+		if err != nil || issuedBefore <= app.Settings.TokensValidFrom {
+			return Revoked{}, err
+		}
+		count, err := tx.CountTokensIssued(caller.App, app.Settings.TokensValidFrom, issuedBefore)
+		if err != nil {
+			return Revoked{}, err
+		}
+		app.Settings.TokensValidFrom = issuedBefore
+		if err := tx.PutApp(app); err != nil {
+			return Revoked{}, err
+		}
+		return Revoked{Tokens: count}, log.append(AppUpdated, string(app.ID), "settings.tokensValidFrom")
+	})
+}

@@ -1,0 +1,339 @@
+package directory
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// UID identifies a user within an app. It is folded to lower case wherever it comes in.
+type UID string
+
+// FoldUID returns the uid that a text names.
+func FoldUID(text string) UID { return UID(strings.ToLower(text)) }
+
+// validUID reports whether text is 1 to limit letters, digits, hyphens and underscores of ASCII.
+func validUID(text string, limit int) bool {
+	if text == "" || len(text) > limit {
+		return false
+	}
+	for i := range len(text) {
+		c := text[i]
+		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '-' && c != '_' {
+			return false
+		}
+	}
+	return true
+}
+
+// User is a user of an app. Times are Unix seconds, 0 for never.
+type User struct {
+	UID           UID
+	Name          string
+	Avatar        string
+	Link          string
+	Role          string
+	StatusMessage string
+	// Metadata is a compact JSON object. Empty means none.
+	Metadata json.RawMessage
+	Tags     []string
+
+	CreatedAt     int64
+	UpdatedAt     int64
+	LastActiveAt  int64
+	DeactivatedAt int64
+}
+
+// NewUser is what CreateUser needs. UID and Name are required.
+type NewUser struct {
+	UID           string
+	Name          string
+	Avatar        string
+	Link          string
+	Role          string // empty means DefaultRole
+	StatusMessage string
+	Metadata      json.RawMessage
+	Tags          []string
+	// WithAuthToken also mints a first auth token.
+	WithAuthToken bool
+}
+
+// CreatedUser is a new user, with a first token when one was asked for.
+type CreatedUser struct {
+	User  User
+	Token Token
+}
+
+// UserPatch holds the fields to change. Nil fields stay as they are; a pointer to an empty value clears avatar, link,
+// status message, metadata and tags.
+type UserPatch struct {
+	Name          *string
+	Avatar        *string
+	Link          *string
+	Role          *string
+	StatusMessage *string
+	Metadata      *json.RawMessage
+	Tags          *[]string
+}
+
+// CreateUser adds a user. Errors: CodeBadRequest, CodeUserExists (also for a deactivated user's uid),
+// CodeRoleNotFound.
+func (d *Directory) CreateUser(ctx context.Context, caller Caller, wanted NewUser) (CreatedUser, error) {
+	user := User{
+		UID: FoldUID(wanted.UID), Name: wanted.Name, Avatar: wanted.Avatar, Link: wanted.Link, Role: strings.ToLower(wanted.Role),
+		StatusMessage: wanted.StatusMessage, Metadata: wanted.Metadata, Tags: wanted.Tags,
+	}
+	if user.Role == "" {
+		user.Role = DefaultRole
+	}
+	var wrong FieldErrors
+	switch {
+	case strings.TrimSpace(wanted.UID) == "":
+		wrong.Add("uid", "The uid field is required.")
+	case !validUID(wanted.UID, d.limits.UID):
+		wrong.Add("uid", "The uid may hold letters, digits, - and _, at most %d of them.", d.limits.UID)
+	}
+	d.checkUser(&wrong, &user)
+	if err := wrong.Err(); err != nil {
+		return CreatedUser{}, err
+	}
+	return write(ctx, d, caller, func(tx Tx, log *logbook) (CreatedUser, error) {
+		if _, exists, err := tx.User(caller.App, user.UID); err != nil {
+			return CreatedUser{}, err
+		} else if exists {
+			return CreatedUser{}, errUserExists(user.UID)
+		}
+		if err := requireRole(tx, caller.App, user.Role); err != nil {
+			return CreatedUser{}, err
+		}
+		created := CreatedUser{User: user}
+		created.User.CreatedAt = log.at
+		if err := d.addUser(tx, log, created.User); err != nil || !wanted.WithAuthToken {
+			return created, err
+		}
+		var err error
+		created.Token, err = d.mint(tx, log, caller, user.UID, Device{})
+		return created, err
+	})
+}
+
+func (d *Directory) addUser(tx Tx, log *logbook, user User) error {
+	if err := tx.PutUser(log.app, user); err != nil {
+		return err
+	}
+	if len(user.Tags) > 0 {
+		if err := tx.PutUserTags(log.app, user.UID, user.Tags); err != nil {
+			return err
+		}
+	}
+	return log.append(UserCreated, string(user.UID))
+}
+
+// checkUser checks everything of a user but the uid, and compacts the metadata.
+func (d *Directory) checkUser(wrong *FieldErrors, user *User) {
+	d.checkName(wrong, "name", user.Name)
+	if user.Avatar != "" {
+		d.checkURL(wrong, "avatar", user.Avatar)
+	}
+	if user.Link != "" {
+		d.checkURL(wrong, "link", user.Link)
+	}
+	if !validUID(user.Role, d.limits.UID) {
+		wrong.Add("role", "The role must be the id of a role of this app.")
+	}
+	checkText(wrong, "statusMessage", user.StatusMessage, d.limits.StatusMessage, "\n\r\t")
+	if len(user.Metadata) > 0 {
+		user.Metadata = d.checkMetadata(wrong, "metadata", user.Metadata)
+	}
+	d.checkTags(wrong, user.Tags)
+}
+
+func (d *Directory) checkTags(wrong *FieldErrors, tags []string) {
+	if len(tags) > d.limits.Tags {
+		wrong.Add("tags", "The tags may not be more than %d.", d.limits.Tags)
+		return
+	}
+	for i, tag := range tags {
+		field := "tags." + strconv.Itoa(i)
+		switch {
+		case strings.TrimSpace(tag) == "":
+			wrong.Add(field, "The %s field must have a value.", field)
+		case slices.Contains(tags[:i], tag):
+			wrong.Add(field, "The %s field is given twice.", field)
+		default:
+			checkText(wrong, field, tag, d.limits.Tag, "")
+		}
+	}
+}
+
+// requireUser returns an active user. sent is the uid as the caller spelled it.
+func requireUser(tx Tx, app AppID, uid UID, sent string) (User, error) {
+	user, found, err := tx.User(app, uid)
+	if err == nil && (!found || user.DeactivatedAt != 0) {
+		err = ErrUserNotFound(strings.ToLower(sent))
+	}
+	return user, err
+}
+
+// UpdateUser changes the fields that patch sets, and returns the user as stored. A patch that changes nothing adds
+// no revision and leaves UpdatedAt. Errors: CodeUserNotFound, CodeRoleNotFound, CodeBadRequest.
+func (d *Directory) UpdateUser(ctx context.Context, caller Caller, rawUID string, patch UserPatch) (User, error) {
+	return write(ctx, d, caller, func(tx Tx, log *logbook) (User, error) {
+		user, err := requireUser(tx, caller.App, FoldUID(rawUID), rawUID)
+		if err != nil {
+			return User{}, err
+		}
+		return d.patchUser(tx, log, user, patch)
+	})
+}
+
+func (d *Directory) patchUser(tx Tx, log *logbook, user User, patch UserPatch) (User, error) {
+	changed := patch.apply(&user)
+	if len(changed) == 0 {
+		return user, nil
+	}
+	var wrong FieldErrors
+	d.checkUser(&wrong, &user)
+	if err := wrong.Err(); err != nil {
+		return User{}, err
+	}
+	if slices.Contains(changed, "role") {
+		if err := requireRole(tx, log.app, user.Role); err != nil {
+			return User{}, err
+		}
+	}
+	user.UpdatedAt = log.at
+	if err := tx.PutUser(log.app, user); err != nil {
+		return User{}, err
+	}
+	if slices.Contains(changed, "tags") {
+		if err := tx.PutUserTags(log.app, user.UID, user.Tags); err != nil {
+			return User{}, err
+		}
+	}
+	return user, log.append(UserUpdated, string(user.UID), changed...)
+}
+
+func (p UserPatch) apply(user *User) (changed []string) {
+	for _, field := range []struct {
+		name   string
+		stored *string
+		value  *string
+	}{
+		{"name", &user.Name, p.Name},
+		{"avatar", &user.Avatar, p.Avatar},
+		{"link", &user.Link, p.Link},
+		{"statusMessage", &user.StatusMessage, p.StatusMessage},
+	} {
+		if field.value != nil {
+			setField(&changed, field.name, field.stored, *field.value)
+		}
+	}
+	if p.Role != nil {
+		setField(&changed, "role", &user.Role, strings.ToLower(*p.Role))
+	}
+	if p.Metadata != nil && !sameJSON(*p.Metadata, user.Metadata) {
+		user.Metadata = *p.Metadata
+		changed = append(changed, "metadata")
+	}
+	if p.Tags != nil && !slices.Equal(*p.Tags, user.Tags) {
+		user.Tags = *p.Tags
+		changed = append(changed, "tags")
+	}
+	return changed
+}
+
+// GetUser returns an active user as the caller may see it. viewer is the acting user, if there is one.
+// Errors: CodeUserNotFound.
+func (d *Directory) GetUser(ctx context.Context, caller Caller, policy *Policy, viewer User, rawUID string) (user User, err error) {
+	uid := FoldUID(rawUID)
+	err = d.store.View(ctx, func(tx Tx) error {
+		user, err = requireUser(tx, caller.App, uid, rawUID)
+		return err
+	})
+	if err == nil && caller.User != "" && caller.User != uid {
+		err = policy.mayGet(viewer, user)
+	}
+	return user, err
+}
+
+// Activation says what a bulk deactivation or reactivation did. Unknown uids are spelled as they were sent.
+type Activation struct {
+	Changed  []string
+	Already  []string
+	NotFound []string
+}
+
+// DeactivateUsers hides users everywhere and suspends their auth tokens, keeping everything they have.
+// Errors: CodeBadRequest for too many uids. Unknown and deactivated ones are reported, not refused.
+func (d *Directory) DeactivateUsers(ctx context.Context, caller Caller, uids []string) (Activation, error) {
+	return d.setActive(ctx, caller, "uidsToDeactivate", uids, UserDeactivated)
+}
+
+// ReactivateUsers takes back DeactivateUsers: the users and their auth tokens work again. Errors: CodeBadRequest.
+func (d *Directory) ReactivateUsers(ctx context.Context, caller Caller, uids []string) (Activation, error) {
+	return d.setActive(ctx, caller, "uidsToActivate", uids, UserReactivated)
+}
+
+func (d *Directory) setActive(ctx context.Context, caller Caller, field string, uids []string, kind Kind) (Activation, error) {
+	var wrong FieldErrors
+	switch {
+	case len(uids) == 0:
+		wrong.Add(field, "The %s field is required.", field)
+	case len(uids) > d.limits.BulkUIDs:
+		wrong.Add(field, "The %s may not be more than %d.", field, d.limits.BulkUIDs)
+	}
+	if err := wrong.Err(); err != nil {
+		return Activation{}, err
+	}
+	return write(ctx, d, caller, func(tx Tx, log *logbook) (Activation, error) {
+		var done Activation
+		for _, sent := range uids {
+			user, found, err := tx.User(caller.App, FoldUID(sent))
+			if err != nil {
+				return done, err
+			}
+			if !found {
+				done.NotFound = append(done.NotFound, sent)
+				continue
+			}
+			uid := string(user.UID)
+			if slices.Contains(done.Changed, uid) {
+				continue
+			}
+			if (user.DeactivatedAt != 0) == (kind == UserDeactivated) {
+				done.Already = append(done.Already, uid)
+				continue
+			}
+			user.DeactivatedAt = 0
+			if kind == UserDeactivated {
+				user.DeactivatedAt = log.at
+			}
+			if err := tx.PutUser(caller.App, user); err != nil {
+				return done, err
+			}
+			if err := log.append(kind, uid, "deactivatedAt"); err != nil {
+				return done, err
+			}
+			done.Changed = append(done.Changed, uid)
+		}
+		return done, nil
+	})
+}
+
+// DeactivateUser deactivates one user. Errors: CodeUserNotFound, also for one that is deactivated already.
+func (d *Directory) DeactivateUser(ctx context.Context, caller Caller, rawUID string) (Activation, error) {
+	return write(ctx, d, caller, func(tx Tx, log *logbook) (Activation, error) {
+		user, err := requireUser(tx, caller.App, FoldUID(rawUID), rawUID)
+		if err != nil {
+			return Activation{}, err
+		}
+		user.DeactivatedAt = log.at
+		if err := tx.PutUser(caller.App, user); err != nil {
+			return Activation{}, err
+		}
+		return Activation{Changed: []string{string(user.UID)}}, log.append(UserDeactivated, string(user.UID), "deactivatedAt")
+	})
+}

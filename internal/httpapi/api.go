@@ -1,0 +1,188 @@
+// Package httpapi serves the REST API and the client API of the contract over HTTP: the route table, who may call
+// what, decoding, encoding, errors, rate limits and CORS. What a call means is decided in package directory; this
+// package knows no SQL and starts no listeners.
+package httpapi
+
+import (
+	"context"
+	"crypto/subtle"
+	"log/slog"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/rollcall/rollcall/api"
+	"github.com/rollcall/rollcall/internal/directory"
+)
+
+// Signer signs and checks the short-lived tokens that this package hands out.
+type Signer interface {
+	// SigningKey returns the current symmetric key and its id.
+	SigningKey() (id string, key []byte)
+	// VerifyingKey returns the symmetric key with an id, false when there is none.
+	VerifyingKey(id string) ([]byte, bool)
+	// IdentityKeys returns the seeds of the asymmetric keys by id, the current id first.
+	IdentityKeys() (ids []string, seeds map[string][]byte)
+}
+
+// Config is what an API needs. Directory and Signer are required; everything else has a useful zero value.
+type Config struct {
+	Directory *directory.Directory
+	Signer    Signer
+	// ManagementKey and ManagementSecret open the management calls. Empty closes them.
+	ManagementKey, ManagementSecret string
+	// PublicHost is the host[:port] that clients are told to use. Empty means the one they called.
+	PublicHost string
+	// BodyLimit is the largest body in bytes. Zero means the contract's 10 KiB.
+	BodyLimit int64
+	// RequestTimeout bounds a request, from its arrival to its answer. Zero means 15 s.
+	RequestTimeout time.Duration
+	// JWTLifetime is how long a socket JWT is valid. Zero means 15 minutes.
+	JWTLifetime time.Duration
+	RateLimits  RateLimits
+	// Logger gets one record per request. Nil discards them.
+	Logger *slog.Logger
+	// Registerer gets the metrics. Nil keeps them unregistered.
+	Registerer prometheus.Registerer
+	// Ready reports why the server cannot serve, nil when it can. Nil means always ready.
+	Ready func(context.Context) error
+	// Metrics serves /metrics. Nil means 404.
+	Metrics http.Handler
+}
+
+// API is the HTTP handler of the product. It is safe for concurrent use.
+type API struct {
+	config  Config
+	dir     *directory.Directory
+	mux     *http.ServeMux
+	limiter *limiter
+	metrics *metrics
+	docs    *docs
+	closing chan struct{}
+}
+
+// New returns the API. Close ends the streams that would otherwise keep a server from shutting down.
+func New(config Config) (*API, error) {
+	if config.BodyLimit <= 0 {
+		config.BodyLimit = 10 << 10
+	}
+	if config.RequestTimeout <= 0 {
+		config.RequestTimeout = 15 * time.Second
+	}
+	if config.JWTLifetime <= 0 {
+		config.JWTLifetime = 15 * time.Minute
+	}
+	if config.Logger == nil {
+		config.Logger = slog.New(slog.DiscardHandler)
+	}
+	if config.Ready == nil {
+		config.Ready = func(context.Context) error { return nil }
+	}
+	limiter, err := newLimiter(config.RateLimits, time.Now)
+	if err != nil {
+		return nil, err
+	}
+	docs, err := newDocs()
+	if err != nil {
+		return nil, err
+	}
+	a := &API{
+		config: config, dir: config.Directory, mux: http.NewServeMux(), limiter: limiter, metrics: newMetrics(config.Registerer),
+		docs: docs, closing: make(chan struct{}),
+	}
+	for _, route := range a.routes() {
+		a.mount(route)
+	}
+	return a, nil
+}
+
+// Close ends the event streams. Call it once, before shutting down the server.
+func (a *API) Close() { close(a.closing) }
+
+// mount registers a route with what every route needs around its handler.
+func (a *API) mount(route Route) {
+	observer := a.metrics.observer(route.Method + " " + route.Path)
+	a.mux.HandleFunc(route.Method+" "+route.Path, func(w http.ResponseWriter, r *http.Request) {
+		x := exchangeOf(w)
+		x.route, x.observer = route.Method+" "+route.Path, observer
+		c := &call{api: a, route: route, w: x, r: r}
+		answer, err := c.serve()
+		switch {
+		case err != nil:
+			a.writeError(x, err)
+		case !answer.written:
+			a.writeAnswer(x, answer)
+		}
+	})
+}
+
+// answer is what a handler returns.
+type answer struct {
+	data any
+	meta *api.Meta
+	// written says that the handler has written the response itself.
+	written bool
+}
+
+func data(value any) (answer, error) { return answer{data: value}, nil }
+
+func success(message string) (answer, error) {
+	return answer{data: api.Success{Success: true, Message: message}}, nil
+}
+
+var written = answer{written: true}
+
+// call is one request on its way through a handler.
+type call struct {
+	api   *API
+	route Route
+	w     *exchange
+	r     *http.Request
+
+	policy *directory.Policy
+	caller directory.Caller
+	// user and token are set for calls with an auth token.
+	user  directory.User
+	token directory.Token
+	// key is set for calls with an API key.
+	key directory.Key
+
+	body     []byte
+	bodyRead bool
+}
+
+func (c *call) ctx() context.Context { return c.r.Context() }
+
+func (c *call) path(name string) string { return c.r.PathValue(name) }
+
+// serve authenticates the caller as the route demands, counts the request against its limits, and runs the handler.
+func (c *call) serve() (answer, error) {
+	if err := c.authenticate(); err != nil {
+		return answer{}, err
+	}
+	if err := c.api.limiter.take(c); err != nil {
+		return answer{}, err
+	}
+	if err := c.useIdempotencyKey(); err != nil {
+		return answer{}, err
+	}
+	return c.route.handle(c)
+}
+
+// splitVersion takes the version prefix off a path: /v3/users, /v3.0/users and /users are the same.
+func splitVersion(path string) (rest string, err error) {
+	first, rest, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
+	if len(first) < 2 || first[0] != 'v' || first[1] < '0' || first[1] > '9' || strings.Trim(first[1:], "0123456789.") != "" {
+		return path, nil
+	}
+	if first != "v3" && first != "v3.0" {
+		return "", errorf(api.CodeInvalidAPIVersion, "This server speaks version v3. Use the path prefix /v3, or none.")
+	}
+	return "/" + rest, nil
+}
+
+func secretsEqual(a, b string) bool {
+	return subtle.ConstantTimeCompare([]byte(a), []byte(b)) == 1
+}

@@ -1,0 +1,189 @@
+package httpapi
+
+import (
+	"time"
+
+	"github.com/rollcall/rollcall/api"
+	"github.com/rollcall/rollcall/internal/directory"
+)
+
+var regionNames = map[string]string{"us": "United States", "eu": "Europe", "in": "India"}
+
+func showApp(app directory.App) api.App {
+	shown := api.App{
+		ID: string(app.ID), Name: app.Name, Plan: "self-hosted", State: "active", Owner: app.Owner, Region: app.Region, CreatedAt: app.CreatedAt,
+		ScheduledToDeleteAt: app.DeleteAt, Settings: showSettings(app.Settings),
+		AppRegion: api.AppRegion{ID: app.Region, Name: regionNames[app.Region], Description: "This server"},
+	}
+	if app.DeleteAt != 0 {
+		shown.State = "archived"
+	}
+	return shown
+}
+
+func showSettings(settings directory.AppSettings) api.AppSettings { return api.AppSettings(settings) }
+
+func createApp(c *call) (answer, error) {
+	f, err := c.decode()
+	if err != nil {
+		return answer{}, err
+	}
+	wanted := directory.NewApp{
+		ID: directory.AppID(f.text("id")), Name: f.text("name"), Region: f.text("region"), Owner: f.text("owner"), SampleUsers: !f.boolean("skipSampleData"),
+	}
+	if err := f.err(); err != nil {
+		return answer{}, err
+	}
+	created, err := c.api.dir.CreateApp(c.ctx(), c.caller.Actor, wanted)
+	if err != nil {
+		return answer{}, err
+	}
+	c.w.app = string(created.App.ID)
+	shown := showApp(created.App)
+	shown.APIKeys = map[string]api.APIKey{}
+	for _, key := range []directory.Key{created.FullAccess, created.AuthOnly} {
+		shown.APIKeys[key.Text] = showKey(created.App, key, true)
+	}
+	return data(shown)
+}
+
+func listApps(c *call) (answer, error) {
+	q := c.query()
+	search, page := q.text("searchKey"), q.page()
+	if err := q.err(); err != nil {
+		return answer{}, err
+	}
+	list, err := c.api.dir.ListApps(c.ctx(), search, page)
+	if err != nil {
+		return answer{}, err
+	}
+	return listOf(list, showApp), nil
+}
+
+func appAnswer(app directory.App, err error) (answer, error) {
+	if err != nil {
+		return answer{}, err
+	}
+	return data(showApp(app))
+}
+
+func getApp(c *call) (answer, error) {
+	return appAnswer(c.api.dir.GetApp(c.ctx(), c.caller.App))
+}
+
+func updateApp(c *call) (answer, error) {
+	f, err := c.decode()
+	if err != nil {
+		return answer{}, err
+	}
+	name := f.text("name")
+	if err := f.err(); err != nil {
+		return answer{}, err
+	}
+	return appAnswer(c.api.dir.RenameApp(c.ctx(), c.caller, name))
+}
+
+func deleteApp(c *call) (answer, error) {
+	app, err := c.api.dir.DeleteApp(c.ctx(), c.caller)
+	if err != nil {
+		return answer{}, err
+	}
+	return data(api.DeleteAppResponse{Success: true, ScheduledToDeleteAt: app.DeleteAt})
+}
+
+func restoreApp(c *call) (answer, error) {
+	return appAnswer(c.api.dir.RestoreApp(c.ctx(), c.caller))
+}
+
+func getAppSettings(c *call) (answer, error) {
+	app, err := c.api.dir.GetApp(c.ctx(), c.caller.App)
+	if err != nil {
+		return answer{}, err
+	}
+	return data(showSettings(app.Settings))
+}
+
+func updateAppSettings(c *call) (answer, error) {
+	f, err := c.decode()
+	if err != nil {
+		return answer{}, err
+	}
+	patch := directory.AppSettingsPatch{
+		RevealSecrets: f.maybeBoolean("revealSecrets"), DenyUserCreationByAuthOnlyKeys: f.maybeBoolean("denyUserCreationByAuthOnlyKeys"),
+	}
+	if f.has("tokensValidFrom") {
+		from := f.unixTime("tokensValidFrom")
+		patch.TokensValidFrom = &from
+	}
+	if err := f.err(); err != nil {
+		return answer{}, err
+	}
+	app, err := c.api.dir.UpdateAppSettings(c.ctx(), c.caller, patch)
+	if err != nil {
+		return answer{}, err
+	}
+	return data(showSettings(app.Settings))
+}
+
+// getUsage answers at once with what the hosted service sends by e-mail: the figures of a calendar month.
+func getUsage(c *call) (answer, error) {
+	f, err := c.decode()
+	if err != nil {
+		return answer{}, err
+	}
+	previous := f.boolean("usePreviousBillingCycle")
+	if err := f.err(); err != nil {
+		return answer{}, err
+	}
+	now := time.Unix(c.api.dir.Now(), 0).UTC()
+	from := time.Date(now.Year(), now.Month(), 1, 0, 0, 0, 0, time.UTC)
+	if previous {
+		from = from.AddDate(0, -1, 0)
+	}
+	to := from.AddDate(0, 1, 0).Add(-time.Second)
+	usage, err := c.api.dir.Usage(c.ctx(), c.caller, from.Unix(), to.Unix())
+	if err != nil {
+		return answer{}, err
+	}
+	return data(api.Usage{Users: usage.Users, ActiveUsers: usage.ActiveUsers, FromDate: from.Unix(), ToDate: to.Unix()})
+}
+
+func showCollaborator(collaborator directory.Collaborator) api.Collaborator {
+	return api.Collaborator(collaborator)
+}
+
+func listCollaborators(c *call) (answer, error) {
+	q := c.query()
+	page := q.page()
+	if err := q.err(); err != nil {
+		return answer{}, err
+	}
+	list, err := c.api.dir.ListCollaborators(c.ctx(), c.caller.App, page)
+	if err != nil {
+		return answer{}, err
+	}
+	return listOf(list, showCollaborator), nil
+}
+
+func addCollaborator(c *call) (answer, error) {
+	f, err := c.decode()
+	if err != nil {
+		return answer{}, err
+	}
+	wanted := directory.Collaborator{Email: f.text("email"), Name: f.text("name"), Role: f.text("role")}
+	if err := f.err(); err != nil {
+		return answer{}, err
+	}
+	added, err := c.api.dir.AddCollaborator(c.ctx(), c.caller, wanted)
+	if err != nil {
+		return answer{}, err
+	}
+	return data(showCollaborator(added))
+}
+
+func removeCollaborator(c *call) (answer, error) {
+	if err := c.api.dir.RemoveCollaborator(c.ctx(), c.caller, c.path("email")); err != nil {
+		return answer{}, err
+	}
+	return success("The collaborator has been removed.")
+}

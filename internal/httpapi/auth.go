@@ -1,0 +1,140 @@
+package httpapi
+
+import (
+	"net"
+	"net/http"
+	"strings"
+
+	"github.com/rollcall/rollcall/api"
+	"github.com/rollcall/rollcall/internal/directory"
+)
+
+// header names of the contract, in net/http's canonical spelling.
+const (
+	headerAppID      = "Appid"
+	headerAPIKey     = "Apikey"
+	headerAuthToken  = "Authtoken"
+	headerManagement = "Key"
+	headerSecret     = "Secret"
+)
+
+func headerValue(r *http.Request, name string) string {
+	if values := r.Header[name]; len(values) > 0 {
+		return strings.TrimSpace(values[0])
+	}
+	return ""
+}
+
+// authenticate finds out who calls and whether the route is open to them. The app is checked before the credentials,
+// and the credentials before anything in the path (contract rest.md section 10.2).
+func (c *call) authenticate() error {
+	switch c.route.Access {
+	case Public:
+		return nil
+	case Management:
+		return c.authenticateOperator()
+	case FullAccessKey, AnyKey, UserToken, KeyOrToken, MaybeToken:
+	}
+	if err := c.findApp(); err != nil {
+		return err
+	}
+	switch c.route.Access {
+	case MaybeToken:
+		return nil
+	case UserToken:
+		return c.authenticateToken()
+	case KeyOrToken:
+		if headerValue(c.r, headerAPIKey) == "" && headerValue(c.r, headerAuthToken) != "" {
+			return c.authenticateToken()
+		}
+	case Public, FullAccessKey, AnyKey, Management:
+	}
+	return c.authenticateKey()
+}
+
+func (c *call) findApp() error {
+	id := strings.ToLower(headerValue(c.r, headerAppID))
+	if id == "" {
+		id = appOfHost(c.r.Host)
+	}
+	if id == "" {
+		return errorf(api.CodeEmptyAppID, "Say which app this is for: send its id in the appId header.")
+	}
+	policy, err := c.api.dir.Policy(c.ctx(), directory.AppID(id))
+	if err != nil {
+		return err
+	}
+	c.policy = policy
+	c.w.app = id
+	return nil
+}
+
+// appOfHost returns the app that a host such as {appId}.api-us.example.com names (contract rest.md section 0), empty
+// for any other host.
+func appOfHost(host string) string {
+	first, rest, _ := strings.Cut(host, ".")
+	if first == "" || !strings.Contains(rest, ".") || net.ParseIP(strings.Trim(host, "[]")) != nil {
+		return ""
+	}
+	family, _, _ := strings.Cut(rest, ".")
+	family, _, _ = strings.Cut(family, "-")
+	if family != "api" && family != "apiclient" {
+		return ""
+	}
+	return strings.ToLower(first)
+}
+
+func (c *call) authenticateKey() error {
+	text := headerValue(c.r, headerAPIKey)
+	if text == "" {
+		return errorf(api.CodeEmptyAPIKey, "Send an API key of this app in the apikey header.")
+	}
+	key, err := c.api.dir.Key(c.policy, text)
+	if err != nil {
+		return err
+	}
+	if c.route.Access != AnyKey && key.Scope != directory.FullAccess {
+		return errorf(api.CodeNoAccess, "This call needs an API key of scope fullAccess; this key has %s.", key.Scope)
+	}
+	c.key = key
+	c.setCaller(directory.Caller{
+		App: c.policy.App.ID, Actor: directory.Actor("key:" + key.ID), Key: key.ID, Private: key.Scope == directory.FullAccess,
+	})
+	return nil
+}
+
+func (c *call) authenticateToken() error {
+	text := headerValue(c.r, headerAuthToken)
+	if text == "" {
+		return errorf(api.CodeEmptyAuthToken, "Send the auth token of a logged-in user in the authToken header.")
+	}
+	user, token, err := c.api.dir.Authenticate(c.ctx(), c.policy, text)
+	if err != nil {
+		return err
+	}
+	c.user, c.token = user, token
+	c.setCaller(directory.Caller{
+		App: c.policy.App.ID, Actor: directory.Actor("user:" + user.UID), User: user.UID, Token: token.ID,
+	})
+	return nil
+}
+
+func (c *call) authenticateOperator() error {
+	key, secret := headerValue(c.r, headerManagement), headerValue(c.r, headerSecret)
+	if key == "" || secret == "" {
+		return errorf(api.CodeEmptyAuthHeader, "Send the management key and secret in the key and secret headers.")
+	}
+	config := &c.api.config
+	matches := secretsEqual(key, config.ManagementKey) && secretsEqual(secret, config.ManagementSecret)
+	if config.ManagementSecret == "" || !matches {
+		return &statusError{errorf(api.CodeNoAccess, "The management key or secret is wrong."), http.StatusUnauthorized}
+	}
+	c.setCaller(directory.Operator(directory.AppID(strings.ToLower(c.path("appId")))))
+	return nil
+}
+
+func (c *call) setCaller(caller directory.Caller) {
+	c.caller = caller
+	c.w.actor = string(caller.Actor)
+	c.w.app = string(caller.App)
+}

@@ -1,0 +1,106 @@
+package httpapi
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/rollcall/rollcall/api"
+	"github.com/rollcall/rollcall/internal/directory"
+)
+
+func showChange(change directory.Change) api.Change {
+	return api.Change{
+		Revision: change.Revision, At: change.At, Actor: string(change.Actor), Kind: string(change.Kind), Subject: change.Subject, Fields: change.Fields,
+	}
+}
+
+// listChanges reads the change log from a revision on, or, asked for text/event-stream, goes on to send what is
+// appended.
+func listChanges(c *call) (answer, error) {
+	q := c.query()
+	since := q.integer(0, math.MaxInt64, "since")
+	limit := int(q.integer(0, int64(q.limits.PageSize), "limit", "perPage", "per_page"))
+	if err := q.err(); err != nil {
+		return answer{}, err
+	}
+	if strings.Contains(headerValue(c.r, "Accept"), "text/event-stream") {
+		if last, err := strconv.ParseInt(headerValue(c.r, "Last-Event-Id"), 10, 64); err == nil && last >= 0 {
+			since = last
+		}
+		return written, c.streamChanges(since)
+	}
+	changes, last, err := c.api.dir.ListChanges(c.ctx(), c.caller, since, limit)
+	if err != nil {
+		return answer{}, err
+	}
+	shown := make([]api.Change, len(changes))
+	for i, change := range changes {
+		shown[i] = showChange(change)
+	}
+	return answer{data: shown, meta: &api.Meta{Revision: &last}}, nil
+}
+
+const (
+	streamBatch     = 500
+	streamHeartbeat = 15 * time.Second
+	// streamWriteTimeout ends the stream of a reader that does not read. It resumes where it was.
+	streamWriteTimeout = 30 * time.Second
+)
+
+// streamChanges sends the change log as server-sent events, each with its revision as id, until the client goes away,
+// the server stops or the key is revoked. It reads the log at the client's pace, so a slow one costs no memory.
+func (c *call) streamChanges(since int64) error {
+	control := http.NewResponseController(c.w)
+	ctx := c.w.streamContext
+	header := c.w.Header()
+	header.Set("Content-Type", "text/event-stream")
+	header.Set("Cache-Control", "no-store")
+	c.w.WriteHeader(http.StatusOK)
+	heartbeat := time.NewTicker(streamHeartbeat)
+	defer heartbeat.Stop()
+	fmt.Fprint(c.w, ": changes\n\n")
+	for {
+		appended := c.api.dir.ChangesAppended(c.caller.App)
+		policy, err := c.api.dir.Policy(ctx, c.caller.App)
+		if err == nil {
+			_, err = c.api.dir.Key(policy, headerValue(c.r, headerAPIKey))
+		}
+		if err != nil {
+			return nil //nolint:nilerr // the key is no longer good: the stream ends, and the next attempt is told why
+		}
+		changes, _, err := c.api.dir.ListChanges(ctx, c.caller, since, streamBatch)
+		if err != nil {
+			return err
+		}
+		for _, change := range changes {
+			body, err := json.Marshal(showChange(change))
+			if err != nil {
+				return fmt.Errorf("encode change: %w", err)
+			}
+			fmt.Fprintf(c.w, "id: %d\nevent: change\ndata: %s\n\n", change.Revision, body)
+			since = change.Revision
+		}
+		// Deadlines are not to be had on every connection; those without one are closed when the server stops.
+		_ = control.SetWriteDeadline(time.Now().Add(streamWriteTimeout))
+		if err := control.Flush(); err != nil {
+			return nil //nolint:nilerr // the client went away
+		}
+		if len(changes) == streamBatch {
+			continue
+		}
+		select {
+		case <-appended:
+		case <-heartbeat.C:
+			fmt.Fprint(c.w, ": still here\n\n")
+		case <-ctx.Done():
+			return nil
+		case <-c.api.closing:
+			return nil
+		}
+	}
+}

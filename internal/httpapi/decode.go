@@ -1,0 +1,331 @@
+package httpapi
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	stdjson "encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/rollcall/rollcall/api"
+	"github.com/rollcall/rollcall/internal/directory"
+)
+
+// readBody returns the body of the request, at most BodyLimit bytes of it.
+func (c *call) readBody() ([]byte, error) {
+	if c.bodyRead {
+		return c.body, nil
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(c.w.ResponseWriter, c.r.Body, c.api.config.BodyLimit))
+	if err != nil {
+		var tooLarge *http.MaxBytesError
+		if errors.As(err, &tooLarge) {
+			return nil, &statusError{errorf(api.CodeBadRequest, "The body may not be larger than %d bytes.", c.api.config.BodyLimit), http.StatusRequestEntityTooLarge}
+		}
+		bad := errorf(api.CodeBadRequest, "The body could not be read to its end.")
+		bad.Cause = err
+		return nil, bad
+	}
+	c.body, c.bodyRead = body, true
+	return body, nil
+}
+
+// useIdempotencyKey makes the write of this request repeatable when it carries an Idempotency-Key.
+func (c *call) useIdempotencyKey() error {
+	key := headerValue(c.r, "Idempotency-Key")
+	if key == "" || c.r.Method == http.MethodGet || c.caller.App == "" {
+		return nil
+	}
+	if len(key) > 255 {
+		return errorf(api.CodeBadRequest, "An Idempotency-Key may not be longer than 255 characters.")
+	}
+	body, err := c.readBody()
+	if err != nil {
+		return err
+	}
+	request := sha256.New()
+	for _, part := range []string{c.r.Method, c.r.URL.Path, c.r.URL.RawQuery, string(body)} {
+		request.Write([]byte(part))
+		request.Write([]byte{0})
+	}
+	c.r = c.r.WithContext(directory.WithIdempotencyKey(c.ctx(), string(c.caller.Actor)+" "+key, hex.EncodeToString(request.Sum(nil))))
+	return nil
+}
+
+// fields are the members of a JSON object in a body. Reading one with the wrong type is noted, and told by err.
+type fields struct {
+	members map[string]jsontext.Value
+	wrong   directory.FieldErrors
+}
+
+// decode reads the body as one JSON object. An empty body is an empty object. Invalid UTF-8, duplicate names and
+// anything after the object are refused.
+func (c *call) decode() (*fields, error) {
+	body, err := c.readBody()
+	if err != nil {
+		return nil, err
+	}
+	return decodeFields(body)
+}
+
+func decodeFields(body []byte) (*fields, error) {
+	f := &fields{}
+	if len(strings.TrimSpace(string(body))) == 0 {
+		return f, nil
+	}
+	if err := json.Unmarshal(body, &f.members); err != nil || f.members == nil {
+		bad := errorf(api.CodeBadRequest, "The body must be one JSON object in UTF-8, without duplicate names.")
+		bad.Cause = err
+		return nil, bad
+	}
+	return f, nil
+}
+
+func (f *fields) err() error { return f.wrong.Err() }
+
+func (f *fields) has(name string) bool { return len(f.members[name]) > 0 }
+
+func (f *fields) isNull(name string) bool { return f.has(name) && f.members[name].Kind() == 'n' }
+
+// text returns a member that is a string; empty when it is absent or null.
+func (f *fields) text(name string) string {
+	if !f.has(name) || f.isNull(name) {
+		return ""
+	}
+	var text string
+	if err := json.Unmarshal(f.members[name], &text); err != nil {
+		f.wrong.Add(name, "The %s must be a string.", name)
+	}
+	return text
+}
+
+// maybeText returns nil when the member is absent. Null is the empty string: what it clears is up to the rules.
+func (f *fields) maybeText(name string) *string {
+	if !f.has(name) {
+		return nil
+	}
+	text := f.text(name)
+	return &text
+}
+
+// boolean accepts true and false, also as strings and as 1 and 0 (contract rest.md section 1.6).
+func (f *fields) boolean(name string) bool {
+	if !f.has(name) || f.isNull(name) {
+		return false
+	}
+	value, err := strconv.ParseBool(strings.Trim(string(f.members[name]), `"`))
+	if err != nil {
+		f.wrong.Add(name, "The %s must be true or false.", name)
+	}
+	return value
+}
+
+func (f *fields) maybeBoolean(name string) *bool {
+	if !f.has(name) {
+		return nil
+	}
+	value := f.boolean(name)
+	return &value
+}
+
+// unixTime accepts a number or a string of digits; zero when it is absent.
+func (f *fields) unixTime(name string) int64 {
+	if !f.has(name) || f.isNull(name) {
+		return 0
+	}
+	value, err := parseUnixTime(strings.Trim(string(f.members[name]), `"`))
+	if err != nil {
+		f.wrong.Add(name, "The %s must be a time in Unix seconds.", name)
+	}
+	return value
+}
+
+// latestTime is the last second of the year 9999.
+const latestTime = 253402300799
+
+func parseUnixTime(text string) (int64, error) {
+	value, err := strconv.ParseInt(text, 10, 64)
+	if err == nil && (value < 0 || value > latestTime) {
+		err = strconv.ErrRange
+	}
+	return value, err
+}
+
+// texts returns a member that is a list of strings; nil when it is absent or null.
+func (f *fields) texts(name string) []string {
+	if !f.has(name) || f.isNull(name) {
+		return nil
+	}
+	var items []jsontext.Value
+	if err := json.Unmarshal(f.members[name], &items); err != nil {
+		f.wrong.Add(name, "The %s must be a list of strings.", name)
+		return nil
+	}
+	texts := make([]string, len(items))
+	for i, item := range items {
+		if err := json.Unmarshal(item, &texts[i]); err != nil || item.Kind() != '"' {
+			member := name + "." + strconv.Itoa(i)
+			f.wrong.Add(member, "The %s must be a string.", member)
+		}
+	}
+	return texts
+}
+
+func (f *fields) maybeTexts(name string) *[]string {
+	if !f.has(name) {
+		return nil
+	}
+	texts := f.texts(name)
+	return &texts
+}
+
+// object returns a member that is a JSON object, or a string that holds one (contract rest.md section 1.5); nil when
+// it is absent or null.
+func (f *fields) object(name string) stdjson.RawMessage {
+	if !f.has(name) || f.isNull(name) {
+		return nil
+	}
+	value := f.members[name]
+	if value.Kind() == '"' {
+		var text string
+		if err := json.Unmarshal(value, &text); err == nil {
+			value = jsontext.Value(text)
+		}
+	}
+	if !value.IsValid() || value.Kind() != '{' {
+		f.wrong.Add(name, "The %s must be a JSON object.", name)
+		return nil
+	}
+	return stdjson.RawMessage(value)
+}
+
+func (f *fields) maybeObject(name string) *stdjson.RawMessage {
+	if !f.has(name) {
+		return nil
+	}
+	object := f.object(name)
+	return &object
+}
+
+// unset reads the list of fields to clear and calls clear for each.
+func (f *fields) unset(clearers map[string]func()) {
+	for i, name := range f.texts("unset") {
+		clearer, known := clearers[name]
+		if !known {
+			member := "unset." + strconv.Itoa(i)
+			f.wrong.Add(member, "The %s cannot be unset.", strconv.Quote(name))
+			continue
+		}
+		clearer()
+	}
+}
+
+// query reads the query string. A parameter that is not well-formed is noted, and told by err.
+type query struct {
+	raw    []rawParameter
+	limits directory.Limits
+	wrong  directory.FieldErrors
+}
+
+type rawParameter struct{ name, value string }
+
+// query parses the query string by itself: lists are joined by commas that are not escaped, while the items may hold
+// escaped ones (sdk-wire.md section B10), so the value must be split before it is decoded.
+func (c *call) query() *query {
+	q := &query{limits: c.api.dir.Limits()}
+	for pair := range strings.SplitSeq(c.r.URL.RawQuery, "&") {
+		if pair == "" {
+			continue
+		}
+		name, value, _ := strings.Cut(pair, "=")
+		decoded, err := url.QueryUnescape(name)
+		if err != nil {
+			q.wrong.Add("query", "The query string is not well-formed.")
+			continue
+		}
+		q.raw = append(q.raw, rawParameter{strings.TrimSuffix(decoded, "[]"), value})
+	}
+	return q
+}
+
+func (q *query) err() error { return q.wrong.Err() }
+
+func (q *query) unescape(name, value string) string {
+	text, err := url.QueryUnescape(value)
+	if err != nil || strings.ContainsRune(text, 0) || strings.ToValidUTF8(text, "") != text {
+		q.wrong.Add(name, "The %s is not well-formed.", name)
+		return ""
+	}
+	return text
+}
+
+// text returns the last value of a parameter that goes by any of the names; empty when it is absent.
+func (q *query) text(names ...string) string {
+	for i := len(q.raw) - 1; i >= 0; i-- {
+		if slices.Contains(names, q.raw[i].name) {
+			return q.unescape(names[0], q.raw[i].value)
+		}
+	}
+	return ""
+}
+
+// texts returns a list in any of its spellings: a,b and k=a&k=b and k[]=a (contract rest.md section 0).
+func (q *query) texts(name string) []string {
+	var list []string
+	for _, parameter := range q.raw {
+		if parameter.name != name {
+			continue
+		}
+		for item := range strings.SplitSeq(parameter.value, ",") {
+			if text := q.unescape(name, item); text != "" {
+				list = append(list, text)
+			}
+		}
+	}
+	return list
+}
+
+func (q *query) boolean(name string) bool {
+	text := q.text(name)
+	if text == "" {
+		return false
+	}
+	value, err := strconv.ParseBool(text)
+	if err != nil {
+		q.wrong.Add(name, "The %s must be true or false.", name)
+	}
+	return value
+}
+
+// integer returns a whole number in [least, most]; zero when it is absent.
+func (q *query) integer(least, most int64, names ...string) int64 {
+	text := q.text(names...)
+	if text == "" {
+		return 0
+	}
+	value, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || value < least || value > most {
+		q.wrong.Add(names[0], "The %s must be a whole number from %d to %d.", names[0], least, most)
+		return 0
+	}
+	return value
+}
+
+// maxPage keeps offsets within what a database counts in.
+const maxPage = 1_000_000_000
+
+// page reads which page of a list is wanted. 0 is as good as absent: the SDK sends it for a limit of 0.
+func (q *query) page() directory.Page {
+	return directory.Page{
+		Number: int(q.integer(0, maxPage, "page")),
+		Size:   int(q.integer(0, int64(q.limits.PageSize), "perPage", "per_page")),
+	}
+}

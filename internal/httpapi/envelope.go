@@ -1,0 +1,137 @@
+package httpapi
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"sync"
+
+	"github.com/rollcall/rollcall/api"
+	"github.com/rollcall/rollcall/internal/directory"
+)
+
+// statuses are the HTTP statuses of the contract's codes (rest.md section 10.2). A code that is not here is a fault of
+// the server.
+var statuses = map[api.Code]int{
+	api.CodeEmptyAppID:           http.StatusUnauthorized,
+	api.CodeInvalidAppID:         http.StatusNotFound,
+	api.CodeEmptyAPIKey:          http.StatusUnauthorized,
+	api.CodeAPIKeyUnknown:        http.StatusUnauthorized,
+	api.CodeNoAccess:             http.StatusForbidden,
+	api.CodeEmptyAuthHeader:      http.StatusUnauthorized,
+	api.CodeEmptyAuthToken:       http.StatusUnauthorized,
+	api.CodeAuthTokenUnknown:     http.StatusUnauthorized,
+	api.CodeNoAuth:               http.StatusUnauthorized,
+	api.CodeAppNotFound:          http.StatusNotFound,
+	api.CodeAppArchived:          http.StatusForbidden,
+	api.CodeAppLimit:             http.StatusForbidden,
+	api.CodeAlreadyAnOwner:       http.StatusBadRequest,
+	api.CodeNotACollaborator:     http.StatusNotFound,
+	api.CodeAPIKeyNotFound:       http.StatusNotFound,
+	api.CodeAPIKeyNoSelfAction:   http.StatusForbidden,
+	api.CodeAuthTokenNotFound:    http.StatusNotFound,
+	api.CodeUIDNotFound:          http.StatusNotFound,
+	api.CodeUIDAlreadyExists:     http.StatusBadRequest,
+	api.CodeRoleNotFound:         http.StatusNotFound,
+	api.CodeRoleAlreadyExists:    http.StatusBadRequest,
+	api.CodeRoleDeleteDenied:     http.StatusForbidden,
+	api.CodePermissionDenied:     http.StatusForbidden,
+	api.CodeQuota:                http.StatusForbidden,
+	api.CodeBadRequest:           http.StatusBadRequest,
+	api.CodeAPINotFound:          http.StatusNotFound,
+	api.CodeInvalidAPIVersion:    http.StatusBadRequest,
+	api.CodeTooManyRequests:      http.StatusTooManyRequests,
+	api.CodeSettingsHashOutdated: http.StatusConflict,
+	api.CodeOperationFailed:      http.StatusInternalServerError,
+	api.CodeException:            http.StatusInternalServerError,
+}
+
+func errorf(code api.Code, format string, args ...any) *directory.Error {
+	return &directory.Error{Code: directory.Code(code), Message: fmt.Sprintf(format, args...)}
+}
+
+// statusError gives an error another HTTP status than its code has.
+type statusError struct {
+	domain *directory.Error
+	status int
+}
+
+func (e *statusError) Error() string { return e.domain.Error() }
+func (e *statusError) Unwrap() error { return e.domain }
+
+// buffers hold responses while they are encoded.
+var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
+// maxPooledBuffer keeps one huge list from staying in memory.
+const maxPooledBuffer = 64 << 10
+
+var jsonContentType = []string{"application/json; charset=utf-8"}
+
+func writeJSON(w http.ResponseWriter, status int, body any) error {
+	buffer := buffers.Get().(*bytes.Buffer) //nolint:forcetypeassert // the pool holds nothing else
+	buffer.Reset()
+	defer func() {
+		if buffer.Cap() <= maxPooledBuffer {
+			buffers.Put(buffer)
+		}
+	}()
+	encoder := json.NewEncoder(buffer)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(body); err != nil {
+		return fmt.Errorf("encode answer: %w", err)
+	}
+	header := w.Header()
+	header["Content-Type"] = jsonContentType
+	header["Content-Length"] = []string{strconv.Itoa(buffer.Len())}
+	w.WriteHeader(status)
+	_, err := w.Write(buffer.Bytes())
+	return err
+}
+
+func (a *API) writeAnswer(x *exchange, answer answer) {
+	if err := writeJSON(x, http.StatusOK, api.Body[any]{Data: answer.data, Meta: answer.meta}); err != nil {
+		if x.status == 0 {
+			a.writeError(x, err)
+			return
+		}
+		x.cause = err // the client went away
+	}
+}
+
+// writeError answers with the contract's envelope. What is not a domain error is a fault of the server: its text goes
+// to the log and not to the caller.
+func (a *API) writeError(x *exchange, err error) {
+	var domain *directory.Error
+	status := 0
+	var withStatus *statusError
+	switch {
+	case errors.As(err, &withStatus):
+		domain, status = withStatus.domain, withStatus.status
+	case errors.As(err, &domain):
+	case errors.Is(err, context.DeadlineExceeded):
+		domain, status = errorf(api.CodeOperationFailed, "The server did not finish this request in time. It may be overloaded; try again."), http.StatusServiceUnavailable
+		domain.Cause = err
+	case errors.Is(err, context.Canceled):
+		domain, status = errorf(api.CodeOperationFailed, "The request was canceled."), 499
+	default:
+		domain = errorf(api.CodeException, "Something went wrong in the server. Its log has the details under request id %s.", x.id)
+		domain.Cause = err
+	}
+	if status == 0 {
+		status = statuses[api.Code(domain.Code)]
+	}
+	if status == 0 {
+		status = http.StatusInternalServerError
+	}
+	x.code, x.cause = api.Code(domain.Code), domain.Cause
+	body := api.ErrorBody{Error: api.Error{
+		Code: api.Code(domain.Code), Message: domain.Message, DevMessage: domain.Message, Source: api.Source, Details: domain.Details,
+	}}
+	if err := writeJSON(x, status, body); err != nil && x.cause == nil {
+		x.cause = err
+	}
+}

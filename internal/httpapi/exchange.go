@@ -1,0 +1,235 @@
+package httpapi
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	neturl "net/url"
+	"path"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/rollcall/rollcall/api"
+)
+
+// exchange is one request and its response: what is worth knowing about it is gathered here on the way and logged
+// once at the end.
+type exchange struct {
+	http.ResponseWriter
+	id       string
+	started  time.Time
+	route    string
+	observer *observer
+	app      string
+	actor    string
+	status   int
+	written  int
+	code     api.Code
+	cause    error
+	// streamContext lives as long as the connection: longer than the time that other requests have.
+	streamContext context.Context
+}
+
+var exchanges = sync.Pool{New: func() any { return new(exchange) }}
+
+func exchangeOf(w http.ResponseWriter) *exchange { return w.(*exchange) } //nolint:forcetypeassert // ServeHTTP hands it to the mux
+
+func (x *exchange) WriteHeader(status int) {
+	if x.status == 0 {
+		x.status = status
+	}
+	x.ResponseWriter.WriteHeader(status)
+}
+
+func (x *exchange) Write(body []byte) (int, error) {
+	if x.status == 0 {
+		x.status = http.StatusOK
+	}
+	n, err := x.ResponseWriter.Write(body)
+	x.written += n
+	return n, err
+}
+
+// Unwrap lets http.ResponseController reach the connection.
+func (x *exchange) Unwrap() http.ResponseWriter { return x.ResponseWriter }
+
+// requestIDHeader carries the id under which a request is logged. A proxy may send one.
+const requestIDHeader = "X-Request-Id"
+
+func requestID(r *http.Request) string {
+	if sent := r.Header.Get(requestIDHeader); sent != "" && len(sent) <= 64 && !strings.ContainsFunc(sent, func(c rune) bool { return c <= ' ' || c > '~' }) {
+		return sent
+	}
+	var raw [8]byte
+	rand.Read(raw[:])
+	return hex.EncodeToString(raw[:])
+}
+
+// ServeHTTP serves one request: every answer, whatever happens, is the contract's envelope, with CORS and a log record.
+func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	x := exchanges.Get().(*exchange) //nolint:forcetypeassert // the pool holds nothing else
+	*x = exchange{ResponseWriter: w, id: requestID(r), started: time.Now(), observer: a.metrics.unrouted, streamContext: r.Context()}
+	header := w.Header()
+	header[requestIDHeader] = []string{x.id}
+	a.metrics.inFlight.Inc()
+	defer func() {
+		if failure := recover(); failure != nil {
+			a.recovered(x, failure)
+		}
+		a.metrics.inFlight.Dec()
+		a.record(x, r)
+		*x = exchange{}
+		exchanges.Put(x)
+	}()
+	setCORS(header)
+	if r.Method == http.MethodOptions {
+		x.route = "OPTIONS"
+		x.WriteHeader(http.StatusNoContent)
+		return
+	}
+	routed, err := a.normalize(r)
+	if err != nil {
+		a.writeError(x, err)
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), a.config.RequestTimeout)
+	defer cancel()
+	routed = routed.WithContext(ctx)
+	if _, pattern := a.mux.Handler(routed); pattern == "" {
+		a.writeError(x, errorf(api.CodeAPINotFound, "There is no %s %s. See /docs for what there is.", r.Method, printable(r.URL.EscapedPath())))
+		return
+	}
+	a.mux.ServeHTTP(x, routed)
+}
+
+// printable bounds what of a request is repeated in an error.
+func printable(text string) string {
+	if len(text) > 100 {
+		return text[:100] + "…"
+	}
+	return text
+}
+
+// normalize returns the request with a path as the route table has it: without version prefix, doubled slashes and
+// trailing slash.
+func (a *API) normalize(r *http.Request) (*http.Request, error) {
+	escaped := r.URL.EscapedPath()
+	plain := escaped
+	for strings.Contains(plain, "//") {
+		plain = strings.ReplaceAll(plain, "//", "/")
+	}
+	plain, err := splitVersion(plain)
+	if err != nil {
+		return nil, err
+	}
+	if len(plain) > 1 {
+		plain = strings.TrimSuffix(plain, "/")
+	}
+	if plain == escaped && path.Clean(plain) == plain {
+		return r, nil
+	}
+	if path.Clean(plain) != plain {
+		return nil, errorf(api.CodeAPINotFound, "There is no such path. See /docs for what there is.")
+	}
+	routed := new(http.Request)
+	*routed = *r
+	url := *r.URL
+	if url.Path, err = neturl.PathUnescape(plain); err != nil {
+		return nil, errorf(api.CodeBadRequest, "The path is not well-formed.")
+	}
+	url.RawPath = plain
+	routed.URL = &url
+	return routed, nil
+}
+
+func (a *API) recovered(x *exchange, failure any) {
+	if err, ok := failure.(error); ok && errors.Is(err, http.ErrAbortHandler) {
+		panic(failure) // net/http's own way to drop a connection
+	}
+	err := fmt.Errorf("panic: %v\n%s", failure, debug.Stack())
+	if x.status != 0 { // too late for an answer
+		x.cause = err
+		return
+	}
+	a.writeError(x, err)
+}
+
+// record logs and counts a finished request. User content is never logged: paths are logged as route patterns.
+func (a *API) record(x *exchange, r *http.Request) {
+	duration := time.Since(x.started)
+	x.observer.observe(x.status, duration)
+	level := slog.LevelInfo
+	if x.status >= 500 {
+		level = slog.LevelError
+	}
+	if !a.config.Logger.Enabled(r.Context(), level) {
+		return
+	}
+	attributes := make([]slog.Attr, 0, 12)
+	attributes = append(attributes,
+		slog.String("request_id", x.id), slog.String("method", r.Method), slog.String("route", x.route), slog.Int("status", x.status),
+		slog.Int64("duration_us", duration.Microseconds()), slog.Int("bytes", x.written), slog.String("remote", r.RemoteAddr),
+		slog.String("app", x.app), slog.String("actor", x.actor))
+	if x.code != "" {
+		attributes = append(attributes, slog.String("code", string(x.code)))
+	}
+	if x.cause != nil {
+		attributes = append(attributes, slog.String("error", x.cause.Error()))
+	}
+	a.config.Logger.LogAttrs(r.Context(), level, "request", attributes...)
+}
+
+// metrics are the numbers about requests.
+type metrics struct {
+	requests *prometheus.CounterVec
+	duration *prometheus.HistogramVec
+	inFlight prometheus.Gauge
+	unrouted *observer
+}
+
+func newMetrics(registerer prometheus.Registerer) *metrics {
+	m := &metrics{
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "rollcall_http_requests_total", Help: "Requests answered, by route and status.",
+		}, []string{"route", "status"}),
+		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "rollcall_http_request_duration_seconds", Help: "Time from a request's arrival to its answer, by route.",
+			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
+		}, []string{"route"}),
+		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{Name: "rollcall_http_requests_in_flight", Help: "Requests being served."}),
+	}
+	if registerer != nil {
+		registerer.MustRegister(m.requests, m.duration, m.inFlight)
+	}
+	m.unrouted = m.observer("none")
+	return m
+}
+
+// observer counts the requests of one route.
+type observer struct {
+	metrics  *metrics
+	route    string
+	duration prometheus.Observer
+	ok       prometheus.Counter
+}
+
+func (m *metrics) observer(route string) *observer {
+	return &observer{metrics: m, route: route, duration: m.duration.WithLabelValues(route), ok: m.requests.WithLabelValues(route, "200")}
+}
+
+func (o *observer) observe(status int, duration time.Duration) {
+	o.duration.Observe(duration.Seconds())
+	if status == http.StatusOK {
+		o.ok.Inc()
+		return
+	}
+	o.metrics.requests.WithLabelValues(o.route, fmt.Sprint(status)).Inc()
+}

@@ -1,0 +1,89 @@
+package httpapi
+
+import (
+	"github.com/rollcall/rollcall/api"
+	"github.com/rollcall/rollcall/internal/directory"
+)
+
+// showKey returns an API key. Its text is masked unless the caller has it already or the app reveals secrets.
+func showKey(app directory.App, key directory.Key, known bool) api.APIKey {
+	shown := api.APIKey{
+		Key: key.Text, ID: string(key.ID), Name: key.Name, Scope: string(key.Scope), CreatedBy: string(key.CreatedBy), CreatedAt: key.CreatedAt,
+	}
+	if !known && !app.Settings.RevealSecrets {
+		shown.Key = mask(key.Text)
+	}
+	return shown
+}
+
+func createAPIKey(c *call) (answer, error) {
+	f, err := c.decode()
+	if err != nil {
+		return answer{}, err
+	}
+	wanted := directory.NewKey{Name: f.text("name"), Scope: directory.Scope(f.text("scope"))}
+	if err := f.err(); err != nil {
+		return answer{}, err
+	}
+	key, err := c.api.dir.CreateKey(c.ctx(), c.caller, wanted)
+	if err != nil {
+		return answer{}, err
+	}
+	return data(showKey(c.policy.App, key, true))
+}
+
+func listAPIKeys(c *call) (answer, error) {
+	q := c.query()
+	keys := directory.KeyQuery{Scope: directory.Scope(q.text("scope")), Search: q.text("searchKey"), Page: q.page()}
+	if err := q.err(); err != nil {
+		return answer{}, err
+	}
+	list, err := c.api.dir.ListKeys(c.ctx(), c.caller, keys)
+	if err != nil {
+		return answer{}, err
+	}
+	return listOf(list, func(key directory.Key) api.APIKey { return showKey(c.policy.App, key, false) }), nil
+}
+
+func getAPIKey(c *call) (answer, error) {
+	key, err := c.api.dir.GetKey(c.ctx(), c.caller, c.path("apiKey"))
+	if err != nil {
+		return answer{}, err
+	}
+	return data(showKey(c.policy.App, key, key.Text == c.path("apiKey")))
+}
+
+func updateAPIKey(c *call) (answer, error) {
+	f, err := c.decode()
+	if err != nil {
+		return answer{}, err
+	}
+	patch := directory.KeyPatch{Name: f.maybeText("name")}
+	if scope := f.maybeText("scope"); scope != nil {
+		patch.Scope = (*directory.Scope)(scope)
+	}
+	if err := f.err(); err != nil {
+		return answer{}, err
+	}
+	key, err := c.api.dir.UpdateKey(c.ctx(), c.caller, c.path("apiKey"), patch)
+	if err != nil {
+		return answer{}, err
+	}
+	return data(showKey(c.policy.App, key, key.Text == c.path("apiKey")))
+}
+
+func deleteAPIKey(c *call) (answer, error) {
+	f, err := c.decode()
+	if err != nil {
+		return answer{}, err
+	}
+	revokeTokens := f.boolean("revokeTokens")
+	if err := f.err(); err != nil {
+		return answer{}, err
+	}
+	done, err := c.api.dir.DeleteKey(c.ctx(), c.caller, c.path("apiKey"), revokeTokens)
+	if err != nil {
+		return answer{}, err
+	}
+	return revoked(done, "The API key has been deleted.")
+}

@@ -1,0 +1,101 @@
+package httpapi
+
+import (
+	"math"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/maypok86/otter/v2"
+	"golang.org/x/time/rate"
+
+	"github.com/rollcall/rollcall/api"
+)
+
+// RateLimits are requests per minute (contract rest.md section 10.3). Zero means the default, a negative number no
+// limit. A limit may be used up at once and comes back evenly.
+type RateLimits struct {
+	// Core is for logging in and creating and deleting users, per API key. Zero means 10,000.
+	Core int
+	// Standard is for every other call, per API key. Zero means 20,000.
+	Standard int
+	// Token is for all calls with one auth token. Zero means 1,000.
+	Token int
+}
+
+// maxLimiters bounds the memory that limiters take; the least used are forgotten.
+const maxLimiters = 200_000
+
+// limiter counts the requests of each key and each token.
+type limiter struct {
+	limits   RateLimits
+	now      func() time.Time
+	limiters *otter.Cache[string, *rate.Limiter]
+}
+
+func newLimiter(limits RateLimits, now func() time.Time) (*limiter, error) {
+	for _, limit := range []struct {
+		value   *int
+		standby int
+	}{{&limits.Core, 10_000}, {&limits.Standard, 20_000}, {&limits.Token, 1_000}} {
+		if *limit.value == 0 {
+			*limit.value = limit.standby
+		}
+	}
+	cache, err := otter.New(&otter.Options[string, *rate.Limiter]{
+		MaximumSize:      maxLimiters,
+		ExpiryCalculator: otter.ExpiryAccessing[string, *rate.Limiter](10 * time.Minute),
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &limiter{limits: limits, now: now, limiters: cache}, nil
+}
+
+// take counts a request, tells the caller in headers where it stands, and refuses it when its limit is used up.
+func (l *limiter) take(c *call) error {
+	var name string
+	var perMinute int
+	switch {
+	case c.route.Class == Unlimited:
+		return nil
+	case c.caller.Token != "":
+		name, perMinute = string(c.caller.Token), l.limits.Token
+	case c.caller.Key != "" && c.route.Class == Core:
+		name, perMinute = "core "+string(c.caller.Key), l.limits.Core
+	case c.caller.Key != "":
+		name, perMinute = string(c.caller.Key), l.limits.Standard
+	default:
+		return nil
+	}
+	if perMinute < 0 {
+		return nil
+	}
+	bucket, ok := l.limiters.GetIfPresent(name)
+	if !ok {
+		bucket, _ = l.limiters.SetIfAbsent(name, rate.NewLimiter(rate.Limit(float64(perMinute)/60), perMinute))
+	}
+	now := l.now()
+	allowed := bucket.AllowN(now, 1)
+	left := bucket.TokensAt(now)
+	perSecond := float64(perMinute) / 60
+	full := now.Add(time.Duration((float64(perMinute) - left) / perSecond * float64(time.Second)))
+	header := c.w.Header()
+	limit, remaining := strconv.Itoa(perMinute), strconv.Itoa(max(0, int(left)))
+	reset := strconv.FormatInt(full.Unix(), 10)
+	setRateHeaders(header, limit, remaining, reset)
+	if allowed {
+		return nil
+	}
+	wait := int(math.Ceil((1 - left) / perSecond))
+	header["Retry-After"] = []string{strconv.Itoa(max(1, wait))}
+	return errorf(api.CodeTooManyRequests, "More than %d requests a minute. Wait %d s, as the Retry-After header says, and try again.", perMinute, max(1, wait))
+}
+
+// setRateHeaders sends the numbers in both spellings that clients know (contract rest.md section 12, A18).
+func setRateHeaders(header http.Header, limit, remaining, reset string) {
+	limits, remainings, resets := []string{limit}, []string{remaining}, []string{reset}
+	header["X-Rate-Limit"], header["X-RateLimit-Limit"] = limits, limits
+	header["X-Rate-Limit-Remaining"], header["X-RateLimit-Remaining"] = remainings, remainings
+	header["X-Rate-Limit-Reset"], header["X-RateLimit-Reset"] = resets, resets
+}

@@ -1,0 +1,70 @@
+package httpapi
+
+import (
+	"github.com/rollcall/rollcall/api"
+	"github.com/rollcall/rollcall/internal/directory"
+)
+
+// showMe returns the logged-in user with everything that the SDK must find in this answer every time (sdk-wire.md,
+// fact 3).
+func (c *call) showMe(user directory.User) (answer, error) {
+	jwt, err := c.api.signSocketJWT(c)
+	if err != nil {
+		return answer{}, err
+	}
+	return data(api.Me{
+		User: c.showUser(user), AuthToken: c.token.Text, JWT: jwt,
+		WSChannel: api.WSChannel{Identity: string(c.caller.App) + "_" + string(user.UID), Service: "rollcall"},
+		Settings:  c.settings(),
+	})
+}
+
+func getMe(c *call) (answer, error) {
+	if err := c.policy.MayUse(c.user, directory.FeatureGetMe); err != nil {
+		return answer{}, err
+	}
+	return c.showMe(c.user)
+}
+
+func updateMe(c *call) (answer, error) {
+	f, err := c.decode()
+	if err != nil {
+		return answer{}, err
+	}
+	me := directory.Me{Profile: f.decodePatch(), Device: f.decodeDevice()}
+	if err := f.err(); err != nil {
+		return answer{}, err
+	}
+	user, err := c.api.dir.UpdateMe(c.ctx(), c.caller, c.policy, c.user, me)
+	if err != nil {
+		return answer{}, err
+	}
+	return c.showMe(user)
+}
+
+func logOut(c *call) (answer, error) {
+	if err := c.policy.MayUse(c.user, directory.FeatureLogout); err != nil {
+		return answer{}, err
+	}
+	if err := c.api.dir.LogOut(c.ctx(), c.caller); err != nil {
+		return answer{}, err
+	}
+	return success("The user has been logged out.")
+}
+
+// createUserSession takes the SDK's report about its device. Nothing of it is kept: what the product needs of a device
+// is on its auth token.
+func createUserSession(c *call) (answer, error) {
+	f, err := c.decode()
+	if err != nil {
+		return answer{}, err
+	}
+	id := f.text("sessionId")
+	if id == "" || len(id) > 255 {
+		f.wrong.Add("sessionId", "The sessionId must be a text of 1 to 255 characters.")
+	}
+	if err := f.err(); err != nil {
+		return answer{}, err
+	}
+	return data(api.UserSession{SessionID: id})
+}

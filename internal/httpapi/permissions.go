@@ -1,0 +1,141 @@
+package httpapi
+
+import (
+	"cmp"
+	"encoding/json"
+	"maps"
+	"slices"
+
+	"github.com/rollcall/rollcall/api"
+	"github.com/rollcall/rollcall/internal/directory"
+)
+
+func listPermissions(c *call) (answer, error) {
+	role, err := c.api.dir.GetRole(c.ctx(), c.caller, c.pathID("role"))
+	if err != nil {
+		return answer{}, err
+	}
+	var shown []api.Permission
+	for _, permission := range directory.Permissions() {
+		item := api.Permission{
+			ID: permission.ID, Type: "role", Title: permission.Title, Description: permission.Description, DataType: string(permission.DataType),
+			AvailableValues: permission.Available, Value: role.Permissions[permission.ID], CreatedAt: role.CreatedAt, UpdatedAt: max(role.CreatedAt, role.UpdatedAt),
+		}
+		if item.AvailableValues == nil {
+			item.AvailableValues = []string{}
+		}
+		if permission.Default != "" {
+			item.DefaultValue = &permission.Default
+		}
+		shown = append(shown, item)
+	}
+	return data(shown)
+}
+
+// outcomes returns, for each item of a bulk call, whether it succeeded.
+func outcomes(done []directory.Outcome, message string) map[string]any {
+	shown := map[string]any{}
+	for _, outcome := range done {
+		if outcome.Reason != "" {
+			shown[outcome.ID] = api.Success{Success: false, Message: outcome.Reason}
+			continue
+		}
+		shown[outcome.ID] = api.Success{Success: true, Message: message}
+	}
+	return shown
+}
+
+// permissionsOf returns the permissions that a role sets, never nil.
+func permissionsOf(role directory.Role) map[string]json.RawMessage {
+	if role.Permissions == nil {
+		return map[string]json.RawMessage{}
+	}
+	return role.Permissions
+}
+
+func updatePermissions(c *call) (answer, error) {
+	f, err := c.decode()
+	if err != nil {
+		return answer{}, err
+	}
+	object := f.object("permissions")
+	if err := f.err(); err != nil {
+		return answer{}, err
+	}
+	if object == nil {
+		return answer{}, errorf(api.CodeBadRequest, "The permissions field is required.")
+	}
+	inner, err := decodeFields(object)
+	if err != nil {
+		return answer{}, err
+	}
+	values := map[string]json.RawMessage{}
+	for id, value := range inner.members {
+		values[id] = json.RawMessage(value)
+	}
+	done, role, err := c.api.dir.SetPermissions(c.ctx(), c.caller, c.pathID("role"), values)
+	if err != nil {
+		return answer{}, err
+	}
+	shown := outcomes(done, "The permission has been set.")
+	shown["permissions"] = permissionsOf(role)
+	return data(shown)
+}
+
+func deletePermission(c *call) (answer, error) {
+	role, err := c.api.dir.DeletePermission(c.ctx(), c.caller, c.pathID("role"), c.pathID("permission"))
+	if err != nil {
+		return answer{}, err
+	}
+	return data(api.PermissionsResponse{Permissions: permissionsOf(role)})
+}
+
+func restrictFeatures(c *call) (answer, error) {
+	f, err := c.decode()
+	if err != nil {
+		return answer{}, err
+	}
+	features := f.texts("featuresToRestrict")
+	if err := f.err(); err != nil {
+		return answer{}, err
+	}
+	done, err := c.api.dir.RestrictFeatures(c.ctx(), c.caller, c.pathID("role"), features)
+	if err != nil {
+		return answer{}, err
+	}
+	return data(outcomes(done, "The feature has been restricted."))
+}
+
+func listRestrictedFeatures(c *call) (answer, error) {
+	q := c.query()
+	page := q.page()
+	if err := q.err(); err != nil {
+		return answer{}, err
+	}
+	role, err := c.api.dir.GetRole(c.ctx(), c.caller, c.pathID("role"))
+	if err != nil {
+		return answer{}, err
+	}
+	keys := slices.SortedFunc(maps.Keys(role.Restricted), func(a, b string) int {
+		return cmp.Or(cmp.Compare(role.Restricted[a], role.Restricted[b]), cmp.Compare(a, b))
+	})
+	return listOf(directory.PageOf(keys, page), func(key string) api.RestrictedFeature {
+		title, description := directory.DescribeFeature(key)
+		return api.RestrictedFeature{Title: title, Description: description, Key: key, Path: key, CreatedAt: role.Restricted[key]}
+	}), nil
+}
+
+func allowFeatures(c *call) (answer, error) {
+	f, err := c.decode()
+	if err != nil {
+		return answer{}, err
+	}
+	features, all := f.texts("featuresToAllow"), f.boolean("allowAll")
+	if err := f.err(); err != nil {
+		return answer{}, err
+	}
+	if err := c.api.dir.AllowFeatures(c.ctx(), c.caller, c.pathID("role"), features, all); err != nil {
+		return answer{}, err
+	}
+	return success("The features have been allowed.")
+}

@@ -1,0 +1,121 @@
+package httpapi
+
+import "net/http"
+
+// Access says which credentials a route accepts.
+type Access int
+
+// The kinds of access.
+const (
+	// Public needs no credentials and no app.
+	Public Access = iota
+	// FullAccessKey needs an API key of scope fullAccess.
+	FullAccessKey
+	// AnyKey needs an API key of either scope.
+	AnyKey
+	// UserToken needs the auth token of a logged-in user.
+	UserToken
+	// KeyOrToken needs a fullAccess key or an auth token.
+	KeyOrToken
+	// MaybeToken needs an app; an auth token is looked at by the handler.
+	MaybeToken
+	// Management needs the key and secret of the server's operator.
+	Management
+)
+
+// Class is the rate limit that a route counts against (contract rest.md section 10.3).
+type Class int
+
+// The classes of routes.
+const (
+	// Standard is everything that is not Core.
+	Standard Class = iota
+	// Core is logging in, and creating and deleting users.
+	Core
+	// Unlimited routes are not counted.
+	Unlimited
+)
+
+// Route is a row of the route table: the documentation of what this server serves, and to whom.
+type Route struct {
+	Method, Path string
+	Access       Access
+	Class        Class
+	handle       func(*call) (answer, error)
+}
+
+// Routes returns the route table, without the version prefixes under which each row is served too.
+func (a *API) Routes() []Route { return a.routes() }
+
+func (a *API) routes() []Route {
+	return []Route{
+		{"POST", "/users", AnyKey, Core, createUser},
+		{"GET", "/users", KeyOrToken, Standard, listUsers},
+		{"PUT", "/users", FullAccessKey, Standard, reactivateUsers},
+		{"DELETE", "/users", FullAccessKey, Core, deactivateUsers},
+		{"GET", "/users/{uid}", KeyOrToken, Standard, getUser},
+		{"PUT", "/users/{uid}", AnyKey, Standard, updateUser},
+		{"DELETE", "/users/{uid}", FullAccessKey, Core, deleteUser},
+
+		{"POST", "/users/{uid}/auth_tokens", AnyKey, Core, createAuthToken},
+		{"GET", "/users/{uid}/auth_tokens", FullAccessKey, Standard, listAuthTokens},
+		{"DELETE", "/users/{uid}/auth_tokens", FullAccessKey, Standard, deleteAuthTokens},
+		{"GET", "/users/{uid}/auth_tokens/{authToken}", FullAccessKey, Standard, getAuthToken},
+		{"PUT", "/users/{uid}/auth_tokens/{authToken}", FullAccessKey, Standard, updateAuthToken},
+		{"DELETE", "/users/{uid}/auth_tokens/{authToken}", FullAccessKey, Standard, deleteAuthToken},
+		{"DELETE", "/auth_tokens", FullAccessKey, Standard, revokeAuthTokens},
+
+		{"POST", "/apikeys", FullAccessKey, Standard, createAPIKey},
+		{"GET", "/apikeys", FullAccessKey, Standard, listAPIKeys},
+		{"GET", "/apikeys/{apiKey}", FullAccessKey, Standard, getAPIKey},
+		{"PUT", "/apikeys/{apiKey}", FullAccessKey, Standard, updateAPIKey},
+		{"DELETE", "/apikeys/{apiKey}", FullAccessKey, Standard, deleteAPIKey},
+
+		{"POST", "/roles", FullAccessKey, Standard, createRole},
+		{"GET", "/roles", FullAccessKey, Standard, listRoles},
+		{"GET", "/roles/{role}", FullAccessKey, Standard, getRole},
+		{"PUT", "/roles/{role}", FullAccessKey, Standard, updateRole},
+		{"DELETE", "/roles/{role}", FullAccessKey, Standard, deleteRole},
+		{"GET", "/roles/{role}/permissions", FullAccessKey, Standard, listPermissions},
+		{"PUT", "/roles/{role}/permissions", FullAccessKey, Standard, updatePermissions},
+		{"DELETE", "/roles/{role}/permissions/{permission}", FullAccessKey, Standard, deletePermission},
+		{"POST", "/roles/{role}/restrictedfeatures", FullAccessKey, Standard, restrictFeatures},
+		{"GET", "/roles/{role}/restrictedfeatures", FullAccessKey, Standard, listRestrictedFeatures},
+		{"DELETE", "/roles/{role}/restrictedfeatures", FullAccessKey, Standard, allowFeatures},
+
+		{"GET", "/changes", FullAccessKey, Standard, listChanges},
+		{"GET", "/stats", FullAccessKey, Standard, getStats},
+		{"GET", "/stats/messages", FullAccessKey, Standard, getMessageStats},
+
+		{"GET", "/settings", UserToken, Standard, getSettings},
+		{"GET", "/me", UserToken, Standard, getMe},
+		{"PUT", "/me", UserToken, Core, updateMe},
+		{"DELETE", "/me", UserToken, Standard, logOut},
+		{"POST", "/me/jwt", UserToken, Standard, createJWT},
+		{"POST", "/user_sessions", UserToken, Standard, createUserSession},
+		{"POST", "/ping", MaybeToken, Standard, ping},
+
+		{"POST", "/apps", Management, Unlimited, createApp},
+		{"GET", "/apps", Management, Unlimited, listApps},
+		{"GET", "/apps/{appId}", Management, Unlimited, getApp},
+		{"PUT", "/apps/{appId}", Management, Unlimited, updateApp},
+		{"DELETE", "/apps/{appId}", Management, Unlimited, deleteApp},
+		{"POST", "/apps/{appId}/restore", Management, Unlimited, restoreApp},
+		{"GET", "/apps/{appId}/settings", Management, Unlimited, getAppSettings},
+		{"POST", "/apps/{appId}/settings", Management, Unlimited, updateAppSettings},
+		{"POST", "/apps/{appId}/usage", Management, Unlimited, getUsage},
+		{"GET", "/apps/{appId}/collaborators", Management, Unlimited, listCollaborators},
+		{"POST", "/apps/{appId}/collaborators", Management, Unlimited, addCollaborator},
+		{"DELETE", "/apps/{appId}/collaborators/{email}", Management, Unlimited, removeCollaborator},
+
+		{"GET", "/.well-known/jwks.json", Public, Unlimited, getJWKS},
+		{"GET", "/healthz", Public, Unlimited, getHealth},
+		{"GET", "/readyz", Public, Unlimited, getReadiness},
+		{"GET", "/metrics", Public, Unlimited, getMetrics},
+		{"GET", "/openapi.json", Public, Unlimited, getOpenAPI},
+		{"GET", "/docs", Public, Unlimited, getDocs},
+		{"GET", "/{$}", Public, Unlimited, getFrontPage},
+	}
+}
+
+var _ http.Handler = (*API)(nil)

@@ -1,0 +1,77 @@
+package httpapi
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"net/http"
+
+	"github.com/rollcall/rollcall/api"
+	"github.com/rollcall/rollcall/internal/directory"
+)
+
+const apiVersion = "v3.0"
+
+// host returns the host[:port] under which clients reach this server.
+func (c *call) host() string {
+	if c.api.config.PublicHost != "" {
+		return c.api.config.PublicHost
+	}
+	return c.r.Host
+}
+
+// settings returns the map of sdk-wire.md section A2. There is no chat host in it as long as there is no socket: the
+// SDK opens none then.
+func (c *call) settings() map[string]any {
+	host := c.host()
+	return map[string]any{
+		"ADMIN_API_HOST":         host,
+		"CLIENT_API_HOST":        host,
+		"CHAT_API_VERSION":       apiVersion,
+		"WS_API_VERSION":         apiVersion,
+		"ANALYTICS_HOST":         host,
+		"ANALYTICS_VERSION":      apiVersion,
+		"ANALYTICS_USE_SSL":      true,
+		"APP_VERSION":            4,
+		"MODE":                   "DEFAULT",
+		"REGION":                 c.policy.App.Region,
+		"EXTENSION_DOMAIN":       host,
+		"extensions":             []string{},
+		"parameters":             struct{}{},
+		"settingsHash":           settingsHash(host, c.policy.App),
+		"settingsHashReceivedAt": c.api.dir.Now(),
+	}
+}
+
+// settingsHash changes when a client must fetch its settings again.
+func settingsHash(host string, app directory.App) string {
+	sum := sha256.Sum256([]byte(host + "\x00" + apiVersion + "\x00" + app.Region))
+	return hex.EncodeToString(sum[:16])
+}
+
+func getSettings(c *call) (answer, error) {
+	if err := c.policy.MayUse(c.user, directory.FeatureListSettings); err != nil {
+		return answer{}, err
+	}
+	return data(c.settings())
+}
+
+// ping is the SDK's only periodic call, every 60 s. It is how a client learns, without a socket, that its settings or
+// its JWT are outdated, or that its token was revoked (sdk-wire.md section A5).
+func ping(c *call) (answer, error) {
+	if err := c.authenticateToken(); err != nil {
+		if directory.IsCode(err, directory.CodeTokenUnknown) || directory.IsCode(err, directory.Code(api.CodeEmptyAuthToken)) {
+			return answer{}, errorf(api.CodeNoAuth, "The auth token or the JWT is not valid any more: get /me.")
+		}
+		return answer{}, err
+	}
+	if err := c.api.limiter.take(c); err != nil {
+		return answer{}, err
+	}
+	if sent := headerValue(c.r, http.CanonicalHeaderKey("settingsHash")); sent != "" && sent != settingsHash(c.host(), c.policy.App) {
+		return answer{}, errorf(api.CodeSettingsHashOutdated, "The settings have changed: log in again with the same token.")
+	}
+	if !c.api.jwtIsFresh(c) {
+		return answer{}, errorf(api.CodeNoAuth, "The JWT is about to expire: get /me.")
+	}
+	return data(api.Success{Success: true, Message: "pong"})
+}

@@ -1,0 +1,40 @@
+package httpapi
+
+import (
+	"net/http"
+
+	"github.com/rollcall/rollcall/api"
+)
+
+func getHealth(*call) (answer, error) { return success("alive") }
+
+func getReadiness(c *call) (answer, error) {
+	if err := c.api.config.Ready(c.ctx()); err != nil {
+		unready := errorf(api.CodeOperationFailed, "The server is not ready to serve.")
+		unready.Cause = err
+		return answer{}, &statusError{unready, http.StatusServiceUnavailable}
+	}
+	return success("ready")
+}
+
+func getMetrics(c *call) (answer, error) {
+	if c.api.config.Metrics == nil {
+		return answer{}, errorf(api.CodeAPINotFound, "Metrics are turned off.")
+	}
+	c.api.config.Metrics.ServeHTTP(c.w, c.r)
+	return written, nil
+}
+
+func getFrontPage(c *call) (answer, error) {
+	return written, writeHTML(c.w, frontPage)
+}
+
+func writeHTML(w http.ResponseWriter, page []byte) error {
+	header := w.Header()
+	header.Set("Content-Type", "text/html; charset=utf-8")
+	header.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
+	header.Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(http.StatusOK)
+	_, err := w.Write(page)
+	return err
+}

@@ -1,0 +1,216 @@
+package httpapi
+
+import (
+	"encoding/json"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/rollcall/rollcall/api"
+	"github.com/rollcall/rollcall/internal/directory"
+)
+
+// showUser returns a user as the caller may see it.
+func (c *call) showUser(user directory.User) api.User {
+	shown := api.User{
+		UID: string(user.UID), Name: user.Name, Avatar: user.Avatar, Link: user.Link, Metadata: user.Metadata, Status: directory.StatusOffline,
+		Role: user.Role, StatusMessage: user.StatusMessage, Tags: user.Tags, LastActiveAt: user.LastActiveAt,
+		CreatedAt: user.CreatedAt, UpdatedAt: user.UpdatedAt, DeactivatedAt: user.DeactivatedAt,
+	}
+	if !c.caller.Private {
+		shown.Metadata = directory.PublicMetadata(user.Metadata)
+	}
+	if c.caller.User != "" && c.caller.User != user.UID {
+		shown.ConversationID = conversationID(c.caller.User, user.UID)
+	}
+	return shown
+}
+
+// conversationID names the conversation of two users (contract rest.md section 1.1).
+func conversationID(a, b directory.UID) string {
+	return string(min(a, b)) + "_user_" + string(max(a, b))
+}
+
+func createUser(c *call) (answer, error) {
+	if c.key.Scope == directory.AuthOnly && c.policy.App.Settings.DenyUserCreationByAuthOnlyKeys {
+		return answer{}, errorf(api.CodeNoAccess, "This app's authOnly keys may not create users. Use a fullAccess key.")
+	}
+	f, err := c.decode()
+	if err != nil {
+		return answer{}, err
+	}
+	wanted := directory.NewUser{
+		UID: f.text("uid"), Name: f.text("name"), Avatar: f.text("avatar"), Link: f.text("link"), Role: f.text("role"),
+		StatusMessage: f.text("statusMessage"), Metadata: f.object("metadata"), Tags: f.texts("tags"), WithAuthToken: f.boolean("withAuthToken"),
+	}
+	if err := f.err(); err != nil {
+		return answer{}, err
+	}
+	if !c.caller.Private {
+		wanted.Metadata = directory.PublicMetadata(wanted.Metadata)
+	}
+	created, err := c.api.dir.CreateUser(c.ctx(), c.caller, wanted)
+	if err != nil {
+		return answer{}, err
+	}
+	shown := c.showUser(created.User)
+	shown.AuthToken = created.Token.Text
+	return data(shown)
+}
+
+func listUsers(c *call) (answer, error) {
+	if c.caller.User != "" {
+		if err := c.policy.MayUse(c.user, directory.FeatureListUsers); err != nil {
+			return answer{}, err
+		}
+	}
+	q := c.query()
+	filter := directory.UserFilter{
+		Search: q.text("searchKey"), SearchIn: q.texts("searchIn"), Roles: slices.Concat(q.texts("roles"), q.texts("role")),
+		Tags: q.texts("tags"), UIDs: q.texts("uids"), FriendsOnly: q.boolean("friendsOnly"), Status: q.text("status"), Page: q.page(),
+	}
+	if filter.Status == "online" {
+		filter.Status = directory.StatusAvailable
+	}
+	switch {
+	case q.boolean("onlyDeactivated"):
+		filter.Activity = directory.DeactivatedOnly
+	case q.boolean("withDeactivated"):
+		filter.Activity = directory.ActiveOrDeactivated
+	}
+	withTags := q.boolean("withTags")
+	if err := q.err(); err != nil {
+		return answer{}, err
+	}
+	list, err := c.api.dir.ListUsers(c.ctx(), c.caller, c.policy, c.user, filter)
+	if err != nil {
+		return answer{}, err
+	}
+	answer := listOf(list, func(user directory.User) api.User {
+		shown := c.showUser(user)
+		if !withTags {
+			shown.Tags = nil
+		}
+		return shown
+	})
+	if len(list.Items) > 0 {
+		last := list.Items[len(list.Items)-1]
+		answer.meta.Cursor = &api.Cursor{UpdatedAt: max(last.CreatedAt, last.UpdatedAt), Affix: "append"}
+	}
+	return answer, nil
+}
+
+func getUser(c *call) (answer, error) {
+	if c.caller.User != "" {
+		if err := c.policy.MayUse(c.user, directory.FeatureGetUser); err != nil {
+			return answer{}, err
+		}
+	}
+	user, err := c.api.dir.GetUser(c.ctx(), c.caller, c.policy, c.user, c.pathID("uid"))
+	if err != nil {
+		return answer{}, err
+	}
+	return data(c.showUser(user))
+}
+
+// pathID returns an id from the path in the form in which errors repeat it: with whatever cannot be part of an id
+// still escaped (contract rest.md section 0).
+func (c *call) pathID(name string) string {
+	id := c.path(name)
+	for i := range len(id) {
+		if b := id[i]; b <= ' ' || b >= 0x7f || b == '%' || b == '/' {
+			return printable(url.PathEscape(id))
+		}
+	}
+	return printable(id)
+}
+
+// decodePatch reads the profile fields of a body.
+func (f *fields) decodePatch() directory.UserPatch {
+	patch := directory.UserPatch{
+		Name: f.maybeText("name"), Avatar: f.maybeText("avatar"), Link: f.maybeText("link"), Role: f.maybeText("role"),
+		StatusMessage: f.maybeText("statusMessage"), Metadata: f.maybeObject("metadata"), Tags: f.maybeTexts("tags"),
+	}
+	empty, none := "", json.RawMessage(nil)
+	f.unset(map[string]func(){
+		"avatar":   func() { patch.Avatar = &empty },
+		"link":     func() { patch.Link = &empty },
+		"metadata": func() { patch.Metadata = &none },
+	})
+	if patch.Name != nil && strings.TrimSpace(*patch.Name) == "" && !f.wrongField("name") {
+		f.wrong.Add("name", "The name field must have a value.")
+	}
+	return patch
+}
+
+func (f *fields) wrongField(name string) bool { return len(f.wrong[name]) > 0 }
+
+func updateUser(c *call) (answer, error) {
+	f, err := c.decode()
+	if err != nil {
+		return answer{}, err
+	}
+	patch := f.decodePatch()
+	if err := f.err(); err != nil {
+		return answer{}, err
+	}
+	user, err := c.api.dir.UpdateUser(c.ctx(), c.caller, c.pathID("uid"), patch)
+	if err != nil {
+		return answer{}, err
+	}
+	return data(c.showUser(user))
+}
+
+func deleteUser(c *call) (answer, error) {
+	f, err := c.decode()
+	if err != nil {
+		return answer{}, err
+	}
+	permanent := f.boolean("permanent")
+	if err := f.err(); err != nil {
+		return answer{}, err
+	}
+	if permanent {
+		if _, err := c.api.dir.DeleteUser(c.ctx(), c.caller, c.pathID("uid")); err != nil {
+			return answer{}, err
+		}
+		return success("The user has been deleted permanently.")
+	}
+	done, err := c.api.dir.DeactivateUser(c.ctx(), c.caller, c.pathID("uid"))
+	if err != nil {
+		return answer{}, err
+	}
+	return data(api.DeactivateUsersResponse{Deactivated: done.Changed})
+}
+
+func deactivateUsers(c *call) (answer, error) {
+	f, err := c.decode()
+	if err != nil {
+		return answer{}, err
+	}
+	uids := f.texts("uidsToDeactivate")
+	if err := f.err(); err != nil {
+		return answer{}, err
+	}
+	done, err := c.api.dir.DeactivateUsers(c.ctx(), c.caller, uids)
+	if err != nil {
+		return answer{}, err
+	}
+	return data(api.DeactivateUsersResponse{Deactivated: done.Changed, AlreadyDeactivated: done.Already, NotFound: done.NotFound})
+}
+
+func reactivateUsers(c *call) (answer, error) {
+	f, err := c.decode()
+	if err != nil {
+		return answer{}, err
+	}
+	uids := f.texts("uidsToActivate")
+	if err := f.err(); err != nil {
+		return answer{}, err
+	}
+	done, err := c.api.dir.ReactivateUsers(c.ctx(), c.caller, uids)
+	if err != nil {
+		return answer{}, err
+	}
+	return data(api.ReactivateUsersResponse{Reactivated: done.Changed, NonDeactivated: done.Already, NotFound: done.NotFound})
+}

@@ -1,0 +1,104 @@
+package sqlstore
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/rollcall/rollcall/internal/directory"
+)
+
+func (t *tx) AppendChange(app directory.AppID, change directory.Change) (int64, error) {
+	revision, locked := t.revisions[app]
+	if !locked {
+		return 0, fmt.Errorf("change appended to app %s outside its own update", app)
+	}
+	revision++
+	err := t.exec(`INSERT INTO changes (app, revision, at, actor, kind, subject, fields) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
+		string(app), revision, change.At, string(change.Actor), string(change.Kind), change.Subject, strings.Join(change.Fields, ","))
+	if err != nil {
+		return 0, err
+	}
+	t.revisions[app] = revision
+	return revision, nil
+}
+
+func (t *tx) Changes(app directory.AppID, since int64, limit int) ([]directory.Change, error) {
+	return all(t, `SELECT revision, at, actor, kind, subject, fields FROM changes WHERE app = $1 AND revision > $2 ORDER BY revision LIMIT $3`,
+		[]any{string(app), since, limit}, func(r row) directory.Change {
+			change := directory.Change{
+				Revision: r.integer(0), At: r.integer(1), Actor: directory.Actor(r.text(2)), Kind: directory.Kind(r.text(3)), Subject: r.text(4),
+			}
+			if fields := r.text(5); fields != "" {
+				change.Fields = strings.Split(fields, ",")
+			}
+			return change
+		})
+}
+
+func (t *tx) Revision(app directory.AppID) (int64, error) {
+	if revision, locked := t.revisions[app]; locked {
+		return revision, nil
+	}
+	revision, err := t.count(`SELECT revision FROM revisions WHERE app = $1`, string(app))
+	return int64(revision), err
+}
+
+func (t *tx) EraseChange(app directory.AppID, revision int64, pseudonym string) error {
+	return t.exec(`UPDATE changes SET subject = $3 WHERE app = $1 AND revision = $2`, string(app), revision, pseudonym)
+}
+
+func (t *tx) EraseChanges(app directory.AppID, uid directory.UID, pseudonym string, keep int64) error {
+	return t.exec(`UPDATE changes SET actor = CASE WHEN actor = $3 THEN $4 ELSE actor END, subject = $5
+		WHERE app = $1 AND subject = $2 AND revision <> $6 AND (kind LIKE 'user.%' OR kind LIKE 'token.%')`,
+		string(app), string(uid), "user:"+string(uid), "user:"+pseudonym, pseudonym, keep)
+}
+
+func (t *tx) PutTombstone(tombstone directory.Tombstone) error {
+	notice := 0
+	if tombstone.Notice {
+		notice = 1
+	}
+	return t.exec(`INSERT INTO tombstones (app, hash, at, revision, notice) VALUES ($1, $2, $3, $4, $5)
+		ON CONFLICT (app, hash, at) DO UPDATE SET revision = excluded.revision, notice = excluded.notice`,
+		string(tombstone.App), tombstone.Hash, tombstone.At, tombstone.Revision, notice)
+}
+
+const tombstoneColumns = `app, hash, at, revision, notice`
+
+func readTombstone(r row) directory.Tombstone {
+	return directory.Tombstone{App: directory.AppID(r.text(0)), Hash: r.text(1), At: r.integer(2), Revision: r.integer(3), Notice: r.integer(4) == 1}
+}
+
+func (t *tx) Tombstones() ([]directory.Tombstone, error) {
+	return all(t, `SELECT `+tombstoneColumns+` FROM tombstones ORDER BY at, app, hash`, nil, readTombstone)
+}
+
+func (t *tx) TombstonesWithNotice(before int64, limit int) ([]directory.Tombstone, error) {
+	return all(t, `SELECT `+tombstoneColumns+` FROM tombstones WHERE notice = 1 AND at < $1 ORDER BY at LIMIT $2`, []any{before, limit}, readTombstone)
+}
+
+func (t *tx) Answer(app directory.AppID, key []byte) (answer directory.Answer, found bool, err error) {
+	found, err = t.first(`SELECT key, sealed, at FROM answers WHERE app = $1 AND key = $2`, []any{string(app), key}, func(r row) {
+		answer = directory.Answer{Key: r.blob(0), Sealed: r.blob(1), At: r.integer(2)}
+	})
+	return answer, found, err
+}
+
+func (t *tx) PutAnswer(app directory.AppID, answer directory.Answer) error {
+	return t.exec(`INSERT INTO answers (app, key, sealed, at) VALUES ($1, $2, $3, $4)
+		ON CONFLICT (app, key) DO UPDATE SET sealed = excluded.sealed, at = excluded.at`, string(app), answer.Key, answer.Sealed, answer.At)
+}
+
+func (t *tx) DeleteAnswers(app directory.AppID, before int64, limit int) (int, error) {
+	keys, err := all(t, `SELECT key FROM answers WHERE app = $1 AND at < $2 ORDER BY at LIMIT $3`, []any{string(app), before, limit},
+		func(r row) []byte { return r.blob(0) })
+	if err != nil {
+		return 0, err
+	}
+	for _, key := range keys {
+		if err := t.exec(`DELETE FROM answers WHERE app = $1 AND key = $2`, string(app), key); err != nil {
+			return 0, err
+		}
+	}
+	return len(keys), nil
+}

@@ -1,0 +1,58 @@
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"embed"
+	"fmt"
+	"io/fs"
+
+	"github.com/pressly/goose/v3"
+)
+
+//go:embed migrations
+var migrations embed.FS
+
+// latestVersion is the number of the newest migration in migrations/: the schema that this program needs.
+const latestVersion = 1
+
+// dialect is what differs between the engines when they are migrated.
+type dialect struct {
+	goose  goose.Dialect
+	folder string
+}
+
+var (
+	sqliteDialect   = dialect{goose.DialectSQLite3, "migrations/sqlite"}
+	postgresDialect = dialect{goose.DialectPostgres, "migrations/postgres"}
+)
+
+// ErrNewerDatabase means that the database was last used by a newer version of this program.
+type ErrNewerDatabase struct{ Version, Known int64 }
+
+func (e *ErrNewerDatabase) Error() string {
+	return fmt.Sprintf("this database has schema version %d, and this program knows versions up to %d: it was used by a newer release. Run that release, or restore a backup made before the upgrade", e.Version, e.Known)
+}
+
+// migrate brings a database from any earlier version to this one's. It refuses a newer one.
+func migrate(ctx context.Context, db *sql.DB, dialect dialect) error {
+	folder, err := fs.Sub(migrations, dialect.folder)
+	if err != nil {
+		return err
+	}
+	provider, err := goose.NewProvider(dialect.goose, db, folder)
+	if err != nil {
+		return fmt.Errorf("read migrations: %w", err)
+	}
+	current, err := provider.GetDBVersion(ctx)
+	if err != nil {
+		return fmt.Errorf("read schema version: %w", err)
+	}
+	if current > latestVersion {
+		return &ErrNewerDatabase{Version: current, Known: latestVersion}
+	}
+	if _, err := provider.Up(ctx); err != nil {
+		return fmt.Errorf("migrate database: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,321 @@
+package sqlstore
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgtype"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/jackc/pgx/v5/stdlib"
+
+	"github.com/rollcall/rollcall/internal/directory"
+)
+
+const (
+	// ownerLock is the advisory lock that the one server of a database holds: "rollcall" in ASCII.
+	ownerLock = 0x726f6c6c63616c6c
+	// batchTimeout bounds a write transaction: a database that hangs is an error, not a queue that never moves.
+	batchTimeout = 30 * time.Second
+	// maxPending bounds how many statements wait to be sent together.
+	maxPending = 512
+)
+
+// OpenPostgres opens the PostgreSQL database that url names and migrates it to this version's schema. One server at
+// a time may use a database: another one is refused, and when this one loses its hold, it stops reading and writing
+// until it has it again.
+func OpenPostgres(ctx context.Context, url string) (*Store, error) {
+	config, err := pgxpool.ParseConfig(url)
+	if err != nil {
+		return nil, fmt.Errorf("read database address: %w", err)
+	}
+	if config.ConnConfig.RuntimeParams["application_name"] == "" {
+		config.ConnConfig.RuntimeParams["application_name"] = "rollcall"
+	}
+	owner, err := takeOwnership(ctx, config.ConnConfig)
+	if err != nil {
+		return nil, err
+	}
+	engine := &postgres{connConfig: config.ConnConfig}
+	engine.owned.Store(true)
+	watching, stop := context.WithCancel(context.WithoutCancel(ctx))
+	engine.stopWatching = stop
+	engine.watching.Go(func() { engine.keepOwnership(watching, owner) })
+	if err := engine.open(ctx, config); err != nil {
+		return nil, errors.Join(err, engine.close())
+	}
+	return newStore(engine), nil
+}
+
+type postgres struct {
+	pool       *pgxpool.Pool
+	connConfig *pgx.ConnConfig
+
+	owned        atomic.Bool
+	regained     atomic.Pointer[func()]
+	stopWatching context.CancelFunc
+	watching     sync.WaitGroup
+}
+
+func (e *postgres) open(ctx context.Context, config *pgxpool.Config) error {
+	db := stdlib.OpenDB(*config.ConnConfig)
+	if err := errors.Join(migrate(ctx, db, postgresDialect), db.Close()); err != nil {
+		return err
+	}
+	pool, err := pgxpool.NewWithConfig(ctx, config)
+	if err != nil {
+		return fmt.Errorf("open database: %w", err)
+	}
+	e.pool = pool
+	return nil
+}
+
+func takeOwnership(ctx context.Context, config *pgx.ConnConfig) (*pgx.Conn, error) {
+	conn, err := pgx.ConnectConfig(ctx, config)
+	if err != nil {
+		return nil, fmt.Errorf("connect to database: %w", err)
+	}
+	var owned bool
+	if err := conn.QueryRow(ctx, `SELECT pg_try_advisory_lock($1)`, int64(ownerLock)).Scan(&owned); err != nil {
+		return nil, errors.Join(fmt.Errorf("lock database: %w", err), conn.Close(ctx))
+	}
+	if !owned {
+		return nil, errors.Join(fmt.Errorf("the database is in use by another rollcall server%s; stop it first", describeOwner(ctx, conn)), conn.Close(ctx))
+	}
+	return conn, nil
+}
+
+// describeOwner tells which connection holds the database, as far as can be seen.
+func describeOwner(ctx context.Context, conn *pgx.Conn) string {
+	var pid int
+	var address string
+	err := conn.QueryRow(ctx, `SELECT a.pid, coalesce(host(a.client_addr), 'this machine') FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+		WHERE l.locktype = 'advisory' AND l.granted AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+		AND (l.classid::bigint << 32 | l.objid::bigint) = $1`, int64(ownerLock)).Scan(&pid, &address)
+	if err != nil {
+		return "" // only words are missing from a message that says enough
+	}
+	return fmt.Sprintf(" (connected from %s, backend pid %d)", address, pid)
+}
+
+// keepOwnership notices when the connection that holds the database breaks, and takes the hold again.
+func (e *postgres) keepOwnership(ctx context.Context, owner *pgx.Conn) {
+	for {
+		_, err := owner.WaitForNotification(ctx) // nothing is ever sent: it returns when the connection breaks
+		if ctx.Err() != nil {
+			_ = owner.Close(context.WithoutCancel(ctx)) // the lock goes with the connection either way
+			return
+		}
+		if err == nil {
+			continue
+		}
+		e.owned.Store(false)
+		for {
+			if owner, err = takeOwnership(ctx, e.connConfig); err == nil {
+				break
+			}
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(time.Second):
+			}
+		}
+		if regained := e.regained.Load(); regained != nil {
+			(*regained)()
+		}
+		e.owned.Store(true)
+	}
+}
+
+var errNotOwned = &engineError{err: errors.New("postgres: another server may be using the database; waiting to have it back")}
+
+// OnRegain sets a function that is called when the database is this server's again after it was not: whatever was
+// held in memory may be stale by then.
+func (s *Store) OnRegain(forget func()) {
+	if e, ok := s.engine.(*postgres); ok {
+		e.regained.Store(&forget)
+	}
+}
+
+func (e *postgres) lane(app directory.AppID) string { return string(app) }
+
+func (e *postgres) close() error {
+	if e.pool != nil {
+		e.pool.Close()
+	}
+	e.stopWatching()
+	e.watching.Wait()
+	return nil
+}
+
+func (e *postgres) session(ctx context.Context, begin string) (*pgSession, error) {
+	if !e.owned.Load() {
+		return nil, errNotOwned
+	}
+	conn, err := e.pool.Acquire(ctx)
+	if err != nil {
+		return nil, postgresError("connect", err)
+	}
+	s := &pgSession{ctx: ctx, conn: conn, pending: &pgx.Batch{}}
+	s.pending.Queue(begin)
+	return s, nil
+}
+
+func (e *postgres) begin(ctx context.Context) (transaction, error) {
+	ctx, cancel := context.WithTimeout(ctx, batchTimeout)
+	s, err := e.session(ctx, `BEGIN`)
+	if err != nil {
+		cancel()
+		return nil, err
+	}
+	return &pgTransaction{pgSession: s, cancel: cancel}, nil
+}
+
+func (e *postgres) view(ctx context.Context, fn func(session) error) error {
+	s, err := e.session(ctx, `BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY`)
+	if err != nil {
+		return err
+	}
+	defer s.conn.Release() // a connection still in a transaction is thrown away
+	if err := fn(s); err != nil {
+		return errors.Join(err, s.end(`ROLLBACK`))
+	}
+	return s.end(`COMMIT`)
+}
+
+// pgSession sends statements to PostgreSQL. Those that return nothing wait until there is a question to ask or the
+// transaction ends, and then go out together: one round trip for all of them.
+type pgSession struct {
+	ctx     context.Context
+	conn    *pgxpool.Conn
+	pending *pgx.Batch
+}
+
+func (s *pgSession) exec(sql string, args ...any) error {
+	s.pending.Queue(sql, args...)
+	if s.pending.Len() >= maxPending {
+		return s.flush(nil)
+	}
+	return nil
+}
+
+func (s *pgSession) query(sql string, args []any, each func(row) error) error {
+	s.pending.Queue(sql, args...)
+	return s.flush(each)
+}
+
+// flush sends what is pending. With each, the last statement is a question and each gets the rows of its answer.
+func (s *pgSession) flush(each func(row) error) (err error) {
+	commands := s.pending.Len()
+	if each != nil {
+		commands--
+	}
+	results := s.conn.SendBatch(s.ctx, s.pending)
+	s.pending = &pgx.Batch{}
+	defer func() {
+		if closeErr := results.Close(); closeErr != nil && err == nil {
+			err = postgresError("execute", closeErr)
+		}
+	}()
+	for range commands {
+		if _, err := results.Exec(); err != nil {
+			return postgresError("execute", err)
+		}
+	}
+	if each == nil {
+		return nil
+	}
+	rows, err := results.Query()
+	if err != nil {
+		return postgresError("query", err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		if err := each(pgRow{rows.FieldDescriptions(), rows.RawValues()}); err != nil {
+			return err
+		}
+	}
+	return postgresError("query", rows.Err())
+}
+
+// end ends the transaction, unless it has not even begun.
+func (s *pgSession) end(statement string) error {
+	s.pending.Queue(statement)
+	return s.flush(nil)
+}
+
+type pgTransaction struct {
+	*pgSession
+	cancel context.CancelFunc
+	ended  bool
+}
+
+func (t *pgTransaction) lockClause() string { return ` FOR UPDATE` }
+
+func (t *pgTransaction) commit() (uncertain bool, err error) {
+	err = t.end(`COMMIT`)
+	if err == nil {
+		t.release()
+		return false, nil
+	}
+	var refused *pgconn.PgError
+	return !errors.As(err, &refused), err
+}
+
+func (t *pgTransaction) rollback() {
+	if t.ended {
+		return
+	}
+	t.pending = &pgx.Batch{}
+	_ = t.end(`ROLLBACK`) // when it fails the connection is broken, and the transaction gone with it
+	t.release()
+}
+
+func (t *pgTransaction) release() {
+	t.ended = true
+	t.cancel()
+	t.conn.Release()
+}
+
+// pgRow reads the columns of one row in the format they came in.
+type pgRow struct {
+	fields []pgconn.FieldDescription
+	values [][]byte
+}
+
+func (r pgRow) text(column int) string { return string(r.values[column]) }
+
+func (r pgRow) blob(column int) []byte { return append([]byte(nil), r.values[column]...) }
+
+func (r pgRow) integer(column int) int64 {
+	value := r.values[column]
+	if r.fields[column].Format == pgtype.BinaryFormatCode {
+		switch len(value) {
+		case 8:
+			return int64(binary.BigEndian.Uint64(value)) //nolint:gosec // two's complement on the wire
+		case 4:
+			return int64(int32(binary.BigEndian.Uint32(value))) //nolint:gosec // two's complement on the wire
+		}
+	}
+	number, err := strconv.ParseInt(string(value), 10, 64)
+	if err != nil {
+		panic("column is not an integer: " + err.Error()) // the schema says that it is
+	}
+	return number
+}
+
+func postgresError(doing string, err error) error {
+	if err == nil {
+		return nil
+	}
+	var refused *pgconn.PgError
+	full := errors.As(err, &refused) && (refused.Code == "53100" || refused.Code == "25006") // disk full, read-only
+	return &engineError{err: fmt.Errorf("postgres: %s: %w", doing, err), full: full}
+}

@@ -1,0 +1,173 @@
+// Package sqlstore is directory.Store on SQLite and on PostgreSQL: one text for every query, a thin session per
+// engine that runs it natively, migrations per engine, and the writer that commits many updates at once. It decides
+// nothing about users; it knows nothing of HTTP.
+package sqlstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/rollcall/rollcall/internal/directory"
+)
+
+// Store is an open database. It is safe for concurrent use.
+type Store struct {
+	engine engine
+	writer *writer
+}
+
+var _ directory.Store = (*Store)(nil)
+
+// engine is one kind of database.
+type engine interface {
+	// begin starts a write transaction.
+	begin(ctx context.Context) (transaction, error)
+	// view runs fn in a read-only transaction that sees one state of the database.
+	view(ctx context.Context, fn func(session) error) error
+	// lane names the queue that writes of an app go through: writes in different lanes may run at the same time.
+	lane(app directory.AppID) string
+	close() error
+}
+
+// session runs statements. It is for one goroutine.
+type session interface {
+	// exec runs a statement that returns no rows. Its failure may be reported by a later call.
+	exec(sql string, args ...any) error
+	// query runs a statement and calls each for every row.
+	query(sql string, args []any, each func(row) error) error
+}
+
+// transaction is a session whose writes become durable together.
+type transaction interface {
+	session
+	// lockClause ends a SELECT so that other nodes' transactions wait for this one to end.
+	lockClause() string
+	// commit makes everything durable, or nothing. uncertain means that the outcome is not known.
+	commit() (uncertain bool, err error)
+	rollback()
+}
+
+// row reads the columns of one row by position. What it returns stays valid.
+type row interface {
+	text(column int) string
+	integer(column int) int64
+	blob(column int) []byte
+}
+
+// engineError marks a failure of the database, as opposed to an answer of the rules.
+type engineError struct {
+	err error
+	// full says that the disk is full or refuses to be written to.
+	full bool
+}
+
+func (e *engineError) Error() string { return e.err.Error() }
+func (e *engineError) Unwrap() error { return e.err }
+
+func isEngineError(err error) bool {
+	var e *engineError
+	return errors.As(err, &e)
+}
+
+// explain turns a failure of the database into the domain's error, so that the caller learns what to do about it.
+func explain(err error) error {
+	var e *engineError
+	if !errors.As(err, &e) {
+		return err
+	}
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+		return err
+	}
+	message := "The database did not answer. Nothing was changed; try again."
+	if e.full {
+		message = "The server's disk is full or cannot be written to. Nothing was changed; try again when the operator has made room."
+	}
+	return &directory.Error{Code: directory.CodeOperationFailed, Message: message, Cause: err}
+}
+
+func newStore(engine engine) *Store {
+	return &Store{engine: engine, writer: newWriter(engine)}
+}
+
+// View implements directory.Store.
+func (s *Store) View(ctx context.Context, fn func(directory.Tx) error) error {
+	err := s.engine.view(ctx, func(session session) error {
+		return fn(&tx{session: session})
+	})
+	return explain(err)
+}
+
+// Update implements directory.Store.
+func (s *Store) Update(ctx context.Context, app directory.AppID, fn func(directory.Tx) error) error {
+	return explain(s.writer.update(ctx, app, fn))
+}
+
+// Close waits for the updates under way, refuses new ones and closes the database.
+func (s *Store) Close() error {
+	s.writer.close()
+	return s.engine.close()
+}
+
+// tx implements directory.Tx on a session; its methods are in the files named for their rows.
+type tx struct {
+	session
+	// revisions holds the last revision of the apps that a write transaction has locked.
+	revisions map[directory.AppID]int64
+}
+
+var _ directory.Tx = (*tx)(nil)
+
+// first runs a query for at most one row.
+func (t *tx) first(sql string, args []any, read func(row)) (found bool, err error) {
+	err = t.query(sql, args, func(r row) error {
+		found = true
+		read(r)
+		return nil
+	})
+	return found, err
+}
+
+// count runs a query for one number.
+func (t *tx) count(sql string, args ...any) (int, error) {
+	var n int64
+	_, err := t.first(sql, args, func(r row) { n = r.integer(0) })
+	return int(n), err
+}
+
+// all runs a query for many rows.
+func all[T any](t *tx, sql string, args []any, read func(row) T) ([]T, error) {
+	var items []T
+	err := t.query(sql, args, func(r row) error {
+		items = append(items, read(r))
+		return nil
+	})
+	return items, err
+}
+
+// statement builds a query whose conditions depend on what is asked for.
+type statement struct {
+	sql  strings.Builder
+	args []any
+}
+
+func (s *statement) add(sql string) { s.sql.WriteString(sql) }
+
+// arg adds a value and returns its placeholder.
+func (s *statement) arg(value any) string {
+	s.args = append(s.args, value)
+	return fmt.Sprintf("$%d", len(s.args))
+}
+
+// in adds "column IN (…)" for the values.
+func in[T ~string](s *statement, column string, values []T) {
+	s.add(column + " IN (")
+	for i, value := range values {
+		if i > 0 {
+			s.add(", ")
+		}
+		s.add(s.arg(string(value)))
+	}
+	s.add(")")
+}
