@@ -75,6 +75,9 @@ var regions = []string{"us", "eu", "in"}
 // archivedFor is how long a deleted app can be restored, in seconds (contract rest.md section 9.1).
 const archivedFor = 30 * 24 * 3600
 
+// NewAppID returns a fresh app id.
+func (d *Directory) NewAppID() string { return d.randomHex(8) }
+
 // CreateApp makes an app with the default role and one key of each scope.
 // Errors: CodeBadRequest, CodeAppLimit.
 func (d *Directory) CreateApp(ctx context.Context, actor Actor, wanted NewApp) (CreatedApp, error) {
@@ -95,7 +98,7 @@ func (d *Directory) CreateApp(ctx context.Context, actor Actor, wanted NewApp) (
 		wanted.Region = regions[0]
 	}
 	if wanted.ID == "" {
-		wanted.ID = AppID(d.randomHex(8))
+		wanted.ID = AppID(d.NewAppID())
 	}
 	wanted.ID = AppID(strings.ToLower(string(wanted.ID)))
 	caller := Caller{App: wanted.ID, Actor: actor}
@@ -428,5 +431,12 @@ func (c *appCache) drop(id AppID) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.policies, id)
+	c.generation++
+}
+
+func (c *appCache) dropAll() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	clear(c.policies)
 	c.generation++
 }

@@ -35,6 +35,9 @@ type Config struct {
 	Now func() time.Time
 	// Random is the source of keys, tokens and ids. Nil means crypto/rand.
 	Random io.Reader
+	// Erased is called with the tombstone of every permanent deletion, after it is durable and before it is
+	// acknowledged. Nil means that nobody wants to know.
+	Erased func(Tombstone)
 }
 
 // Directory applies the rules to the data of all apps. It is safe for concurrent use.
@@ -43,6 +46,7 @@ type Directory struct {
 	secrets Secrets
 	limits  Limits
 	now     func() time.Time
+	erased  func(Tombstone)
 	feed    *feed
 	apps    *appCache
 
@@ -58,7 +62,11 @@ func New(config Config) *Directory {
 	if config.Random == nil {
 		config.Random = rand.Reader
 	}
+	if config.Erased == nil {
+		config.Erased = func(Tombstone) {}
+	}
 	return &Directory{
+		erased:  config.Erased,
 		store:   config.Store,
 		secrets: config.Secrets,
 		limits:  config.Limits.orDefault(),
@@ -74,6 +82,9 @@ func (d *Directory) Limits() Limits { return d.limits }
 
 // Now returns the directory's time, in Unix seconds.
 func (d *Directory) Now() int64 { return d.now().Unix() }
+
+// ForgetPolicies drops what is held in memory of all apps, because the store may have changed behind it.
+func (d *Directory) ForgetPolicies() { d.apps.dropAll() }
 
 // Check reports whether the store answers, for readiness.
 func (d *Directory) Check(ctx context.Context) error {

@@ -34,14 +34,18 @@ func (t Tombstone) pseudonym() string { return "~" + t.Hash }
 // Errors: CodeUserNotFound.
 func (d *Directory) DeleteUser(ctx context.Context, caller Caller, rawUID string) (Tombstone, error) {
 	uid := FoldUID(rawUID)
-	return write(ctx, d, caller, func(tx Tx, log *logbook) (Tombstone, error) {
+	tombstone, err := write(ctx, d, caller, func(tx Tx, log *logbook) (Tombstone, error) {
 		if _, found, err := tx.User(caller.App, uid); err != nil {
 			return Tombstone{}, err
 		} else if !found {
-			return Tombstone{}, ErrUserNotFound(string(FoldUID(rawUID)))
+			return Tombstone{}, ErrUserNotFound(string(uid))
 		}
 		return d.erase(tx, log, uid)
 	})
+	if err == nil {
+		d.erased(tombstone)
+	}
+	return tombstone, err
 }
 
 func (d *Directory) erase(tx Tx, log *logbook, uid UID) (Tombstone, error) {

@@ -44,9 +44,12 @@ func validKeyText(text string) bool {
 	return err == nil && len(raw) == 20 && text == strings.ToLower(text)
 }
 
+// NewKeyText returns the text of a fresh API key.
+func (d *Directory) NewKeyText() string { return d.randomHex(20) }
+
 func (d *Directory) addKey(tx Tx, log *logbook, name string, scope Scope, text string) (Key, error) {
 	if text == "" {
-		text = d.randomHex(20)
+		text = d.NewKeyText()
 	} else if !validKeyText(text) {
 		return Key{}, fail(CodeBadRequest, "An API key is 40 lower-case hex digits.")
 	}

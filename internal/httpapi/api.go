@@ -5,7 +5,6 @@ package httpapi
 
 import (
 	"context"
-	"crypto/subtle"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -31,8 +30,8 @@ type Signer interface {
 type Config struct {
 	Directory *directory.Directory
 	Signer    Signer
-	// ManagementKey and ManagementSecret open the management calls. Empty closes them.
-	ManagementKey, ManagementSecret string
+	// OpensManagement reports whether a key and secret open the management calls. Nil means that none do.
+	OpensManagement func(key, secret string) bool
 	// PublicHost is the host[:port] that clients are told to use. Empty means the one they called.
 	PublicHost string
 	// BodyLimit is the largest body in bytes. Zero means the contract's 10 KiB.
@@ -76,6 +75,9 @@ func New(config Config) (*API, error) {
 	}
 	if config.Logger == nil {
 		config.Logger = slog.New(slog.DiscardHandler)
+	}
+	if config.OpensManagement == nil {
+		config.OpensManagement = func(string, string) bool { return false }
 	}
 	if config.Ready == nil {
 		config.Ready = func(context.Context) error { return nil }
@@ -181,8 +183,4 @@ func splitVersion(path string) (rest string, err error) {
 		return "", errorf(api.CodeInvalidAPIVersion, "This server speaks version v3. Use the path prefix /v3, or none.")
 	}
 	return "/" + rest, nil
-}
-
-func secretsEqual(a, b string) bool {
-	return subtle.ConstantTimeCompare([]byte(a), []byte(b)) == 1
 }

@@ -124,9 +124,7 @@ func (c *call) authenticateOperator() error {
 	if key == "" || secret == "" {
 		return errorf(api.CodeEmptyAuthHeader, "Send the management key and secret in the key and secret headers.")
 	}
-	config := &c.api.config
-	matches := secretsEqual(key, config.ManagementKey) && secretsEqual(secret, config.ManagementSecret)
-	if config.ManagementSecret == "" || !matches {
+	if !c.api.config.OpensManagement(key, secret) {
 		return &statusError{errorf(api.CodeNoAccess, "The management key or secret is wrong."), http.StatusUnauthorized}
 	}
 	c.setCaller(directory.Operator(directory.AppID(strings.ToLower(c.path("appId")))))

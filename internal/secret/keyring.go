@@ -10,6 +10,7 @@ import (
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
+	"crypto/subtle"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -49,6 +50,8 @@ type derived struct {
 	sealing  cipher.AEAD
 	signing  []byte
 	identity []byte
+	// management is the key and secret of the server's operator.
+	management [2]string
 }
 
 // NewKeyring derives a keyring from master keys, the current one first. It fails without any key.
@@ -85,6 +88,13 @@ func derive(master MasterKey) (derived, error) {
 	}
 	if key.identity, err = expand("identity", 32); err != nil {
 		return key, err
+	}
+	for i, purpose := range []string{"management key", "management secret"} {
+		raw, err := expand(purpose, 20)
+		if err != nil {
+			return key, err
+		}
+		key.management[i] = hex.EncodeToString(raw)
 	}
 	sealing, err := expand("sealing", 32)
 	if err != nil {
@@ -185,4 +195,20 @@ func (r *Keyring) IdentityKeys() (ids []string, seeds map[string][]byte) {
 		seeds[id] = r.keys[i].identity
 	}
 	return ids, seeds
+}
+
+// ManagementCredentials returns the key and secret that open the management calls.
+func (r *Keyring) ManagementCredentials() (key, secret string) {
+	return r.keys[0].management[0], r.keys[0].management[1]
+}
+
+// OpensManagement reports whether the key and secret open the management calls: those of any master key do, so that a
+// rotation does not lock the operator out.
+func (r *Keyring) OpensManagement(key, secret string) bool {
+	opens := 0
+	for i := range r.keys {
+		known := r.keys[i].management
+		opens |= subtle.ConstantTimeCompare([]byte(key), []byte(known[0])) & subtle.ConstantTimeCompare([]byte(secret), []byte(known[1]))
+	}
+	return opens == 1
 }

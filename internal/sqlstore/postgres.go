@@ -319,3 +319,14 @@ func postgresError(doing string, err error) error {
 	full := errors.As(err, &refused) && (refused.Code == "53100" || refused.Code == "25006") // disk full, read-only
 	return &engineError{err: fmt.Errorf("postgres: %s: %w", doing, err), full: full}
 }
+
+// PingPostgres connects to the database that url names and returns its version in words.
+func PingPostgres(ctx context.Context, url string) (version string, err error) {
+	conn, err := pgx.Connect(ctx, url)
+	if err != nil {
+		return "", fmt.Errorf("connect to database: %w", err)
+	}
+	defer func() { err = errors.Join(err, conn.Close(ctx)) }()
+	err = conn.QueryRow(ctx, `SELECT 'PostgreSQL ' || current_setting('server_version')`).Scan(&version)
+	return version, err
+}

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"runtime"
+	"strings"
 
 	"github.com/ncruces/go-sqlite3"
 	_ "github.com/ncruces/go-sqlite3/driver" // database/sql, for migrations only
@@ -180,7 +181,8 @@ func (c *connection) statement(text string) (*sqlite3.Stmt, error) {
 	if len(c.statements) >= maxStatements {
 		c.forgetStatements()
 	}
-	statement, _, err := c.conn.Prepare(text)
+	// SQLite numbers $1 by where it first stands, and ?1 as it says.
+	statement, _, err := c.conn.Prepare(strings.ReplaceAll(text, "$", "?"))
 	if err != nil {
 		return nil, sqliteError("prepare", err)
 	}

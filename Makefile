@@ -1,0 +1,43 @@
+# The first two targets are what the README tells a newcomer to run.
+
+GO      ?= go
+LDFLAGS ?= -s -w
+LINT    ?= $(shell $(GO) env GOPATH)/bin/golangci-lint
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: build ## build and start on the embedded database, ready to use
+	./bin/rollcall serve --data ./data
+
+test: build test-deps ## every test of every part, with what they need installed for them
+	$(GO) vet ./...
+	$(GO) test -race -timeout 15m ./...
+	cd web && npm test
+
+build: ## build ./bin/rollcall
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/rollcall ./cmd/rollcall
+
+test-deps:
+	./scripts/install-test-deps
+
+lint: $(LINT) ## golangci-lint with the rules of .golangci.yml
+	$(LINT) run ./...
+
+$(LINT):
+	$(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+
+check: lint test ## what CI runs, and that nothing generated differs
+	git diff --exit-code
+
+update: build ## rewrite the golden transcripts; look at the diff, then commit
+	$(GO) test ./internal/apitest -run Transcripts -update
+
+bench: build ## the benchmarks that the README quotes
+	./bin/rollcall bench
+
+fuzz: ## every fuzz target for half a minute
+	./scripts/fuzz 30s
+
+.PHONY: help run test build test-deps lint check update bench fuzz
+.DEFAULT_GOAL := help

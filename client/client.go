@@ -1,0 +1,254 @@
+// Package client calls a Rollcall server from Go. Make a Client with New, and use its services by noun:
+//
+//	c, err := client.New("http://127.0.0.1:8080", client.WithApp(appID), client.WithAPIKey(restAPIKey))
+//	user, err := c.Users.Create(ctx, api.CreateUserRequest{UID: "ada", Name: "Ada"})
+//
+// Every call takes a context and returns an *Error when the server refuses it. A Client is safe for concurrent use.
+// Calls that the server did not take (rate limited) are tried again after the time it asks for; calls that only read
+// are also tried again when the connection fails. Calls that write are not, unless their context carries an
+// idempotency key: see WithIdempotencyKey.
+package client
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/rollcall/rollcall/api"
+)
+
+// Client calls one app on one server, or the server's management calls.
+type Client struct {
+	Users      *UsersService
+	AuthTokens *AuthTokensService
+	APIKeys    *APIKeysService
+	Roles      *RolesService
+	Me         *MeService
+	Changes    *ChangesService
+	Stats      *StatsService
+	Apps       *AppsService
+
+	base    string
+	http    *http.Client
+	headers http.Header
+	tries   int
+}
+
+// service is what the services share.
+type service struct{ client *Client }
+
+// Option sets up a Client.
+type Option func(*Client)
+
+// WithApp names the app that calls are for.
+func WithApp(appID string) Option { return header("appId", appID) }
+
+// WithAPIKey authenticates calls with an API key. It belongs on servers only.
+func WithAPIKey(key string) Option { return header("apikey", key) }
+
+// WithAuthToken authenticates calls as a user.
+func WithAuthToken(token string) Option { return header("authToken", token) }
+
+// WithManagement authenticates the calls of the Apps service.
+func WithManagement(key, secret string) Option {
+	return func(c *Client) {
+		header("key", key)(c)
+		header("secret", secret)(c)
+	}
+}
+
+// WithHTTPClient replaces the HTTP client. The default has a timeout of 30 s.
+func WithHTTPClient(client *http.Client) Option {
+	return func(c *Client) { c.http = client }
+}
+
+// WithTries sets how often a call that may be repeated is tried. Zero or one means once; the default is 3.
+func WithTries(tries int) Option { return func(c *Client) { c.tries = tries } }
+
+func header(name, value string) Option {
+	return func(c *Client) { c.headers.Set(name, value) }
+}
+
+// New returns a client for the server at an address such as https://chat.example.com or http://127.0.0.1:8080.
+func New(address string, options ...Option) (*Client, error) {
+	parsed, err := url.Parse(address)
+	if err != nil || parsed.Host == "" || (parsed.Scheme != "http" && parsed.Scheme != "https") {
+		return nil, fmt.Errorf("%q is not the address of a server, such as https://chat.example.com", address)
+	}
+	c := &Client{base: strings.TrimSuffix(address, "/") + "/v3", http: &http.Client{Timeout: 30 * time.Second}, headers: http.Header{}, tries: 3}
+	for _, option := range options {
+		option(c)
+	}
+	s := service{c}
+	c.Users, c.AuthTokens, c.APIKeys, c.Roles = &UsersService{s}, &AuthTokensService{s}, &APIKeysService{s}, &RolesService{s}
+	c.Me, c.Changes, c.Stats, c.Apps = &MeService{s}, &ChangesService{s}, &StatsService{s}, &AppsService{s}
+	return c, nil
+}
+
+// Error is the server's refusal of a call. Find it with errors.As.
+type Error struct {
+	Code api.Code
+	// Message says what is wrong and what to do about it.
+	Message string
+	// Details holds what is wrong field by field.
+	Details map[string][]string
+	// Status is the HTTP status.
+	Status int
+	// RequestID finds the call in the server's log.
+	RequestID string
+	// RetryAfter is how long the server asks to wait; zero when it does not say.
+	RetryAfter time.Duration
+}
+
+func (e *Error) Error() string { return string(e.Code) + ": " + e.Message }
+
+// IsCode reports whether err is the server's refusal with the given code.
+func IsCode(err error, code api.Code) bool {
+	var refused *Error
+	return errors.As(err, &refused) && refused.Code == code
+}
+
+type idempotencyKey struct{}
+
+// WithIdempotencyKey makes the one writing call made with the returned context safe to repeat: the server answers a
+// repetition with its first answer, for a day. Use a fresh key, such as a UUID, for every call.
+func WithIdempotencyKey(ctx context.Context, key string) context.Context {
+	return context.WithValue(ctx, idempotencyKey{}, key)
+}
+
+func (c *Client) request(ctx context.Context, method, path string, query url.Values, body any) (*http.Request, error) {
+	address := c.base + path
+	if len(query) > 0 {
+		address += "?" + query.Encode()
+	}
+	var reader io.Reader
+	if body != nil {
+		var encoded bytes.Buffer
+		encoder := json.NewEncoder(&encoded)
+		encoder.SetEscapeHTML(false)
+		if err := encoder.Encode(body); err != nil {
+			return nil, fmt.Errorf("encode request: %w", err)
+		}
+		reader = &encoded
+	}
+	request, err := http.NewRequestWithContext(ctx, method, address, reader)
+	if err != nil {
+		return nil, err
+	}
+	request.Header = c.headers.Clone()
+	request.Header.Set("Accept", "application/json")
+	if body != nil {
+		request.Header.Set("Content-Type", "application/json")
+	}
+	if key, ok := ctx.Value(idempotencyKey{}).(string); ok {
+		request.Header.Set("Idempotency-Key", key)
+	}
+	return request, nil
+}
+
+// call makes a call and returns the answer with its meta.
+func call[T any](ctx context.Context, s service, method, path string, query url.Values, body any) (api.Body[T], error) {
+	var answer api.Body[T]
+	for try := 1; ; try++ {
+		request, err := s.client.request(ctx, method, path, query, body)
+		if err != nil {
+			return answer, err
+		}
+		err = s.client.once(request, &answer)
+		wait, again := s.client.mayTryAgain(request, err)
+		if err == nil || !again || try >= s.client.tries {
+			return answer, err
+		}
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return answer, err
+		}
+	}
+}
+
+// mayTryAgain reports whether repeating a request cannot do harm, and how long to wait before.
+func (c *Client) mayTryAgain(request *http.Request, err error) (time.Duration, bool) {
+	const pause = 200 * time.Millisecond
+	if err == nil || request.Context().Err() != nil {
+		return 0, false
+	}
+	repeatable := request.Method == http.MethodGet || request.Header.Get("Idempotency-Key") != ""
+	var refused *Error
+	if !errors.As(err, &refused) {
+		return pause, repeatable
+	}
+	switch {
+	case refused.Status == http.StatusTooManyRequests:
+		return max(refused.RetryAfter, pause), true
+	case refused.Status == http.StatusServiceUnavailable || refused.Status == http.StatusBadGateway || refused.Status == http.StatusGatewayTimeout:
+		return max(refused.RetryAfter, pause), repeatable
+	}
+	return 0, false
+}
+
+func (c *Client) once(request *http.Request, answer any) error {
+	response, err := c.http.Do(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		return fmt.Errorf("read answer: %w", err)
+	}
+	if response.StatusCode != http.StatusOK {
+		return refusal(response, body)
+	}
+	if err := json.Unmarshal(body, answer); err != nil {
+		return fmt.Errorf("read answer of %s %s: %w", request.Method, request.URL.Path, err)
+	}
+	return nil
+}
+
+func refusal(response *http.Response, body []byte) error {
+	var envelope api.ErrorBody
+	if json.Unmarshal(body, &envelope) != nil || envelope.Error.Code == "" {
+		return &Error{Message: "the server answered " + response.Status, Status: response.StatusCode}
+	}
+	refused := &Error{
+		Code: envelope.Error.Code, Message: envelope.Error.Message, Details: envelope.Error.Details,
+		Status: response.StatusCode, RequestID: response.Header.Get("X-Request-Id"),
+	}
+	if seconds, err := strconv.Atoi(response.Header.Get("Retry-After")); err == nil {
+		refused.RetryAfter = time.Duration(seconds) * time.Second
+	}
+	return refused
+}
+
+// get, post, put and remove make a call whose answer is its data alone.
+func get[T any](ctx context.Context, s service, path string, query url.Values) (T, error) {
+	answer, err := call[T](ctx, s, http.MethodGet, path, query, nil)
+	return answer.Data, err
+}
+
+func post[T any](ctx context.Context, s service, path string, body any) (T, error) {
+	answer, err := call[T](ctx, s, http.MethodPost, path, nil, body)
+	return answer.Data, err
+}
+
+func put[T any](ctx context.Context, s service, path string, body any) (T, error) {
+	answer, err := call[T](ctx, s, http.MethodPut, path, nil, body)
+	return answer.Data, err
+}
+
+func remove[T any](ctx context.Context, s service, path string, body any) (T, error) {
+	answer, err := call[T](ctx, s, http.MethodDelete, path, nil, body)
+	return answer.Data, err
+}
+
+// segment escapes a part of a path.
+func segment(text string) string { return url.PathEscape(text) }

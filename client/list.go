@@ -1,0 +1,66 @@
+package client
+
+import (
+	"context"
+	"iter"
+	"net/http"
+	"net/url"
+	"strconv"
+
+	"github.com/rollcall/rollcall/api"
+)
+
+// Page is one page of a list.
+type Page[T any] struct {
+	Items      []T
+	Pagination api.Pagination
+}
+
+// PageOptions choose a page. Zero means the first page of 100 items.
+type PageOptions struct {
+	Page    int
+	PerPage int
+}
+
+func (o PageOptions) query() url.Values {
+	query := url.Values{}
+	if o.Page > 0 {
+		query.Set("page", strconv.Itoa(o.Page))
+	}
+	if o.PerPage > 0 {
+		query.Set("perPage", strconv.Itoa(o.PerPage))
+	}
+	return query
+}
+
+func list[T any](ctx context.Context, s service, path string, query url.Values) (Page[T], error) {
+	answer, err := call[[]T](ctx, s, http.MethodGet, path, query, nil)
+	page := Page[T]{Items: answer.Data}
+	if err == nil && answer.Meta != nil && answer.Meta.Pagination != nil {
+		page.Pagination = *answer.Meta.Pagination
+	}
+	return page, err
+}
+
+// pages iterates over the items of all pages, fetching each page when it is reached.
+func pages[T any](ctx context.Context, s service, path string, query url.Values) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		for number := 1; ; number++ {
+			query.Set("page", strconv.Itoa(number))
+			page, err := list[T](ctx, s, path, query)
+			if err != nil {
+				var none T
+				yield(none, err)
+				return
+			}
+			for _, item := range page.Items {
+				if !yield(item, nil) {
+					return
+				}
+			}
+			if number >= page.Pagination.TotalPages {
+				return
+			}
+		}
+	}
+}

@@ -1,0 +1,132 @@
+package client
+
+import (
+	"context"
+	"iter"
+	"net/url"
+	"strings"
+
+	"github.com/rollcall/rollcall/api"
+)
+
+// UsersService calls /users.
+type UsersService struct{ service }
+
+// Create adds a user. An authOnly key suffices. Codes: ERR_UID_ALREADY_EXISTS, ERR_ROLE_NOT_FOUND, ERR_BAD_REQUEST.
+func (s *UsersService) Create(ctx context.Context, request api.CreateUserRequest) (api.User, error) {
+	return post[api.User](ctx, s.service, "/users", request)
+}
+
+// Get returns a user. Code: ERR_UID_NOT_FOUND, also for a deactivated one.
+func (s *UsersService) Get(ctx context.Context, uid string) (api.User, error) {
+	return get[api.User](ctx, s.service, "/users/"+segment(uid), nil)
+}
+
+// Update changes the fields of a user that request sets. An authOnly key suffices.
+func (s *UsersService) Update(ctx context.Context, uid string, request api.UpdateUserRequest) (api.User, error) {
+	return put[api.User](ctx, s.service, "/users/"+segment(uid), request)
+}
+
+// UserListOptions select users. Zero fields do not restrict.
+type UserListOptions struct {
+	PageOptions
+	// SearchKey is a prefix of the uid or the name.
+	SearchKey       string
+	SearchIn        []string
+	Roles           []string
+	Tags            []string
+	UIDs            []string
+	Status          string
+	WithTags        bool
+	OnlyDeactivated bool
+	WithDeactivated bool
+}
+
+func (o UserListOptions) query() url.Values {
+	query := o.PageOptions.query()
+	for name, value := range map[string]string{"searchKey": o.SearchKey, "status": o.Status} {
+		if value != "" {
+			query.Set(name, value)
+		}
+	}
+	for name, values := range map[string][]string{"searchIn": o.SearchIn, "roles": o.Roles, "uids": o.UIDs} {
+		if len(values) > 0 {
+			query.Set(name, strings.Join(values, ","))
+		}
+	}
+	for _, tag := range o.Tags {
+		query.Add("tags", tag)
+	}
+	for name, value := range map[string]bool{"withTags": o.WithTags, "onlyDeactivated": o.OnlyDeactivated, "withDeactivated": o.WithDeactivated} {
+		if value {
+			query.Set(name, "true")
+		}
+	}
+	return query
+}
+
+// List returns one page of users.
+func (s *UsersService) List(ctx context.Context, options UserListOptions) (Page[api.User], error) {
+	return list[api.User](ctx, s.service, "/users", options.query())
+}
+
+// All iterates over all users that match, page by page. It ends after the first error.
+func (s *UsersService) All(ctx context.Context, options UserListOptions) iter.Seq2[api.User, error] {
+	return pages[api.User](ctx, s.service, "/users", options.query())
+}
+
+// Deactivate hides a user and suspends its auth tokens. Reactivate takes it back.
+func (s *UsersService) Deactivate(ctx context.Context, uids ...string) (api.DeactivateUsersResponse, error) {
+	return remove[api.DeactivateUsersResponse](ctx, s.service, "/users", api.DeactivateUsersRequest{UIDs: uids})
+}
+
+// Reactivate makes deactivated users and their auth tokens work again.
+func (s *UsersService) Reactivate(ctx context.Context, uids ...string) (api.ReactivateUsersResponse, error) {
+	return put[api.ReactivateUsersResponse](ctx, s.service, "/users", api.ReactivateUsersRequest{UIDs: uids})
+}
+
+// Delete erases a user for good, deactivated or not.
+func (s *UsersService) Delete(ctx context.Context, uid string) error {
+	_, err := remove[api.Success](ctx, s.service, "/users/"+segment(uid), api.DeleteUserRequest{Permanent: true})
+	return err
+}
+
+// AuthTokensService calls /users/{uid}/auth_tokens.
+type AuthTokensService struct{ service }
+
+func tokensOf(uid string) string { return "/users/" + segment(uid) + "/auth_tokens" }
+
+// Create mints an auth token for a user: what the user's client logs in with. An authOnly key suffices.
+func (s *AuthTokensService) Create(ctx context.Context, uid string, request api.CreateAuthTokenRequest) (api.AuthToken, error) {
+	return post[api.AuthToken](ctx, s.service, tokensOf(uid), request)
+}
+
+// List returns one page of a user's auth tokens, newest first.
+func (s *AuthTokensService) List(ctx context.Context, uid string, options PageOptions) (Page[api.AuthToken], error) {
+	return list[api.AuthToken](ctx, s.service, tokensOf(uid), options.query())
+}
+
+// Get returns an auth token by its text or its id.
+func (s *AuthTokensService) Get(ctx context.Context, uid, token string) (api.AuthToken, error) {
+	return get[api.AuthToken](ctx, s.service, tokensOf(uid)+"/"+segment(token), nil)
+}
+
+// Update records the device that an auth token is used on.
+func (s *AuthTokensService) Update(ctx context.Context, uid, token string, request api.UpdateAuthTokenRequest) (api.AuthToken, error) {
+	return put[api.AuthToken](ctx, s.service, tokensOf(uid)+"/"+segment(token), request)
+}
+
+// Revoke ends one auth token.
+func (s *AuthTokensService) Revoke(ctx context.Context, uid, token string) (api.RevokedResponse, error) {
+	return remove[api.RevokedResponse](ctx, s.service, tokensOf(uid)+"/"+segment(token), nil)
+}
+
+// RevokeOfUser ends a user's auth tokens that were issued before a time in Unix seconds; zero means all.
+func (s *AuthTokensService) RevokeOfUser(ctx context.Context, uid string, issuedBefore int64) (api.RevokedResponse, error) {
+	return remove[api.RevokedResponse](ctx, s.service, tokensOf(uid), api.DeleteAuthTokensRequest{IssuedBefore: issuedBefore})
+}
+
+// RevokeOfApp ends all auth tokens of the app that were issued before a time in Unix seconds.
+func (s *AuthTokensService) RevokeOfApp(ctx context.Context, issuedBefore int64) (api.RevokedResponse, error) {
+	return remove[api.RevokedResponse](ctx, s.service, "/auth_tokens", api.DeleteAuthTokensRequest{IssuedBefore: issuedBefore})
+}

@@ -1,0 +1,58 @@
+package main
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/rollcall/rollcall/internal/server"
+	"github.com/rollcall/rollcall/internal/sqlstore"
+)
+
+func newBackup() *cobra.Command {
+	s := &settings{}
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "backup FILE",
+		Short: "Copy the embedded database while the server runs",
+		Long: "Writes the database as it is at one moment to a new file and checks it; the server goes on writing meanwhile.\n" +
+			"Without the master key nobody can read the keys and tokens in it: back up DATA/master.key too, elsewhere.\n" +
+			"To restore, stop the server, put the file in the place of DATA/rollcall.db, remove rollcall.db-wal and\n" +
+			"rollcall.db-shm, and start it. Users deleted permanently since then are deleted again, from\n" +
+			"DATA/tombstones.jsonl. On PostgreSQL use pg_dump.",
+		Example: "  rollcall backup /backups/rollcall-$(date +%F).db\n  rollcall backup --data /var/lib/rollcall monday.db --json",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := s.load(os.LookupEnv); err != nil {
+				return err
+			}
+			if s.config.Database != "" {
+				return usageError{errors.New("this server's data is in PostgreSQL: back it up with pg_dump")}
+			}
+			started := time.Now()
+			condition, err := sqlstore.BackupSQLite(cmd.Context(), filepath.Join(s.config.DataDir, server.DatabaseFile), args[0])
+			if err != nil {
+				return err
+			}
+			info, err := os.Stat(args[0])
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return printJSON(cmd, map[string]any{
+					"file": args[0], "bytes": info.Size(), "apps": condition.Apps, "users": condition.Users, "changes": condition.Changes,
+					"seconds": time.Since(started).Seconds(),
+				})
+			}
+			printf(cmd, "%s: %d bytes, %d apps, %d users, %d changes, checked, in %s\n", args[0], info.Size(), condition.Apps, condition.Users,
+				condition.Changes, time.Since(started).Round(time.Millisecond))
+			return nil
+		},
+	}
+	s.register(cmd.Flags())
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}

@@ -1,0 +1,243 @@
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/goccy/go-yaml"
+	"github.com/mattn/go-isatty"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/rollcall/rollcall/internal/server"
+)
+
+// settings are the options of a server as they come from flags, environment and file.
+type settings struct {
+	config     server.Config
+	configFile string
+	logLevel   string
+	logFormat  string
+	flags      *pflag.FlagSet
+	sources    map[string]string
+}
+
+const envPrefix = "ROLLCALL_"
+
+// secretOptions are never shown, and can also come from a file named by ROLLCALL_…_FILE.
+var secretOptions = []string{"database", "master-key"}
+
+// register adds the options to a command. Each is a flag, an environment variable ROLLCALL_… and a key of the
+// configuration file; a flag wins over the environment, and the environment over the file.
+func (s *settings) register(flags *pflag.FlagSet) {
+	s.flags = flags
+	c := &s.config
+	flags.StringVar(&c.DataDir, "data", "./data", "data directory: database, master key, credentials.json, certificate")
+	flags.StringVar(&c.HTTP, "http", "127.0.0.1:8080", "address for HTTP; empty turns it off")
+	flags.StringVar(&c.HTTPS, "https", "127.0.0.1:8443", "address for HTTPS; empty turns it off")
+	flags.StringVar(&c.Debug, "debug", "", "private address for pprof; empty turns it off")
+	flags.StringVar(&c.Database, "database", "", "postgres:// URL; empty means SQLite in the data directory")
+	flags.StringVar(&c.MasterKey, "master-key", "", "master keys in base64, the current one first; empty means DATA/master.key")
+	flags.StringVar(&c.TLSCert, "tls-cert", "", "certificate file; empty means a self-signed one in the data directory")
+	flags.StringVar(&c.TLSKey, "tls-key", "", "key file of the certificate")
+	flags.StringVar(&c.PublicHost, "public-host", "", "host[:port] that clients are told to use; empty means the one they called")
+	flags.Int64Var(&c.BodyLimit, "body-limit", 0, "largest request body in bytes; 0 means 10240")
+	flags.DurationVar(&c.HeaderTimeout, "header-timeout", 0, "bound on reading a request's headers; 0 means 10s")
+	flags.DurationVar(&c.RequestTimeout, "request-timeout", 0, "bound on a request from arrival to answer; 0 means 15s")
+	flags.DurationVar(&c.IdleTimeout, "idle-timeout", 0, "how long a connection may wait for its next request; 0 means 2m")
+	flags.DurationVar(&c.ShutdownTimeout, "shutdown-timeout", 0, "how long stopping waits for requests in flight; 0 means 20s")
+	flags.IntVar(&c.RateLimits.Core, "rate-core", 0, "logins, creations and deletions per API key and minute; 0 means 10000, -1 no limit")
+	flags.IntVar(&c.RateLimits.Standard, "rate-standard", 0, "other calls per API key and minute; 0 means 20000, -1 no limit")
+	flags.IntVar(&c.RateLimits.Token, "rate-token", 0, "calls per auth token and minute; 0 means 1000, -1 no limit")
+	registerLimits(flags, &c.Limits)
+	flags.StringVar(&s.logLevel, "log-level", "info", "least level to log: debug, info, warn, error")
+	flags.StringVar(&s.logFormat, "log-format", "auto", "json, text, or auto: text on a terminal")
+	flags.StringVar(&s.configFile, "config", "", "YAML file with any of these options")
+}
+
+// registerLimits adds a flag for every field of the limits, named and explained by its tags.
+func registerLimits(flags *pflag.FlagSet, limits any) {
+	value := reflect.ValueOf(limits).Elem()
+	for i := range value.NumField() {
+		field := value.Type().Field(i)
+		flags.IntVar(value.Field(i).Addr().Interface().(*int), "limit-"+kebab(field.Tag.Get("json")), 0, field.Tag.Get("help")) //nolint:forcetypeassert // every limit is an int
+	}
+}
+
+// kebab turns camelCase into kebab-case.
+func kebab(camel string) string {
+	var out strings.Builder
+	for _, r := range camel {
+		if r >= 'A' && r <= 'Z' {
+			out.WriteByte('-')
+			r += 'a' - 'A'
+		}
+		out.WriteRune(r)
+	}
+	return out.String()
+}
+
+func envName(flag string) string {
+	return envPrefix + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+}
+
+// load fills in from the environment and the file what the flags do not say.
+func (s *settings) load(getenv func(string) (string, bool)) error {
+	s.sources = map[string]string{}
+	if !s.flags.Changed("config") {
+		if path, ok := getenv(envName("config")); ok {
+			s.configFile = path
+		}
+	}
+	file, err := readConfigFile(s.configFile)
+	if err != nil {
+		return err
+	}
+	for name := range file {
+		if s.flags.Lookup(name) == nil || name == "config" {
+			return usageError{fmt.Errorf("%s: there is no option %q; see `rollcall config`", s.configFile, name)}
+		}
+	}
+	var failure error
+	s.flags.VisitAll(func(flag *pflag.Flag) {
+		if failure != nil || flag.Name == "help" {
+			return
+		}
+		value, source := "", "default"
+		switch fromEnv, found, err := lookup(flag.Name, getenv); {
+		case flag.Changed:
+			source = "flag"
+		case err != nil:
+			failure = err
+			return
+		case found:
+			value, source = fromEnv, "environment"
+		default:
+			if fromFile, ok := file[flag.Name]; ok {
+				value, source = fromFile, s.configFile
+			}
+		}
+		s.sources[flag.Name] = source
+		if source == "flag" || source == "default" {
+			return
+		}
+		if err := flag.Value.Set(value); err != nil {
+			failure = usageError{fmt.Errorf("option %s from %s: %w", flag.Name, source, err)}
+		}
+	})
+	return failure
+}
+
+func lookup(option string, getenv func(string) (string, bool)) (value string, found bool, err error) {
+	if value, found = getenv(envName(option)); found || !slices.Contains(secretOptions, option) {
+		return value, found, nil
+	}
+	path, found := getenv(envName(option) + "_FILE")
+	if !found {
+		return "", false, nil
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return "", false, fmt.Errorf("option %s: %w", option, err)
+	}
+	return strings.TrimSpace(string(text)), true, nil
+}
+
+func readConfigFile(path string) (map[string]string, error) {
+	if path == "" {
+		return nil, nil
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("read configuration: %w", err)
+	}
+	var raw map[string]any
+	if err := yaml.Unmarshal(text, &raw); err != nil {
+		return nil, usageError{fmt.Errorf("read %s: %w", path, err)}
+	}
+	values := map[string]string{}
+	for name, value := range raw {
+		values[name] = fmt.Sprint(value)
+	}
+	return values, nil
+}
+
+// serverConfig returns the configuration of a server that logs to the standard error.
+func (s *settings) serverConfig() (server.Config, error) {
+	config := s.config
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(s.logLevel)); err != nil {
+		return config, usageError{fmt.Errorf("--log-level: %w", err)}
+	}
+	options := &slog.HandlerOptions{Level: level}
+	switch s.logFormat {
+	case "json":
+		config.Logger = slog.New(slog.NewJSONHandler(os.Stderr, options))
+	case "text":
+		config.Logger = slog.New(slog.NewTextHandler(os.Stderr, options))
+	case "auto":
+		if isatty.IsTerminal(os.Stderr.Fd()) {
+			config.Logger = slog.New(slog.NewTextHandler(os.Stderr, options))
+		} else {
+			config.Logger = slog.New(slog.NewJSONHandler(os.Stderr, options))
+		}
+	default:
+		return config, usageError{fmt.Errorf("--log-format must be json, text or auto, not %q", s.logFormat)}
+	}
+	return config, nil
+}
+
+func newConfig() *cobra.Command {
+	s := &settings{}
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "config",
+		Short: "Show every option with its value in force and where it comes from",
+		Long: "Shows what `rollcall serve` with the same flags, environment and file would run with. Every option is a flag,\n" +
+			"an environment variable (--rate-core is ROLLCALL_RATE_CORE) and a key of the YAML file named by --config.\n" +
+			"Secrets are not shown; they can also come from files: ROLLCALL_DATABASE_FILE, ROLLCALL_MASTER_KEY_FILE.",
+		Example: "  rollcall config\n  ROLLCALL_HTTP=:9000 rollcall config --json",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := s.load(os.LookupEnv); err != nil {
+				return err
+			}
+			return s.print(cmd, asJSON)
+		},
+	}
+	s.register(cmd.Flags())
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+func (s *settings) print(cmd *cobra.Command, asJSON bool) error {
+	type option struct {
+		Name   string `json:"name"`
+		Value  string `json:"value"`
+		Source string `json:"source"`
+		Help   string `json:"help"`
+	}
+	var options []option
+	s.flags.VisitAll(func(flag *pflag.Flag) {
+		if flag.Name == "json" || flag.Name == "help" {
+			return
+		}
+		value := flag.Value.String()
+		if slices.Contains(secretOptions, flag.Name) && value != "" {
+			value = "(set)"
+		}
+		options = append(options, option{flag.Name, value, s.sources[flag.Name], flag.Usage})
+	})
+	if asJSON {
+		return printJSON(cmd, options)
+	}
+	rows := [][]string{{"OPTION", "VALUE", "FROM", "MEANING"}}
+	for _, o := range options {
+		rows = append(rows, []string{o.Name, o.Value, o.Source, o.Help})
+	}
+	return printTable(cmd, rows)
+}

@@ -1,0 +1,52 @@
+package main
+
+import (
+	"errors"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/rollcall/rollcall/internal/server"
+)
+
+func newDoctor() *cobra.Command {
+	s := &settings{}
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "doctor",
+		Short: "Check configuration, disk, database, clock and certificate",
+		Long: "Checks what `rollcall serve` with the same flags, environment and file depends on, and says what to do about\n" +
+			"what is wrong. It can run beside the server. The exit code is 1 when there is a problem.",
+		Example: "  rollcall doctor\n  rollcall doctor --data /var/lib/rollcall --json",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := s.load(os.LookupEnv); err != nil {
+				return err
+			}
+			findings := server.Diagnose(cmd.Context(), s.config)
+			if asJSON {
+				if err := printJSON(cmd, findings); err != nil {
+					return err
+				}
+			}
+			problems := false
+			for _, finding := range findings {
+				problems = problems || finding.Level == "problem"
+				if asJSON {
+					continue
+				}
+				printf(cmd, "%-8s %-12s %s\n", finding.Level, finding.Check, finding.Detail)
+				if finding.Advice != "" {
+					printf(cmd, "         %-12s -> %s\n", "", finding.Advice)
+				}
+			}
+			if problems {
+				return errors.New("there are problems; see above")
+			}
+			return nil
+		},
+	}
+	s.register(cmd.Flags())
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}

@@ -1,0 +1,82 @@
+// Command rollcall is the server and everything an operator does with it. This package holds flags, environment and
+// words for people; the work is done in the packages it calls.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+// Exit codes that scripts can use.
+const (
+	exitFailed = 1 // what was asked for could not be done
+	exitUsage  = 2 // the command line makes no sense
+)
+
+// usageError marks a command line that makes no sense.
+type usageError struct{ error }
+
+// version is set when a release is built.
+var version = "dev"
+
+func main() { os.Exit(run()) }
+
+func run() int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	root := newRoot()
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return 0
+	}
+	fmt.Fprintf(os.Stderr, "rollcall: %v\n", err)
+	var usage usageError
+	if errors.As(err, &usage) {
+		return exitUsage
+	}
+	return exitFailed
+}
+
+func newRoot() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "rollcall",
+		Short: "Users, authentication and presence for chat apps, on your own machine",
+		Long: "Rollcall is the layer under a chat app's messages: who the users are, who may log in as whom, and who is\n" +
+			"online. It speaks CometChat's v3 user API and works with its JavaScript SDK.",
+		Example:       "  rollcall serve --data ./data\n  rollcall dev\n  rollcall users create ada --name Ada",
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Args:          cobra.NoArgs,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return usageError{fmt.Errorf("%w; see `%s --help`", err, cmd.CommandPath())}
+	})
+	root.AddCommand(
+		newServe(), newDev(), newApps(), newKeys(), newUsers(), newBackup(), newDoctor(), newConfig(), newMasterKey(), newBench(), newVersion(),
+	)
+	root.CompletionOptions.HiddenDefaultCmd = true
+	markUsageErrors(root)
+	return root
+}
+
+// markUsageErrors makes wrong arguments, like wrong flags, end with exitUsage.
+func markUsageErrors(cmd *cobra.Command) {
+	if check := cmd.Args; check != nil {
+		cmd.Args = func(cmd *cobra.Command, args []string) error {
+			if err := check(cmd, args); err != nil {
+				return usageError{fmt.Errorf("%w; see `%s --help`", err, cmd.CommandPath())}
+			}
+			return nil
+		}
+	}
+	for _, child := range cmd.Commands() {
+		markUsageErrors(child)
+	}
+}

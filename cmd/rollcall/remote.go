@@ -1,0 +1,76 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/rollcall/rollcall/client"
+	"github.com/rollcall/rollcall/internal/server"
+)
+
+// remote is how the commands that call a running server find it and authenticate.
+type remote struct {
+	url, data                       string
+	appID, apiKey                   string
+	managementKey, managementSecret string
+	json                            bool
+}
+
+func (r *remote) register(flags *pflag.FlagSet) {
+	flags.StringVar(&r.url, "url", envOr("ROLLCALL_URL", "http://127.0.0.1:8080"), "address of the server (ROLLCALL_URL)")
+	flags.StringVar(&r.data, "data", envOr("ROLLCALL_DATA", "./data"), "data directory whose credentials.json is used for what is not given (ROLLCALL_DATA)")
+	flags.StringVar(&r.appID, "app", os.Getenv("ROLLCALL_APP_ID"), "app id (ROLLCALL_APP_ID)")
+	flags.BoolVar(&r.json, "json", false, "print JSON")
+	// Secrets come from the environment or the file: on a command line everybody on the machine can read them.
+	r.apiKey = os.Getenv("ROLLCALL_API_KEY")
+	r.managementKey, r.managementSecret = os.Getenv("ROLLCALL_MANAGEMENT_KEY"), os.Getenv("ROLLCALL_MANAGEMENT_SECRET")
+}
+
+func envOr(name, standby string) string {
+	if value, ok := os.LookupEnv(name); ok {
+		return value
+	}
+	return standby
+}
+
+// connect returns a client with whatever credentials there are.
+func (r *remote) connect() (*client.Client, error) {
+	path := filepath.Join(r.data, server.CredentialsFile)
+	stored, err := server.ReadCredentials(path)
+	complete := r.appID != "" && r.apiKey != "" || r.managementKey != ""
+	if err != nil && !complete {
+		return nil, fmt.Errorf("no credentials: %w; give --data, or set ROLLCALL_APP_ID and ROLLCALL_API_KEY (ROLLCALL_MANAGEMENT_KEY and ROLLCALL_MANAGEMENT_SECRET for apps)", err)
+	}
+	for _, value := range []struct {
+		field  *string
+		stored string
+	}{{&r.appID, stored.AppID}, {&r.apiKey, stored.RestAPIKey}, {&r.managementKey, stored.ManagementKey}, {&r.managementSecret, stored.ManagementSecret}} {
+		if *value.field == "" {
+			*value.field = value.stored
+		}
+	}
+	return client.New(r.url, client.WithApp(r.appID), client.WithAPIKey(r.apiKey), client.WithManagement(r.managementKey, r.managementSecret))
+}
+
+// remoteCommand makes a command that calls the server: run returns what to print with --json, and its table.
+func remoteCommand(r *remote, cmd *cobra.Command, run func(cmd *cobra.Command, c *client.Client, args []string) (value any, rows [][]string, err error)) *cobra.Command {
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		c, err := r.connect()
+		if err != nil {
+			return err
+		}
+		value, rows, err := run(cmd, c, args)
+		if err != nil {
+			return err
+		}
+		if r.json {
+			return printJSON(cmd, value)
+		}
+		return printTable(cmd, rows)
+	}
+	return cmd
+}

@@ -1,0 +1,147 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/rollcall/rollcall/internal/directory"
+	"github.com/rollcall/rollcall/internal/server"
+)
+
+func newServe() *cobra.Command {
+	s := &settings{}
+	var quiet bool
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Run the server",
+		Long: "Runs the server until it is interrupted. The first start makes an app with one fullAccess and one authOnly key,\n" +
+			"a master key and a self-signed certificate, and writes the credentials to DATA/credentials.json; later starts\n" +
+			"find all of it. /readyz answers 200 when the server is ready. Every option can also be set in the environment\n" +
+			"or in a file: see `rollcall config`.",
+		Example: "  rollcall serve\n  rollcall serve --data /var/lib/rollcall --http 127.0.0.1:8080 --https ''\n" +
+			"  rollcall serve --database postgres://rollcall@db.example.com/rollcall",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := s.load(os.LookupEnv); err != nil {
+				return err
+			}
+			config, err := s.serverConfig()
+			if err != nil {
+				return err
+			}
+			return serve(cmd, config, func(running *server.Server) {
+				if !quiet {
+					welcome(cmd, running, config.DataDir)
+				}
+			})
+		},
+	}
+	s.register(cmd.Flags())
+	cmd.Flags().BoolVar(&quiet, "quiet", false, "print nothing but the log")
+	return cmd
+}
+
+// serve runs a server until the command is interrupted.
+func serve(cmd *cobra.Command, config server.Config, started func(*server.Server)) error {
+	if config.HTTP == "" && config.HTTPS == "" {
+		return usageError{errors.New("give --http or --https an address: there is nothing to listen on")}
+	}
+	running, err := server.Start(cmd.Context(), config)
+	if err != nil {
+		return err
+	}
+	started(running)
+	select {
+	case <-cmd.Context().Done():
+		return running.Close()
+	case err := <-running.Failed():
+		return errors.Join(err, running.Close())
+	}
+}
+
+// welcome prints what a newcomer needs next.
+func welcome(cmd *cobra.Command, running *server.Server, dataDir string) {
+	credentials := running.Credentials
+	printf(cmd, "Rollcall is running.\n\n")
+	base, flags := "", ""
+	if running.HTTPSAddr != "" {
+		base, flags = "https://"+running.HTTPSAddr, "-k "
+		printf(cmd, "  https      %s   (self-signed certificate unless you gave one: open it once in the browser and accept it)\n", base)
+	}
+	if running.HTTPAddr != "" {
+		base, flags = "http://"+running.HTTPAddr, ""
+		printf(cmd, "  http       %s\n", base)
+	}
+	printf(cmd, "  reference  %s/docs\n", base)
+	path := filepath.Join(dataDir, server.CredentialsFile)
+	if credentials.AppID == "" {
+		printf(cmd, "\n%s is gone: list the apps with `rollcall apps list` and make keys with `rollcall keys create`.\n", path)
+		return
+	}
+	printf(cmd, "\n  app id     %s\n  REST key   %s   (fullAccess: for your backend only)\n  auth key   %s   (authOnly)\n  all in     %s\n",
+		credentials.AppID, credentials.RestAPIKey, credentials.AuthKey, path)
+	printf(cmd, "\nCreate a user:\n\n  curl %s%s/v3/users -H 'appId: %s' -H 'apikey: %s' -H 'content-type: application/json' -d '{\"uid\":\"ada\",\"name\":\"Ada\"}'\n",
+		flags, base, credentials.AppID, credentials.RestAPIKey)
+	if running.HTTPSAddr == "" {
+		return
+	}
+	printf(cmd, `
+Log in with the JavaScript SDK (npm install @cometchat/chat-sdk-javascript@4.2.0):
+
+  import { CometChat } from "@cometchat/chat-sdk-javascript";
+  const settings = new CometChat.AppSettingsBuilder()
+    .setRegion("us").overrideAdminHost("%s").overrideClientHost("%s").build();
+  await CometChat.init("%s", settings);
+  const user = await CometChat.login("ada", "%s");
+
+`, running.HTTPSAddr, running.HTTPSAddr, credentials.AppID, credentials.AuthKey)
+}
+
+func newDev() *cobra.Command {
+	s := &settings{}
+	var appID, restKey, authKey string
+	cmd := &cobra.Command{
+		Use:   "dev",
+		Short: "Run a throw-away server with sample users, for a laptop or CI",
+		Long: "Runs a server on a temporary data directory that is removed at the end, with the sample users\n" +
+			"cometchat-uid-1 to cometchat-uid-5 and with keys and tokens shown in full. The app id and the keys can be given,\n" +
+			"so that tests need not read them from anywhere.",
+		Example: "  rollcall dev\n  rollcall dev --http 127.0.0.1:0 --https '' --app-id testapp --rest-api-key $(openssl rand -hex 20)",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := s.load(os.LookupEnv); err != nil {
+				return err
+			}
+			config, err := s.serverConfig()
+			if err != nil {
+				return err
+			}
+			config.FirstApp = directory.NewApp{
+				ID: directory.AppID(appID), Name: "Development", FullAccessKey: restKey, AuthOnlyKey: authKey, SampleUsers: true,
+				Settings: directory.AppSettings{RevealSecrets: true},
+			}
+			if !cmd.Flags().Changed("data") {
+				folder, err := os.MkdirTemp("", "rollcall-dev-")
+				if err != nil {
+					return fmt.Errorf("make data directory: %w", err)
+				}
+				defer os.RemoveAll(folder)
+				config.DataDir = folder
+			}
+			return serve(cmd, config, func(running *server.Server) {
+				welcome(cmd, running, config.DataDir)
+				printf(cmd, "Sample users: cometchat-uid-1 to cometchat-uid-5. Everything is forgotten when this stops.\n")
+			})
+		},
+	}
+	s.register(cmd.Flags())
+	cmd.Flags().Lookup("data").Usage = "data directory to use and keep, in place of a temporary one"
+	cmd.Flags().StringVar(&appID, "app-id", "", "id of the app; empty means a random one")
+	cmd.Flags().StringVar(&restKey, "rest-api-key", "", "fullAccess key, 40 hex digits; empty means a random one")
+	cmd.Flags().StringVar(&authKey, "auth-key", "", "authOnly key, 40 hex digits; empty means a random one")
+	return cmd
+}

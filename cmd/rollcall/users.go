@@ -1,0 +1,156 @@
+package main
+
+import (
+	"errors"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/rollcall/rollcall/api"
+	"github.com/rollcall/rollcall/client"
+)
+
+// errNotSure keeps a slip of the finger from erasing somebody.
+var errNotSure = errors.New("erasing cannot be taken back: add --permanently, or use `rollcall users deactivate`")
+
+func newUsers() *cobra.Command {
+	r := &remote{}
+	cmd := &cobra.Command{
+		Use: "users", Short: "Manage the users of an app",
+		Example: "  rollcall users list --search ad\n  rollcall users create ada --name Ada\n  rollcall users token ada",
+	}
+	r.register(cmd.PersistentFlags())
+	cmd.AddCommand(usersList(r), usersGet(r), usersCreate(r), usersUpdate(r), usersToken(r), usersDeactivate(r), usersReactivate(r), usersDelete(r))
+	return cmd
+}
+
+func userRows(users ...api.User) [][]string {
+	rows := [][]string{{"UID", "NAME", "ROLE", "STATUS", "CREATED"}}
+	for _, user := range users {
+		rows = append(rows, []string{user.UID, user.Name, user.Role, user.Status, time.Unix(user.CreatedAt, 0).UTC().Format(time.DateTime)})
+	}
+	return rows
+}
+
+func usersList(r *remote) *cobra.Command {
+	var options client.UserListOptions
+	cmd := remoteCommand(r, &cobra.Command{Use: "list", Short: "List one page of users, newest first", Example: "  rollcall users list --search ad --per-page 20", Args: cobra.NoArgs},
+		func(cmd *cobra.Command, c *client.Client, _ []string) (any, [][]string, error) {
+			page, err := c.Users.List(cmd.Context(), options)
+			return page.Items, userRows(page.Items...), err
+		})
+	flags := cmd.Flags()
+	flags.StringVar(&options.SearchKey, "search", "", "prefix of the uid or the name")
+	flags.StringSliceVar(&options.Roles, "role", nil, "only users with any of these roles")
+	flags.StringSliceVar(&options.Tags, "tag", nil, "only users with any of these tags")
+	flags.BoolVar(&options.WithDeactivated, "deactivated", false, "deactivated users too")
+	flags.IntVar(&options.Page, "page", 1, "which page")
+	flags.IntVar(&options.PerPage, "per-page", 100, "users on a page, up to 1000")
+	return cmd
+}
+
+func usersGet(r *remote) *cobra.Command {
+	return remoteCommand(r, &cobra.Command{Use: "get UID", Short: "Show a user", Example: "  rollcall users get ada --json", Args: cobra.ExactArgs(1)},
+		func(cmd *cobra.Command, c *client.Client, args []string) (any, [][]string, error) {
+			user, err := c.Users.Get(cmd.Context(), args[0])
+			return user, userRows(user), err
+		})
+}
+
+func usersCreate(r *remote) *cobra.Command {
+	var request api.CreateUserRequest
+	cmd := remoteCommand(r, &cobra.Command{Use: "create UID", Short: "Create a user", Example: "  rollcall users create ada --name 'Ada Lovelace' --tag founder", Args: cobra.ExactArgs(1)},
+		func(cmd *cobra.Command, c *client.Client, args []string) (any, [][]string, error) {
+			request.UID = args[0]
+			user, err := c.Users.Create(cmd.Context(), request)
+			return user, userRows(user), err
+		})
+	flags := cmd.Flags()
+	flags.StringVar(&request.Name, "name", "", "name (required)")
+	flags.StringVar(&request.Role, "role", "", "role; empty means default")
+	flags.StringVar(&request.Avatar, "avatar", "", "URL of a picture")
+	flags.StringVar(&request.Link, "link", "", "URL of a profile page")
+	flags.StringSliceVar(&request.Tags, "tag", nil, "tags")
+	return cmd
+}
+
+func usersUpdate(r *remote) *cobra.Command {
+	var name, role, avatar, link, status string
+	var tags []string
+	cmd := remoteCommand(r, &cobra.Command{Use: "update UID", Short: "Change a user; what is not given stays", Example: "  rollcall users update ada --name 'Countess Lovelace'", Args: cobra.ExactArgs(1)},
+		func(cmd *cobra.Command, c *client.Client, args []string) (any, [][]string, error) {
+			var request api.UpdateUserRequest
+			for flag, field := range map[string]struct {
+				value *string
+				into  **string
+			}{
+				"name": {&name, &request.Name}, "role": {&role, &request.Role}, "avatar": {&avatar, &request.Avatar},
+				"link": {&link, &request.Link}, "status-message": {&status, &request.StatusMessage},
+			} {
+				if cmd.Flags().Changed(flag) {
+					*field.into = field.value
+				}
+			}
+			if cmd.Flags().Changed("tag") {
+				request.Tags = &tags
+			}
+			user, err := c.Users.Update(cmd.Context(), args[0], request)
+			return user, userRows(user), err
+		})
+	flags := cmd.Flags()
+	flags.StringVar(&name, "name", "", "name")
+	flags.StringVar(&role, "role", "", "role")
+	flags.StringVar(&avatar, "avatar", "", "URL of a picture; empty clears it")
+	flags.StringVar(&link, "link", "", "URL of a profile page; empty clears it")
+	flags.StringVar(&status, "status-message", "", "status message; empty clears it")
+	flags.StringSliceVar(&tags, "tag", nil, "all tags; empty clears them")
+	return cmd
+}
+
+func usersToken(r *remote) *cobra.Command {
+	return remoteCommand(r, &cobra.Command{Use: "token UID", Short: "Mint an auth token for a user", Example: "  rollcall users token ada", Args: cobra.ExactArgs(1)},
+		func(cmd *cobra.Command, c *client.Client, args []string) (any, [][]string, error) {
+			token, err := c.AuthTokens.Create(cmd.Context(), args[0], api.CreateAuthTokenRequest{Force: true})
+			return token, [][]string{{token.Token}}, err
+		})
+}
+
+func usersDeactivate(r *remote) *cobra.Command {
+	return remoteCommand(r, &cobra.Command{Use: "deactivate UID…", Short: "Hide users and suspend their tokens", Example: "  rollcall users deactivate ada bob", Args: cobra.MinimumNArgs(1)},
+		func(cmd *cobra.Command, c *client.Client, args []string) (any, [][]string, error) {
+			done, err := c.Users.Deactivate(cmd.Context(), args...)
+			return done, activationRows("deactivated", done.Deactivated, "was deactivated already", done.AlreadyDeactivated, done.NotFound), err
+		})
+}
+
+func usersReactivate(r *remote) *cobra.Command {
+	return remoteCommand(r, &cobra.Command{Use: "reactivate UID…", Short: "Take back a deactivation", Example: "  rollcall users reactivate ada", Args: cobra.MinimumNArgs(1)},
+		func(cmd *cobra.Command, c *client.Client, args []string) (any, [][]string, error) {
+			done, err := c.Users.Reactivate(cmd.Context(), args...)
+			return done, activationRows("reactivated", done.Reactivated, "was not deactivated", done.NonDeactivated, done.NotFound), err
+		})
+}
+
+func activationRows(did string, changed []string, was string, already, notFound []string) [][]string {
+	rows := [][]string{{"UID", "OUTCOME"}}
+	for outcome, uids := range map[string][]string{did: changed, was: already, "does not exist": notFound} {
+		for _, uid := range uids {
+			rows = append(rows, []string{uid, outcome})
+		}
+	}
+	return rows
+}
+
+func usersDelete(r *remote) *cobra.Command {
+	var sure bool
+	cmd := remoteCommand(r, &cobra.Command{Use: "delete UID", Short: "Erase a user for good", Example: "  rollcall users delete ada --permanently", Args: cobra.ExactArgs(1)},
+		func(cmd *cobra.Command, c *client.Client, args []string) (any, [][]string, error) {
+			if !sure {
+				return nil, nil, usageError{errNotSure}
+			}
+			err := c.Users.Delete(cmd.Context(), args[0])
+			return api.Success{Success: err == nil}, [][]string{{args[0] + " is erased"}}, err
+		})
+	cmd.Flags().BoolVar(&sure, "permanently", false, "say that you mean it")
+	return cmd
+}

@@ -1,0 +1,77 @@
+// Package server assembles the product: a Config goes in, a running server comes out. It owns what lives as long as
+// the process: the data directory and its lock, keys and certificates on disk, listeners, the background work and the
+// order in which everything stops. It decides nothing about users.
+package server
+
+import (
+	"io"
+	"log/slog"
+	"time"
+
+	"github.com/rollcall/rollcall/internal/directory"
+	"github.com/rollcall/rollcall/internal/httpapi"
+)
+
+// Config says how to run a server. DataDir is required; every other zero value works.
+type Config struct {
+	// DataDir holds the database file, the master key, credentials.json and the certificate. It is made when missing.
+	DataDir string
+	// HTTP and HTTPS are the addresses to listen on. Empty means not to listen.
+	HTTP, HTTPS string
+	// Debug is the address that serves pprof. Empty means not to. It must not be reachable from outside.
+	Debug string
+	// Database is a postgres:// URL. Empty means SQLite in DataDir.
+	Database string
+	// MasterKey holds master keys in base64, the current one first. Empty means the file master.key in DataDir.
+	MasterKey string
+	// TLSCert and TLSKey are the files of the certificate to serve. Empty means a self-signed one in DataDir/tls.
+	TLSCert, TLSKey string
+	// PublicHost is the host[:port] that clients are told to use. Empty means the one they called.
+	PublicHost string
+
+	Limits     directory.Limits
+	RateLimits httpapi.RateLimits
+	// BodyLimit is the largest request body in bytes. Zero means 10 KiB.
+	BodyLimit int64
+	// HeaderTimeout bounds reading the headers of a request. Zero means 10 s.
+	HeaderTimeout time.Duration
+	// RequestTimeout bounds a request from arrival to answer. Zero means 15 s.
+	RequestTimeout time.Duration
+	// IdleTimeout is how long a connection may wait for its next request. Zero means 2 minutes.
+	IdleTimeout time.Duration
+	// ShutdownTimeout bounds the wait for requests in flight when the server stops. Zero means 20 s.
+	ShutdownTimeout time.Duration
+
+	// FirstApp is the app to make when the database has none. Zero fields are filled in.
+	FirstApp directory.NewApp
+	// Logger gets the log. Nil discards it.
+	Logger *slog.Logger
+	// Now is the clock that the data is stamped with. Nil means time.Now.
+	Now func() time.Time
+	// Random is the source of keys, tokens and ids. Nil means crypto/rand.
+	Random io.Reader
+}
+
+func (c Config) orDefault() Config {
+	for _, timeout := range []struct {
+		field   *time.Duration
+		standby time.Duration
+	}{
+		{&c.HeaderTimeout, 10 * time.Second}, {&c.RequestTimeout, 15 * time.Second},
+		{&c.IdleTimeout, 2 * time.Minute}, {&c.ShutdownTimeout, 20 * time.Second},
+	} {
+		if *timeout.field <= 0 {
+			*timeout.field = timeout.standby
+		}
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.FirstApp.Name == "" {
+		c.FirstApp.Name = "My app"
+	}
+	return c
+}

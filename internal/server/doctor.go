@@ -1,0 +1,225 @@
+package server
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/rollcall/rollcall/internal/secret"
+	"github.com/rollcall/rollcall/internal/sqlstore"
+)
+
+// Finding is the outcome of one check of Diagnose.
+type Finding struct {
+	Check string `json:"check"`
+	// Level is "ok", "warning" or "problem".
+	Level string `json:"level"`
+	// Detail is what was found.
+	Detail string `json:"detail"`
+	// Advice is what to do about it; empty when all is well.
+	Advice string `json:"advice,omitempty"`
+}
+
+const (
+	levelOK      = "ok"
+	levelWarning = "warning"
+	levelProblem = "problem"
+	// spareDisk is the free space below which a warning is due.
+	spareDisk = 1 << 30
+	// slowSync is the time for a write to reach the disk above which a warning is due.
+	slowSync = 20 * time.Millisecond
+)
+
+// Diagnose checks everything that a server with this configuration depends on, whether one is running or not.
+func Diagnose(ctx context.Context, config Config) []Finding {
+	config = config.orDefault()
+	var findings []Finding
+	for _, check := range []struct {
+		name string
+		run  func(context.Context, Config) (level, detail, advice string)
+	}{
+		{"config", checkConfig}, {"disk", checkDisk}, {"master key", checkMasterKey}, {"database", checkDatabase},
+		{"clock", checkClock}, {"certificate", checkCertificate}, {"addresses", checkAddresses},
+	} {
+		level, detail, advice := check.run(ctx, config)
+		findings = append(findings, Finding{Check: check.name, Level: level, Detail: detail, Advice: advice})
+	}
+	return findings
+}
+
+func checkConfig(_ context.Context, config Config) (level, detail, advice string) {
+	if config.HTTP == "" && config.HTTPS == "" {
+		return levelProblem, "neither --http nor --https has an address", "give one of them an address"
+	}
+	if (config.TLSCert == "") != (config.TLSKey == "") {
+		return levelProblem, "only one of --tls-cert and --tls-key is given", "give both, or none for a self-signed certificate"
+	}
+	info, err := os.Stat(config.DataDir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return levelOK, config.DataDir + " does not exist yet; the first start makes it", ""
+	case err != nil:
+		return levelProblem, err.Error(), "give --data a directory that can be read"
+	case !info.IsDir():
+		return levelProblem, config.DataDir + " is not a directory", "give --data a directory"
+	case info.Mode().Perm()&0o077 != 0:
+		return levelWarning, config.DataDir + " can be entered by other users of this machine", "run `chmod 700 " + config.DataDir + "`"
+	}
+	return levelOK, "data directory " + config.DataDir, ""
+}
+
+func checkDisk(_ context.Context, config Config) (level, detail, advice string) {
+	folder := config.DataDir
+	if _, err := os.Stat(folder); errors.Is(err, fs.ErrNotExist) {
+		folder = filepath.Dir(filepath.Clean(folder))
+	}
+	var stat syscall.Statfs_t
+	if err := syscall.Statfs(folder, &stat); err != nil {
+		return levelProblem, err.Error(), "check that the disk is there"
+	}
+	free := stat.Bavail * uint64(stat.Bsize) //nolint:gosec // a block size is positive
+	probe, err := os.CreateTemp(folder, ".rollcall-doctor-*")
+	if err != nil {
+		return levelProblem, err.Error(), "make the data directory writable for the user that runs the server"
+	}
+	defer os.Remove(probe.Name())
+	defer probe.Close()
+	if _, err := probe.Write(make([]byte, 4096)); err != nil {
+		return levelProblem, err.Error(), "make room on the disk"
+	}
+	started := time.Now()
+	if err := probe.Sync(); err != nil {
+		return levelProblem, err.Error(), "check the disk: it does not accept writes"
+	}
+	took := time.Since(started)
+	detail = fmt.Sprintf("%.1f GB free, a write reaches the disk in %s", float64(free)/1e9, took.Round(10*time.Microsecond))
+	switch {
+	case free < spareDisk:
+		return levelWarning, detail, "make room: when the disk is full, no change is accepted"
+	case took > slowSync:
+		return levelWarning, detail, "expect slow writes: every change waits for the disk"
+	}
+	return levelOK, detail, ""
+}
+
+func checkMasterKey(_ context.Context, config Config) (level, detail, advice string) {
+	if config.MasterKey != "" {
+		if _, err := secret.ParseMasterKeys(config.MasterKey); err != nil {
+			return levelProblem, err.Error(), "correct --master-key"
+		}
+		return levelOK, "from the configuration", ""
+	}
+	path := filepath.Join(config.DataDir, MasterKeyFile)
+	masters, err := secret.ReadFile(path)
+	_, databaseErr := os.Stat(filepath.Join(config.DataDir, DatabaseFile))
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && databaseErr == nil:
+		return levelProblem, path + " is gone, and the database needs it", "put it back from its backup: without it no key and no token works"
+	case errors.Is(err, fs.ErrNotExist):
+		return levelOK, "the first start makes one", ""
+	case err != nil:
+		return levelProblem, err.Error(), "put the file right as the message says"
+	case len(masters) > 1:
+		return levelWarning, fmt.Sprintf("%s holds %d keys", path, len(masters)), "when the server's log says that everything is encrypted under the current one, run `rollcall master-key prune`"
+	}
+	return levelOK, path, ""
+}
+
+func checkDatabase(ctx context.Context, config Config) (level, detail, advice string) {
+	if config.Database != "" {
+		version, err := sqlstore.PingPostgres(ctx, config.Database)
+		if err != nil {
+			return levelProblem, err.Error(), "check --database, and that PostgreSQL runs and lets this machine in"
+		}
+		return levelOK, version, ""
+	}
+	path := filepath.Join(config.DataDir, DatabaseFile)
+	condition, err := sqlstore.InspectSQLite(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return levelOK, "the first start makes " + path, ""
+	case err != nil:
+		return levelProblem, err.Error(), "restore a backup if the file is damaged"
+	case len(condition.Problems) > 0:
+		return levelProblem, strings.Join(condition.Problems, "; "), "stop the server, keep a copy of the file, and restore a backup"
+	case condition.Version > condition.LatestVersion:
+		return levelProblem, (&sqlstore.ErrNewerDatabase{Version: condition.Version, Known: condition.LatestVersion}).Error(), "run the newer release"
+	case condition.Version < condition.LatestVersion:
+		return levelOK, fmt.Sprintf("schema version %d; the next start migrates it to %d", condition.Version, condition.LatestVersion), ""
+	}
+	return levelOK, fmt.Sprintf("%s is sound: %d apps, %d users, %d changes", path, condition.Apps, condition.Users, condition.Changes), ""
+}
+
+// builtAfter is a time that no right clock is before.
+var builtAfter = time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
+
+func checkClock(_ context.Context, config Config) (level, detail, advice string) {
+	now := config.Now()
+	if now.Before(builtAfter) {
+		return levelProblem, "the clock says " + now.UTC().Format(time.RFC3339), "set the clock: times in the data and the life of tokens depend on it"
+	}
+	var timex syscall.Timex
+	state, err := syscall.Adjtimex(&timex)
+	const unsynchronized = 5 // TIME_ERROR of adjtimex(2)
+	if err == nil && state == unsynchronized {
+		return levelWarning, now.UTC().Format(time.RFC3339) + ", not synchronized", "run an NTP client, such as chrony, unless the host of this machine does"
+	}
+	return levelOK, now.UTC().Format(time.RFC3339), ""
+}
+
+func checkCertificate(_ context.Context, config Config) (level, detail, advice string) {
+	if config.HTTPS == "" {
+		return levelOK, "HTTPS is off", ""
+	}
+	certFile, keyFile, own := config.TLSCert, config.TLSKey, true
+	if certFile == "" {
+		folder := filepath.Join(config.DataDir, tlsFolder)
+		certFile, keyFile, own = filepath.Join(folder, "cert.pem"), filepath.Join(folder, "key.pem"), false
+	}
+	certificate, err := tls.LoadX509KeyPair(certFile, keyFile)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && !own:
+		return levelOK, "the first start makes a self-signed one", ""
+	case err != nil:
+		return levelProblem, err.Error(), "give --tls-cert and --tls-key a PEM certificate and its key"
+	}
+	left := time.Until(certificate.Leaf.NotAfter)
+	detail = fmt.Sprintf("%s, valid until %s", strings.Join(certificate.Leaf.DNSNames, ", "), certificate.Leaf.NotAfter.UTC().Format(time.DateOnly))
+	switch {
+	case left < 0:
+		return levelProblem, detail, "renew it: clients refuse it"
+	case left < certificateMargin && own:
+		return levelWarning, detail, "renew it soon"
+	case !own:
+		return levelWarning, detail + ", self-signed", "for users outside this machine give --tls-cert and --tls-key, or put a proxy with a certificate in front"
+	}
+	return levelOK, detail, ""
+}
+
+func checkAddresses(_ context.Context, config Config) (level, detail, advice string) {
+	var free, busy []string
+	for _, address := range []string{config.HTTP, config.HTTPS} {
+		if address == "" {
+			continue
+		}
+		listener, err := net.Listen("tcp", address)
+		if err != nil {
+			busy = append(busy, address)
+			continue
+		}
+		free = append(free, address)
+		_ = listener.Close() // nobody connected
+	}
+	if len(busy) > 0 {
+		return levelWarning, strings.Join(busy, ", ") + " cannot be listened on", "if it is not this server that listens there already, choose another address"
+	}
+	return levelOK, strings.Join(free, ", ") + " can be listened on", ""
+}

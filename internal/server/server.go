@@ -1,0 +1,253 @@
+package server
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/pprof"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/rollcall/rollcall/internal/directory"
+	"github.com/rollcall/rollcall/internal/httpapi"
+	"github.com/rollcall/rollcall/internal/secret"
+	"github.com/rollcall/rollcall/internal/sqlstore"
+)
+
+// sweepEvery is how often what is due is done: purges, erasures, forgetting.
+const sweepEvery = 10 * time.Minute
+
+// Server is a running server. Close stops it.
+type Server struct {
+	// HTTPAddr and HTTPSAddr are the addresses it listens on, empty when it does not.
+	HTTPAddr, HTTPSAddr string
+	// Credentials are those of the first app; empty when credentials.json was taken away.
+	Credentials Credentials
+	// FirstStart says that the app was made just now.
+	FirstStart bool
+
+	config  Config
+	dir     *dataDir
+	store   *sqlstore.Store
+	api     *httpapi.API
+	servers []*http.Server
+
+	stopping   atomic.Bool
+	background sync.WaitGroup
+	cancel     context.CancelFunc
+	failed     chan error
+}
+
+// Start opens the database, listens and serves. When it returns an error, nothing is left running. The server goes on
+// until Close is called; ctx bounds the start alone.
+func Start(ctx context.Context, config Config) (_ *Server, err error) {
+	config = config.orDefault()
+	s := &Server{config: config, failed: make(chan error, 4)}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.release())
+		}
+	}()
+	if s.dir, err = openDataDir(config.DataDir); err != nil {
+		return nil, err
+	}
+	keyring, err := loadKeyring(config, s.dir)
+	if err != nil {
+		return nil, err
+	}
+	if s.store, err = openStore(ctx, config, s.dir); err != nil {
+		return nil, err
+	}
+	tombstones := &tombstoneLog{path: s.dir.file(tombstonesFile)}
+	d := directory.New(directory.Config{
+		Store: s.store, Secrets: keyring, Limits: config.Limits, Now: config.Now, Random: config.Random,
+		Erased: func(tombstone directory.Tombstone) {
+			if err := tombstones.append(tombstone); err != nil {
+				config.Logger.Error("a permanent deletion is not in the tombstone file; it will be added at the next start", slog.Any("error", err))
+			}
+		},
+	})
+	s.store.OnRegain(d.ForgetPolicies)
+	if erased, err := tombstones.reconcile(ctx, d); err != nil {
+		return nil, err
+	} else if erased > 0 {
+		config.Logger.Warn("users that had been permanently deleted were back, from an older backup, and are deleted again", slog.Int("users", erased))
+	}
+	if s.Credentials, s.FirstStart, err = makeFirstApp(ctx, s.dir, d, keyring, config.FirstApp); err != nil {
+		return nil, err
+	}
+	if err := s.buildAPI(d, keyring); err != nil {
+		return nil, err
+	}
+	if err := s.listen(); err != nil {
+		return nil, err
+	}
+	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	s.cancel = cancel
+	s.background.Go(func() { s.sweep(running, d) })
+	return s, nil
+}
+
+func loadKeyring(config Config, dir *dataDir) (*secret.Keyring, error) {
+	masters, err := secret.ParseMasterKeys(config.MasterKey)
+	if config.MasterKey == "" {
+		masters, err = secret.ReadOrCreateFile(dir.file(MasterKeyFile))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("load master key: %w", err)
+	}
+	return secret.NewKeyring(masters...)
+}
+
+func openStore(ctx context.Context, config Config, dir *dataDir) (*sqlstore.Store, error) {
+	if config.Database != "" {
+		return sqlstore.OpenPostgres(ctx, config.Database)
+	}
+	return sqlstore.OpenSQLite(ctx, filepath.Join(dir.path, DatabaseFile))
+}
+
+func (s *Server) buildAPI(d *directory.Directory, keyring *secret.Keyring) (err error) {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	s.api, err = httpapi.New(httpapi.Config{
+		Directory: d, Signer: keyring, OpensManagement: keyring.OpensManagement, PublicHost: s.config.PublicHost, BodyLimit: s.config.BodyLimit,
+		RequestTimeout: s.config.RequestTimeout, RateLimits: s.config.RateLimits, Logger: s.config.Logger, Registerer: registry,
+		Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{}),
+		Ready: func(ctx context.Context) error {
+			if s.stopping.Load() {
+				return errors.New("shutting down")
+			}
+			return d.Check(ctx)
+		},
+	})
+	return err
+}
+
+func (s *Server) listen() (err error) {
+	if s.config.HTTP != "" {
+		if s.HTTPAddr, err = s.serve(s.config.HTTP, s.api, nil); err != nil {
+			return err
+		}
+	}
+	if s.config.HTTPS != "" {
+		certificate, err := loadCertificate(s.config, s.dir)
+		if err != nil {
+			return err
+		}
+		if s.HTTPSAddr, err = s.serve(s.config.HTTPS, s.api, &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12}); err != nil {
+			return err
+		}
+	}
+	if s.config.Debug != "" {
+		_, err = s.serve(s.config.Debug, debugHandler(), nil)
+	}
+	return err
+}
+
+// serve listens on an address, with TLS where there is a config for it, and returns the address it got.
+func (s *Server) serve(address string, handler http.Handler, tlsConfig *tls.Config) (string, error) {
+	listener, err := net.Listen("tcp", address)
+	if err != nil {
+		return "", fmt.Errorf("listen: %w", err)
+	}
+	server := &http.Server{
+		Handler: handler, TLSConfig: tlsConfig, ReadHeaderTimeout: s.config.HeaderTimeout, ReadTimeout: s.config.RequestTimeout,
+		WriteTimeout: s.config.RequestTimeout + 15*time.Second, IdleTimeout: s.config.IdleTimeout, MaxHeaderBytes: 64 << 10,
+		ErrorLog: slog.NewLogLogger(s.config.Logger.Handler(), slog.LevelDebug),
+	}
+	s.servers = append(s.servers, server)
+	s.background.Go(func() {
+		var err error
+		if tlsConfig != nil {
+			err = server.ServeTLS(listener, "", "")
+		} else {
+			err = server.Serve(listener)
+		}
+		if !errors.Is(err, http.ErrServerClosed) {
+			s.failed <- fmt.Errorf("serve %s: %w", address, err)
+		}
+	})
+	return listener.Addr().String(), nil
+}
+
+// debugHandler serves pprof, on a listener of its own.
+func debugHandler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("/debug/pprof/", pprof.Index)
+	mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
+	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
+	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	return mux
+}
+
+// sweep does the background work until ctx ends.
+func (s *Server) sweep(ctx context.Context, d *directory.Directory) {
+	if resealed, err := d.ResealSecrets(ctx); err != nil && ctx.Err() == nil {
+		s.config.Logger.Error("re-encrypting under the current master key failed; it goes on at the next start", slog.Any("error", err))
+	} else if resealed > 0 {
+		s.config.Logger.Info("everything is encrypted under the current master key; older ones can be removed", slog.Int("resealed", resealed))
+	}
+	ticker := time.NewTicker(sweepEvery)
+	defer ticker.Stop()
+	for {
+		if err := d.Sweep(ctx); err != nil && ctx.Err() == nil {
+			s.config.Logger.Error("sweep failed", slog.Any("error", err))
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// Failed delivers the error of a listener that stopped by itself. The server should be closed then.
+func (s *Server) Failed() <-chan error { return s.failed }
+
+// Close stops the server: it takes no more requests, finishes those in flight, and closes the database. It returns
+// what could not be finished in time.
+func (s *Server) Close() error {
+	s.stopping.Store(true)
+	s.api.Close()
+	return s.release()
+}
+
+// release stops and closes whatever was started, in reverse order.
+func (s *Server) release() error {
+	ctx, cancel := context.WithTimeout(context.Background(), s.config.ShutdownTimeout)
+	defer cancel()
+	var failures []error
+	var draining sync.WaitGroup
+	outcomes := make([]error, len(s.servers))
+	for i, server := range s.servers {
+		draining.Go(func() {
+			if outcomes[i] = server.Shutdown(ctx); outcomes[i] != nil {
+				outcomes[i] = errors.Join(fmt.Errorf("requests were still in flight: %w", outcomes[i]), server.Close())
+			}
+		})
+	}
+	draining.Wait()
+	failures = append(failures, outcomes...)
+	if s.cancel != nil {
+		s.cancel()
+	}
+	s.background.Wait()
+	if s.store != nil {
+		failures = append(failures, s.store.Close())
+	}
+	if s.dir != nil {
+		failures = append(failures, s.dir.release())
+	}
+	return errors.Join(failures...)
+}

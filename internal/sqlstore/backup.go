@@ -1,0 +1,98 @@
+package sqlstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+// Condition is what an inspection of a database found.
+type Condition struct {
+	// Version is the schema version, LatestVersion the one this program needs.
+	Version, LatestVersion int64
+	// Problems are what the integrity check reported; none means that the database is sound.
+	Problems []string
+	// Apps, Users and Changes count rows.
+	Apps, Users, Changes int64
+}
+
+var inspectorPragmas = []string{"busy_timeout(10000)", "query_only(on)"}
+
+// InspectSQLite checks the database file at path, also while a server is using it.
+func InspectSQLite(path string) (condition Condition, err error) {
+	if _, err := os.Stat(path); err != nil {
+		return condition, err
+	}
+	conn, err := openConnection(path, inspectorPragmas)
+	if err != nil {
+		return condition, err
+	}
+	defer func() { err = errors.Join(err, conn.close()) }()
+	condition.LatestVersion = latestVersion
+	err = conn.query(`PRAGMA quick_check(20)`, nil, func(r row) error {
+		if problem := r.text(0); problem != "ok" {
+			condition.Problems = append(condition.Problems, problem)
+		}
+		return nil
+	})
+	if err != nil {
+		return condition, err
+	}
+	if condition.Version, err = conn.schemaVersion(); err != nil || condition.Version == 0 {
+		return condition, err
+	}
+	for table, count := range map[string]*int64{"apps": &condition.Apps, "users": &condition.Users, "changes": &condition.Changes} {
+		err := conn.query(`SELECT count(*) FROM `+table, nil, func(r row) error {
+			*count = r.integer(0)
+			return nil
+		})
+		if err != nil {
+			return condition, err
+		}
+	}
+	return condition, nil
+}
+
+// BackupSQLite writes a copy of the database file at path, as it is at one moment, to a new file, also while a server
+// is writing. It checks the copy and returns what is in it. target must not exist.
+func BackupSQLite(ctx context.Context, path, target string) (condition Condition, err error) {
+	if _, err := os.Stat(target); err == nil {
+		return condition, fmt.Errorf("%s exists already; give a new name", target)
+	}
+	if _, err := os.Stat(path); err != nil {
+		return condition, fmt.Errorf("find database: %w", err)
+	}
+	temporary := filepath.Join(filepath.Dir(target), "."+filepath.Base(target)+".unfinished")
+	defer os.Remove(temporary) // a no-op once renamed
+	if err := copyInto(ctx, path, temporary); err != nil {
+		return condition, err
+	}
+	if condition, err = InspectSQLite(temporary); err != nil {
+		return condition, fmt.Errorf("check backup: %w", err)
+	}
+	if len(condition.Problems) > 0 {
+		return condition, fmt.Errorf("the backup is damaged: %s", condition.Problems[0])
+	}
+	return condition, os.Rename(temporary, target)
+}
+
+func copyInto(ctx context.Context, path, target string) (err error) {
+	// Made here so that nobody else can ever read it.
+	file, err := os.OpenFile(target, os.O_CREATE|os.O_TRUNC|os.O_RDWR, 0o600)
+	if err != nil {
+		return fmt.Errorf("write backup: %w", err)
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	conn, err := openConnection(path, inspectorPragmas[:1])
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, conn.close()) }()
+	defer conn.conn.SetInterrupt(conn.conn.SetInterrupt(ctx))
+	if err := conn.exec(`VACUUM INTO $1`, target); err != nil {
+		return fmt.Errorf("write backup: %w", err)
+	}
+	return file.Sync()
+}
