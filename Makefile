@@ -2,7 +2,7 @@
 
 GO      ?= go
 LDFLAGS ?= -s -w
-LINT    ?= $(shell $(GO) env GOPATH)/bin/golangci-lint
+GOLANGCI ?= $(shell $(GO) env GOPATH)/bin/golangci-lint
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -16,15 +16,15 @@ test: build test-deps ## every test of every part, with what they need installed
 	cd web && npm test
 
 build: ## build ./bin/rollcall
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/rollcall ./cmd/rollcall
+	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=auto -ldflags '$(LDFLAGS)' -o bin/rollcall ./cmd/rollcall
 
 test-deps:
 	./scripts/install-test-deps
 
-lint: $(LINT) ## golangci-lint with the rules of .golangci.yml
-	$(LINT) run ./...
+lint: $(GOLANGCI) ## golangci-lint with the rules of .golangci.yml
+	$(GOLANGCI) run ./...
 
-$(LINT):
+$(GOLANGCI):
 	$(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
 check: lint test ## what CI runs, and that nothing generated differs

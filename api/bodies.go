@@ -149,6 +149,7 @@ type CreateAuthTokenRequest struct {
 type UpdateAuthTokenRequest struct {
 	Platform  *string          `json:"platform,omitempty"`
 	UserAgent *string          `json:"userAgent,omitempty"`
+	DeviceID  *string          `json:"deviceId,omitempty"`
 	AppInfo   *json.RawMessage `json:"appInfo,omitempty"`
 }
 
@@ -309,7 +310,15 @@ type App struct {
 	ScheduledToDeleteAt int64             `json:"scheduledToDeleteAt,omitempty"`
 	Settings            AppSettings       `json:"settings"`
 	AppRegion           AppRegion         `json:"appRegion"`
+	AppOwner            *AppOwner         `json:"appOwner,omitempty"`
 	APIKeys             map[string]APIKey `json:"apiKeys,omitempty"`
+}
+
+// AppOwner is whom an app was made for.
+type AppOwner struct {
+	ID    string `json:"id"`
+	Name  string `json:"name"`
+	Email string `json:"email"`
 }
 
 // AppRegion describes a region.

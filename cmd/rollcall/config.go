@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"reflect"
@@ -166,8 +167,8 @@ func readConfigFile(path string) (map[string]string, error) {
 	return values, nil
 }
 
-// serverConfig returns the configuration of a server that logs to the standard error.
-func (s *settings) serverConfig() (server.Config, error) {
+// serverConfig returns the configuration of a server that logs to the given writer.
+func (s *settings) serverConfig(log io.Writer) (server.Config, error) {
 	config := s.config
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(s.logLevel)); err != nil {
@@ -176,14 +177,14 @@ func (s *settings) serverConfig() (server.Config, error) {
 	options := &slog.HandlerOptions{Level: level}
 	switch s.logFormat {
 	case "json":
-		config.Logger = slog.New(slog.NewJSONHandler(os.Stderr, options))
+		config.Logger = slog.New(slog.NewJSONHandler(log, options))
 	case "text":
-		config.Logger = slog.New(slog.NewTextHandler(os.Stderr, options))
+		config.Logger = slog.New(slog.NewTextHandler(log, options))
 	case "auto":
 		if isatty.IsTerminal(os.Stderr.Fd()) {
-			config.Logger = slog.New(slog.NewTextHandler(os.Stderr, options))
+			config.Logger = slog.New(slog.NewTextHandler(log, options))
 		} else {
-			config.Logger = slog.New(slog.NewJSONHandler(os.Stderr, options))
+			config.Logger = slog.New(slog.NewJSONHandler(log, options))
 		}
 	default:
 		return config, usageError{fmt.Errorf("--log-format must be json, text or auto, not %q", s.logFormat)}

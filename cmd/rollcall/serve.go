@@ -29,7 +29,9 @@ func newServe() *cobra.Command {
 			if err := s.load(os.LookupEnv); err != nil {
 				return err
 			}
-			config, err := s.serverConfig()
+			log := newLogBuffer(os.Stderr)
+			defer log.Close()
+			config, err := s.serverConfig(log)
 			if err != nil {
 				return err
 			}
@@ -116,7 +118,9 @@ func newDev() *cobra.Command {
 			if err := s.load(os.LookupEnv); err != nil {
 				return err
 			}
-			config, err := s.serverConfig()
+			log := newLogBuffer(os.Stderr)
+			defer log.Close()
+			config, err := s.serverConfig(log)
 			if err != nil {
 				return err
 			}

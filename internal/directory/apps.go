@@ -88,6 +88,9 @@ func (d *Directory) CreateApp(ctx context.Context, actor Actor, wanted NewApp) (
 	if wanted.Region != "" {
 		checkOneOf(&wrong, "region", wanted.Region, regions)
 	}
+	if wanted.Owner != "" {
+		checkEmail(&wrong, "owner", wanted.Owner)
+	}
 	if wanted.ID != "" && !validUID(string(wanted.ID), d.limits.UID) {
 		wrong.Add("id", "The id may hold letters, digits, - and _, at most %d of them.", d.limits.UID)
 	}
@@ -102,7 +105,7 @@ func (d *Directory) CreateApp(ctx context.Context, actor Actor, wanted NewApp) (
 	}
 	wanted.ID = AppID(strings.ToLower(string(wanted.ID)))
 	caller := Caller{App: wanted.ID, Actor: actor}
-	return write(ctx, d, caller, func(tx Tx, log *logbook) (CreatedApp, error) {
+	return write(ctx, d, caller, nil, func(tx Tx, log *logbook) (CreatedApp, error) {
 		if count, err := tx.CountApps(""); err != nil {
 			return CreatedApp{}, err
 		} else if count >= d.limits.Apps {
@@ -191,7 +194,7 @@ func (d *Directory) ListApps(ctx context.Context, search string, page Page) (Lis
 
 // updateApp applies change to an app and logs it when it changed something. change names the fields it changed.
 func (d *Directory) updateApp(ctx context.Context, caller Caller, kind Kind, change func(app *App, now int64) ([]string, error)) (App, error) {
-	return write(ctx, d, caller, func(tx Tx, log *logbook) (App, error) {
+	return write(ctx, d, caller, nil, func(tx Tx, log *logbook) (App, error) {
 		app, err := requireApp(tx, caller.App)
 		if err != nil {
 			return App{}, err
@@ -222,9 +225,9 @@ func (d *Directory) RenameApp(ctx context.Context, caller Caller, name string) (
 	})
 }
 
-// UpdateAppSettings changes settings of an app. Errors: CodeAppNotFound.
+// UpdateAppSettings changes settings of an app; a TokensValidFrom to come is taken as now. Errors: CodeAppNotFound.
 func (d *Directory) UpdateAppSettings(ctx context.Context, caller Caller, patch AppSettingsPatch) (App, error) {
-	return d.updateApp(ctx, caller, AppUpdated, func(app *App, _ int64) ([]string, error) {
+	return d.updateApp(ctx, caller, AppUpdated, func(app *App, now int64) ([]string, error) {
 		var fields []string
 		settings := &app.Settings
 		if patch.RevealSecrets != nil {
@@ -234,7 +237,7 @@ func (d *Directory) UpdateAppSettings(ctx context.Context, caller Caller, patch 
 			setField(&fields, "settings.denyUserCreationByAuthOnlyKeys", &settings.DenyUserCreationByAuthOnlyKeys, *patch.DenyUserCreationByAuthOnlyKeys)
 		}
 		if patch.TokensValidFrom != nil {
-			setField(&fields, "settings.tokensValidFrom", &settings.TokensValidFrom, *patch.TokensValidFrom)
+			setField(&fields, "settings.tokensValidFrom", &settings.TokensValidFrom, min(*patch.TokensValidFrom, now))
 		}
 		return fields, nil
 	})
@@ -269,9 +272,7 @@ var collaboratorRoles = []string{"admin", "moderator", "developer"}
 func (d *Directory) AddCollaborator(ctx context.Context, caller Caller, wanted Collaborator) (Collaborator, error) {
 	var wrong FieldErrors
 	wanted.Email = strings.ToLower(strings.TrimSpace(wanted.Email))
-	if !strings.Contains(wanted.Email, "@") || len(wanted.Email) > 254 || hasControl(wanted.Email, "") {
-		wrong.Add("email", "The email must be an e-mail address.")
-	}
+	checkEmail(&wrong, "email", wanted.Email)
 	if wanted.Name != "" {
 		d.checkName(&wrong, "name", wanted.Name)
 	}
@@ -279,7 +280,7 @@ func (d *Directory) AddCollaborator(ctx context.Context, caller Caller, wanted C
 	if err := wrong.Err(); err != nil {
 		return Collaborator{}, err
 	}
-	return write(ctx, d, caller, func(tx Tx, log *logbook) (Collaborator, error) {
+	return write(ctx, d, caller, nil, func(tx Tx, log *logbook) (Collaborator, error) {
 		app, err := requireApp(tx, caller.App)
 		if err != nil {
 			return Collaborator{}, err
@@ -314,7 +315,7 @@ func (d *Directory) AddCollaborator(ctx context.Context, caller Caller, wanted C
 // RemoveCollaborator ends somebody's role in managing an app. Errors: CodeAppNotFound, CodeNotCollaborator.
 func (d *Directory) RemoveCollaborator(ctx context.Context, caller Caller, email string) error {
 	email = strings.ToLower(strings.TrimSpace(email))
-	_, err := write(ctx, d, caller, func(tx Tx, log *logbook) (struct{}, error) {
+	_, err := write(ctx, d, caller, nil, func(tx Tx, log *logbook) (struct{}, error) {
 		if _, err := requireApp(tx, caller.App); err != nil {
 			return struct{}{}, err
 		}
@@ -353,6 +354,8 @@ type Policy struct {
 	App   App
 	keys  map[string]Key // by hash
 	roles map[string]Role
+	// recognized holds keys of the app by their texts, as they are used: it spares hashing one again on each request.
+	recognized sync.Map
 }
 
 // Policy returns the current policy of an app.

@@ -2,6 +2,7 @@ package directory
 
 import (
 	"context"
+	"slices"
 	"sync"
 )
 
@@ -50,17 +51,17 @@ type Change struct {
 	Fields []string
 }
 
-// write runs fn as one update of the caller's app. fn appends to the log what it changes; when it appends nothing,
+// write runs fn, which reads the given users, as one update of the caller's app. fn appends to the log what it changes; when it appends nothing,
 // nothing was changed. After the commit the app's cached settings are dropped if they changed, and whoever follows
 // the change log wakes up.
 //
 // Under an idempotency key (see WithIdempotencyKey) the first result is kept with the write, and a later call with
 // the same key gets it instead of running fn again.
-func write[T any](ctx context.Context, d *Directory, caller Caller, fn func(tx Tx, log *logbook) (T, error)) (T, error) {
+func write[T any](ctx context.Context, d *Directory, caller Caller, reads []UID, fn func(tx Tx, log *logbook) (T, error)) (T, error) {
 	var result T
 	var revision int64
 	touchesApp := false
-	err := d.store.Update(ctx, caller.App, func(tx Tx) error {
+	err := d.store.Update(ctx, caller.App, reads, func(tx Tx) error {
 		var zero T
 		result, revision, touchesApp = zero, 0, false
 		replayed, err := d.replay(ctx, tx, caller.App, &result)
@@ -72,7 +73,7 @@ func write[T any](ctx context.Context, d *Directory, caller Caller, fn func(tx T
 			return err
 		}
 		revision, touchesApp = log.revision, log.touchesApp
-		return d.remember(ctx, tx, caller.App, result)
+		return d.remember(ctx, tx, caller.App, result, log.users)
 	})
 	if touchesApp {
 		// Dropped also after an error: when the outcome of a commit is unknown, the cache must not outlive it.
@@ -96,6 +97,7 @@ type logbook struct {
 	actor      Actor
 	revision   int64
 	touchesApp bool
+	users      []UID // whom the changes are about
 }
 
 func (l *logbook) append(kind Kind, subject string, fields ...string) error {
@@ -106,6 +108,9 @@ func (l *logbook) append(kind Kind, subject string, fields ...string) error {
 	l.revision = revision
 	switch kind {
 	case UserCreated, UserUpdated, UserDeactivated, UserReactivated, UserDeleted, TokenCreated, TokenUpdated, TokenRevoked:
+		if !slices.Contains(l.users, UID(subject)) {
+			l.users = append(l.users, UID(subject))
+		}
 	default:
 		l.touchesApp = true
 	}

@@ -34,7 +34,7 @@ func (t Tombstone) pseudonym() string { return "~" + t.Hash }
 // Errors: CodeUserNotFound.
 func (d *Directory) DeleteUser(ctx context.Context, caller Caller, rawUID string) (Tombstone, error) {
 	uid := FoldUID(rawUID)
-	tombstone, err := write(ctx, d, caller, func(tx Tx, log *logbook) (Tombstone, error) {
+	tombstone, err := write(ctx, d, caller, nil, func(tx Tx, log *logbook) (Tombstone, error) {
 		if _, found, err := tx.User(caller.App, uid); err != nil {
 			return Tombstone{}, err
 		} else if !found {
@@ -54,6 +54,9 @@ func (d *Directory) erase(tx Tx, log *logbook, uid UID) (Tombstone, error) {
 		return Tombstone{}, err
 	}
 	if _, err := tx.DeleteTokens(log.app, uid, math.MaxInt64); err != nil {
+		return Tombstone{}, err
+	}
+	if err := tx.DeleteAnswersAbout(log.app, uid); err != nil {
 		return Tombstone{}, err
 	}
 	if err := tx.DeleteUser(log.app, uid); err != nil {

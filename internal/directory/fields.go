@@ -89,7 +89,11 @@ func (d *Directory) checkMetadata(wrong *FieldErrors, field string, metadata jso
 	return compact.Bytes()
 }
 
+// numbersInRange reports whether every number of a valid JSON text fits a float64.
 func numbersInRange(text []byte) bool {
+	if !mayExceedFloat(text) {
+		return true
+	}
 	decoder := json.NewDecoder(bytes.NewReader(text))
 	decoder.UseNumber()
 	for {
@@ -103,6 +107,25 @@ func numbersInRange(text []byte) bool {
 			}
 		}
 	}
+}
+
+// mayExceedFloat is false when no number can be out of range: that takes an exponent or hundreds of digits.
+func mayExceedFloat(text []byte) bool {
+	digits := 0
+	for _, c := range text {
+		switch {
+		case c >= '0' && c <= '9':
+			digits++
+		case digits > 0 && (c == 'e' || c == 'E'):
+			return true
+		default:
+			digits = 0
+		}
+		if digits > 300 {
+			return true
+		}
+	}
+	return false
 }
 
 // sameJSON reports whether two JSON texts hold the same value, whatever the order of their keys.
@@ -122,4 +145,12 @@ func sameJSON(a, b json.RawMessage) bool {
 	left, errLeft := decode(a)
 	right, errRight := decode(b)
 	return errLeft == nil && errRight == nil && reflect.DeepEqual(left, right)
+}
+
+// checkEmail checks just enough to catch a slip: only a delivered message proves an address.
+func checkEmail(wrong *FieldErrors, field, address string) {
+	before, after, found := strings.Cut(address, "@")
+	if !found || before == "" || after == "" || len(address) > 254 || hasControl(address, "") || strings.ContainsAny(address, " <>,") {
+		wrong.Add(field, "The %s must be an e-mail address.", field)
+	}
 }

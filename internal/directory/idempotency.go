@@ -66,7 +66,7 @@ type keptAnswer struct {
 	Result  json.RawMessage
 }
 
-func (d *Directory) remember(ctx context.Context, tx Tx, app AppID, result any) error {
+func (d *Directory) remember(ctx context.Context, tx Tx, app AppID, result any, about []UID) error {
 	used, ok := idempotencyOf(ctx)
 	if !ok {
 		return nil
@@ -83,5 +83,5 @@ func (d *Directory) remember(ctx context.Context, tx Tx, app AppID, result any) 
 		Key:    d.secrets.Hash(used.key),
 		Sealed: d.secrets.Seal(string(kept), "answer:"+string(app)),
 		At:     d.Now(),
-	})
+	}, about)
 }

@@ -66,8 +66,12 @@ func (d *Directory) addKey(tx Tx, log *logbook, name string, scope Scope, text s
 
 // Key finds the API key with the given text. Errors: CodeKeyUnknown.
 func (d *Directory) Key(policy *Policy, text string) (Key, error) {
+	if key, ok := policy.recognized.Load(text); ok {
+		return key.(Key), nil //nolint:forcetypeassert // nothing else is in it
+	}
 	for _, hash := range d.secrets.Hashes(text) {
 		if key, ok := policy.keys[string(hash)]; ok {
+			policy.recognized.Store(text, key)
 			return key, nil
 		}
 	}
@@ -96,7 +100,7 @@ func (d *Directory) CreateKey(ctx context.Context, caller Caller, wanted NewKey)
 	if err := d.checkKey(wanted.Name, wanted.Scope); err != nil {
 		return Key{}, err
 	}
-	return write(ctx, d, caller, func(tx Tx, log *logbook) (Key, error) {
+	return write(ctx, d, caller, nil, func(tx Tx, log *logbook) (Key, error) {
 		keys, err := tx.Keys(caller.App)
 		if err != nil {
 			return Key{}, err
@@ -117,8 +121,16 @@ type KeyQuery struct {
 }
 
 // ListKeys lists the API keys of the caller's app, newest first, with their texts.
+// Errors: CodeBadRequest for an unknown scope.
 func (d *Directory) ListKeys(ctx context.Context, caller Caller, query KeyQuery) (List[Key], error) {
 	var matching []Key
+	var wrong FieldErrors
+	if query.Scope != "" {
+		checkOneOf(&wrong, "scope", string(query.Scope), scopes)
+	}
+	if err := wrong.Err(); err != nil {
+		return List[Key]{}, err
+	}
 	err := d.store.View(ctx, func(tx Tx) error {
 		keys, err := tx.Keys(caller.App)
 		for _, key := range keys {
@@ -183,7 +195,7 @@ type KeyPatch struct {
 
 // UpdateKey changes a key. Errors: CodeKeyNotFound, CodeKeySelfAction, CodeBadRequest.
 func (d *Directory) UpdateKey(ctx context.Context, caller Caller, text string, patch KeyPatch) (Key, error) {
-	return write(ctx, d, caller, func(tx Tx, log *logbook) (Key, error) {
+	return write(ctx, d, caller, nil, func(tx Tx, log *logbook) (Key, error) {
 		key, err := d.findOtherKey(tx, caller, text)
 		if err != nil {
 			return Key{}, err
@@ -222,7 +234,7 @@ type Revoked struct {
 // DeleteKey revokes an API key: no request with it is served any more. With revokeTokens the auth tokens that it
 // minted are revoked too. Errors: CodeKeyNotFound, CodeKeySelfAction.
 func (d *Directory) DeleteKey(ctx context.Context, caller Caller, text string, revokeTokens bool) (Revoked, error) {
-	return write(ctx, d, caller, func(tx Tx, log *logbook) (Revoked, error) {
+	return write(ctx, d, caller, nil, func(tx Tx, log *logbook) (Revoked, error) {
 		var revoked Revoked
 		key, err := d.findOtherKey(tx, caller, text)
 		if err != nil {

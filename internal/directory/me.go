@@ -25,7 +25,7 @@ func (d *Directory) UpdateMe(ctx context.Context, caller Caller, policy *Policy,
 	if needed, err := d.meNeedsWrite(ctx, caller, current, me); err != nil || !needed {
 		return current, err
 	}
-	return write(ctx, d, caller, func(tx Tx, log *logbook) (User, error) {
+	return write(ctx, d, caller, []UID{caller.User}, func(tx Tx, log *logbook) (User, error) {
 		token, found, err := tx.TokenByID(caller.App, caller.Token)
 		if err != nil {
 			return User{}, err

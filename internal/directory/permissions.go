@@ -118,7 +118,7 @@ func (d *Directory) SetPermissions(ctx context.Context, caller Caller, id string
 		Outcomes []Outcome
 		Role     Role
 	}
-	done, err := write(ctx, d, caller, func(tx Tx, log *logbook) (result, error) {
+	done, err := write(ctx, d, caller, nil, func(tx Tx, log *logbook) (result, error) {
 		var outcomes []Outcome
 		roles, err := tx.Roles(caller.App)
 		if err != nil {
@@ -174,7 +174,16 @@ func checkPermission(id string, value json.RawMessage, roles []Role) (json.RawMe
 			return nil, "The values must be texts of 1 to 100 characters."
 		}
 	}
-	return value, ""
+	if permission.DataType == TypeRolesStringArray {
+		for i := range list {
+			list[i] = strings.ToLower(list[i])
+		}
+	}
+	kept, err := json.Marshal(list)
+	if err != nil {
+		return nil, "The value must be a list of texts."
+	}
+	return kept, ""
 }
 
 // changeRoleIn is changeRole within an update that does more.
@@ -198,7 +207,7 @@ func (d *Directory) changeRoleIn(tx Tx, log *logbook, id string, change func(rol
 // DeletePermission puts a permission of a role back to its default. Errors: CodeRoleNotFound, CodeBadRequest.
 func (d *Directory) DeletePermission(ctx context.Context, caller Caller, id, permission string) (Role, error) {
 	if _, known := permissionByID(permission); !known {
-		return Role{}, fail(CodeBadRequest, "There is no permission with the id %s.", permission)
+		return Role{}, FieldErrors{"permission": {"There is no permission with this id."}}.Err()
 	}
 	return d.changeRole(ctx, caller, id, func(role *Role, _ int64) ([]string, error) {
 		if _, set := role.Permissions[permission]; !set {
@@ -269,7 +278,7 @@ func (d *Directory) RestrictFeatures(ctx context.Context, caller Caller, id stri
 	if err := checkFeatureList("featuresToRestrict", features); err != nil {
 		return nil, err
 	}
-	return write(ctx, d, caller, func(tx Tx, log *logbook) ([]Outcome, error) {
+	return write(ctx, d, caller, nil, func(tx Tx, log *logbook) ([]Outcome, error) {
 		var outcomes []Outcome
 		_, err := d.changeRoleIn(tx, log, id, func(role *Role) (changed []string) {
 			for _, sent := range features {

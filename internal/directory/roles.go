@@ -15,7 +15,7 @@ type Role struct {
 	ID          string
 	Name        string
 	Description string
-	Metadata    json.RawMessage
+	Metadata    json.RawMessage `json:",omitempty"`
 	Settings    RoleSettings
 	// Permissions holds the explicitly set permissions by id, as JSON values.
 	Permissions map[string]json.RawMessage
@@ -84,7 +84,7 @@ func (d *Directory) CreateRole(ctx context.Context, caller Caller, role Role) (R
 		return Role{}, err
 	}
 	role.ID = strings.ToLower(role.ID)
-	return write(ctx, d, caller, func(tx Tx, log *logbook) (Role, error) {
+	return write(ctx, d, caller, nil, func(tx Tx, log *logbook) (Role, error) {
 		roles, err := tx.Roles(caller.App)
 		if err != nil {
 			return Role{}, err
@@ -149,7 +149,7 @@ func (d *Directory) UpdateRole(ctx context.Context, caller Caller, id string, pa
 
 // changeRole applies change to a role, and logs it when it names changed fields.
 func (d *Directory) changeRole(ctx context.Context, caller Caller, id string, change func(role *Role, now int64) ([]string, error)) (Role, error) {
-	return write(ctx, d, caller, func(tx Tx, log *logbook) (Role, error) {
+	return write(ctx, d, caller, nil, func(tx Tx, log *logbook) (Role, error) {
 		role, err := getRole(tx, caller.App, id)
 		if err != nil {
 			return Role{}, err
@@ -170,7 +170,7 @@ func (d *Directory) changeRole(ctx context.Context, caller Caller, id string, ch
 // DeleteRole removes a role and gives its users the default role, in one transaction. Errors: CodeRoleNotFound,
 // CodeRoleDeleteDenied for the default role.
 func (d *Directory) DeleteRole(ctx context.Context, caller Caller, id string) error {
-	_, err := write(ctx, d, caller, func(tx Tx, log *logbook) (struct{}, error) {
+	_, err := write(ctx, d, caller, nil, func(tx Tx, log *logbook) (struct{}, error) {
 		role, err := getRole(tx, caller.App, id)
 		if err != nil {
 			return struct{}{}, err

@@ -12,8 +12,9 @@ type Store interface {
 	// but for setting variables it always sets.
 	//
 	// Many callers' updates are committed together. When the commit fails, none of them has happened and each gets
-	// an error. An update whose ctx ends before fn runs does not happen; once fn runs, Update waits for the outcome.
-	Update(ctx context.Context, app AppID, fn func(Tx) error) error
+	// an error. reads names users that fn is going to read: the store may fetch them in advance for many updates at
+	// once. It may be nil. An update whose ctx ends before fn runs does not happen; once fn runs, Update waits for the outcome.
+	Update(ctx context.Context, app AppID, reads []UID, fn func(Tx) error) error
 }
 
 // Tx reads and writes rows. It decides nothing: the rules are checked before. It is valid until its function
@@ -72,6 +73,8 @@ type TokenRows interface {
 	DeleteToken(app AppID, id TokenID) error
 	// DeleteTokens removes the tokens of a user that were issued before a time, and returns their ids.
 	DeleteTokens(app AppID, uid UID, before int64) ([]TokenID, error)
+	// DeleteTokensIssued removes at most limit tokens of all users that were issued before a time, and returns how many.
+	DeleteTokensIssued(app AppID, before int64, limit int) (int, error)
 	// DeleteTokensOfKey removes the tokens that an API key minted, and returns how many there were.
 	DeleteTokensOfKey(app AppID, key KeyID) (int, error)
 	// TokensAfter lists tokens of all users in the order of their ids, from after an id on.
@@ -122,7 +125,10 @@ type TombstoneRows interface {
 // IdempotencyRows remember the first answer given under an idempotency key.
 type IdempotencyRows interface {
 	Answer(app AppID, key []byte) (Answer, bool, error)
-	PutAnswer(AppID, Answer) error
+	// PutAnswer keeps an answer that tells something about the given users.
+	PutAnswer(AppID, Answer, []UID) error
+	// DeleteAnswersAbout forgets the answers that tell something about a user.
+	DeleteAnswersAbout(app AppID, uid UID) error
 	// DeleteAnswers forgets at most limit answers given before a time and returns how many it forgot.
 	DeleteAnswers(app AppID, before int64, limit int) (int, error)
 }

@@ -11,7 +11,7 @@ const answersFor = secondsPerDay
 const sweepBatch = 500
 
 // Sweep does what is due: it purges apps whose deletion is 30 days old, takes erased uids out of the change log seven
-// days after their deletion, and forgets old idempotency keys. Calling it often is harmless.
+// days after their deletion, clears revoked tokens away, and forgets old idempotency keys. Calling it often is harmless.
 func (d *Directory) Sweep(ctx context.Context) error {
 	apps, err := d.ListApps(ctx, "", Page{Size: d.limits.Apps})
 	if err != nil {
@@ -23,14 +23,14 @@ func (d *Directory) Sweep(ctx context.Context) error {
 			failures = append(failures, d.purge(ctx, app.ID))
 			continue
 		}
-		failures = append(failures, d.forgetAnswers(ctx, app.ID))
+		failures = append(failures, d.forgetAnswers(ctx, app.ID), d.clearTokens(ctx, app.ID))
 	}
 	failures = append(failures, d.eraseNotices(ctx))
 	return errors.Join(failures...)
 }
 
 func (d *Directory) purge(ctx context.Context, app AppID) error {
-	err := d.store.Update(ctx, app, func(tx Tx) error {
+	err := d.store.Update(ctx, app, nil, func(tx Tx) error {
 		current, found, err := tx.App(app)
 		if err != nil || !found || current.DeleteAt == 0 || current.DeleteAt > d.Now() {
 			return err
@@ -44,7 +44,7 @@ func (d *Directory) purge(ctx context.Context, app AppID) error {
 func (d *Directory) forgetAnswers(ctx context.Context, app AppID) error {
 	for {
 		forgotten := 0
-		err := d.store.Update(ctx, app, func(tx Tx) (err error) {
+		err := d.store.Update(ctx, app, nil, func(tx Tx) (err error) {
 			forgotten, err = tx.DeleteAnswers(app, d.Now()-answersFor, sweepBatch)
 			return err
 		})
@@ -73,7 +73,7 @@ func (d *Directory) eraseNotices(ctx context.Context) error {
 }
 
 func (d *Directory) eraseNotice(ctx context.Context, tombstone Tombstone) error {
-	return d.store.Update(ctx, tombstone.App, func(tx Tx) error {
+	return d.store.Update(ctx, tombstone.App, nil, func(tx Tx) error {
 		changes, err := tx.Changes(tombstone.App, tombstone.Revision-1, 1)
 		if err != nil {
 			return err
@@ -109,7 +109,7 @@ func (d *Directory) ResealSecrets(ctx context.Context) (int, error) {
 }
 
 func (d *Directory) resealKeys(ctx context.Context, app AppID) (resealed int, err error) {
-	err = d.store.Update(ctx, app, func(tx Tx) error {
+	err = d.store.Update(ctx, app, nil, func(tx Tx) error {
 		resealed = 0
 		keys, err := tx.Keys(app)
 		if err != nil {
@@ -139,7 +139,7 @@ func (d *Directory) resealTokens(ctx context.Context, app AppID) (int, error) {
 	for after, more := TokenID(""), true; more; {
 		count := 0
 		next := after
-		err := d.store.Update(ctx, app, func(tx Tx) error {
+		err := d.store.Update(ctx, app, nil, func(tx Tx) error {
 			count, next = 0, after
 			tokens, err := tx.TokensAfter(app, after, sweepBatch)
 			if err != nil {

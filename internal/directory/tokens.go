@@ -32,7 +32,7 @@ type Device struct {
 	Platform  string
 	UserAgent string
 	DeviceID  string
-	AppInfo   json.RawMessage
+	AppInfo   json.RawMessage `json:",omitempty"`
 }
 
 func tokenContext(app AppID, id TokenID) string { return "token:" + string(app) + ":" + string(id) }
@@ -44,7 +44,7 @@ func (d *Directory) CreateToken(ctx context.Context, caller Caller, rawUID strin
 	if err := d.checkDevice(&device); err != nil {
 		return Token{}, err
 	}
-	return write(ctx, d, caller, func(tx Tx, log *logbook) (Token, error) {
+	return write(ctx, d, caller, []UID{uid}, func(tx Tx, log *logbook) (Token, error) {
 		if _, err := requireUser(tx, caller.App, uid, rawUID); err != nil {
 			return Token{}, err
 		}
@@ -96,7 +96,7 @@ func (d *Directory) checkDevice(device *Device) error {
 	var wrong FieldErrors
 	checkText(&wrong, "platform", device.Platform, d.limits.Name, "")
 	checkText(&wrong, "deviceId", device.DeviceID, 255, "")
-	checkText(&wrong, "userAgent", device.UserAgent, 1000, "")
+	checkText(&wrong, "userAgent", device.UserAgent, 4000, "")
 	if len(device.AppInfo) > 0 {
 		device.AppInfo = d.checkMetadata(&wrong, "appInfo", device.AppInfo)
 	}
@@ -229,7 +229,7 @@ func (p DevicePatch) apply(device *Device) (changed []string) {
 // UpdateToken records the device that an auth token is used on. Errors: CodeUserNotFound, CodeTokenNotFound,
 // CodeBadRequest.
 func (d *Directory) UpdateToken(ctx context.Context, caller Caller, rawUID, text string, patch DevicePatch) (Token, error) {
-	return write(ctx, d, caller, func(tx Tx, log *logbook) (Token, error) {
+	return write(ctx, d, caller, nil, func(tx Tx, log *logbook) (Token, error) {
 		token, err := d.findToken(tx, caller.App, rawUID, text)
 		if err != nil {
 			return Token{}, err
@@ -253,7 +253,7 @@ func (d *Directory) changeDevice(tx Tx, log *logbook, token *Token, patch Device
 
 // DeleteToken revokes one auth token. Errors: CodeUserNotFound, CodeTokenNotFound.
 func (d *Directory) DeleteToken(ctx context.Context, caller Caller, rawUID, text string) (Revoked, error) {
-	return write(ctx, d, caller, func(tx Tx, log *logbook) (Revoked, error) {
+	return write(ctx, d, caller, nil, func(tx Tx, log *logbook) (Revoked, error) {
 		token, err := d.findToken(tx, caller.App, rawUID, text)
 		if err != nil {
 			return Revoked{}, err
@@ -272,7 +272,7 @@ func (d *Directory) DeleteTokens(ctx context.Context, caller Caller, rawUID stri
 	if issuedBefore == 0 {
 		issuedBefore = math.MaxInt64
 	}
-	return write(ctx, d, caller, func(tx Tx, log *logbook) (Revoked, error) {
+	return write(ctx, d, caller, nil, func(tx Tx, log *logbook) (Revoked, error) {
 		if _, err := requireUser(tx, caller.App, uid, rawUID); err != nil {
 			return Revoked{}, err
 		}
@@ -290,7 +290,7 @@ func (d *Directory) DeleteTokens(ctx context.Context, caller Caller, rawUID stri
 
 // LogOut revokes the auth token that the caller uses.
 func (d *Directory) LogOut(ctx context.Context, caller Caller) error {
-	_, err := write(ctx, d, caller, func(tx Tx, log *logbook) (struct{}, error) {
+	_, err := write(ctx, d, caller, nil, func(tx Tx, log *logbook) (struct{}, error) {
 		if _, found, err := tx.TokenByID(caller.App, caller.Token); err != nil || !found {
 			return struct{}{}, err // revoked by somebody else meanwhile: the same outcome
 		}
@@ -302,9 +302,11 @@ func (d *Directory) LogOut(ctx context.Context, caller Caller) error {
 	return err
 }
 
-// RevokeTokens revokes every auth token of the app that was issued before a time, in Unix seconds.
+// RevokeTokens revokes every auth token of the app that was issued before a time, in Unix seconds; a time to come is
+// taken as now. All of them end at once, with the first of its writes; the others only clear away what is left.
 func (d *Directory) RevokeTokens(ctx context.Context, caller Caller, issuedBefore int64) (Revoked, error) {
-	return write(ctx, d, caller, func(tx Tx, log *logbook) (Revoked, error) {
+	issuedBefore = min(issuedBefore, d.Now())
+	revoked, err := write(ctx, d, caller, nil, func(tx Tx, log *logbook) (Revoked, error) {
 		app, err := requireApp(tx, caller.App)
 		if err != nil || issuedBefore <= app.Settings.TokensValidFrom {
 			return Revoked{}, err
@@ -319,4 +321,26 @@ func (d *Directory) RevokeTokens(ctx context.Context, caller Caller, issuedBefor
 		}
 		return Revoked{Tokens: count}, log.append(AppUpdated, string(app.ID), "settings.tokensValidFrom")
 	})
+	if err == nil {
+		err = d.clearTokens(ctx, caller.App)
+	}
+	return revoked, err
+}
+
+// clearTokens deletes the tokens that the app's TokensValidFrom has revoked.
+func (d *Directory) clearTokens(ctx context.Context, app AppID) error {
+	for {
+		cleared := 0
+		err := d.store.Update(ctx, app, nil, func(tx Tx) error {
+			current, found, err := tx.App(app)
+			if err != nil || !found {
+				return err
+			}
+			cleared, err = tx.DeleteTokensIssued(app, current.Settings.TokensValidFrom, sweepBatch)
+			return err
+		})
+		if err != nil || cleared < sweepBatch {
+			return err
+		}
+	}
 }

@@ -37,7 +37,7 @@ type User struct {
 	Role          string
 	StatusMessage string
 	// Metadata is a compact JSON object. Empty means none.
-	Metadata json.RawMessage
+	Metadata json.RawMessage `json:",omitempty"`
 	Tags     []string
 
 	CreatedAt     int64
@@ -99,7 +99,7 @@ func (d *Directory) CreateUser(ctx context.Context, caller Caller, wanted NewUse
 	if err := wrong.Err(); err != nil {
 		return CreatedUser{}, err
 	}
-	return write(ctx, d, caller, func(tx Tx, log *logbook) (CreatedUser, error) {
+	return write(ctx, d, caller, []UID{user.UID}, func(tx Tx, log *logbook) (CreatedUser, error) {
 		if _, exists, err := tx.User(caller.App, user.UID); err != nil {
 			return CreatedUser{}, err
 		} else if exists {
@@ -178,12 +178,16 @@ func requireUser(tx Tx, app AppID, uid UID, sent string) (User, error) {
 }
 
 // UpdateUser changes the fields that patch sets, and returns the user as stored. A patch that changes nothing adds
-// no revision and leaves UpdatedAt. Errors: CodeUserNotFound, CodeRoleNotFound, CodeBadRequest.
+// no revision and leaves UpdatedAt. A caller that may not see private metadata does not change it either. Errors: CodeUserNotFound, CodeRoleNotFound, CodeBadRequest.
 func (d *Directory) UpdateUser(ctx context.Context, caller Caller, rawUID string, patch UserPatch) (User, error) {
-	return write(ctx, d, caller, func(tx Tx, log *logbook) (User, error) {
-		user, err := requireUser(tx, caller.App, FoldUID(rawUID), rawUID)
+	uid := FoldUID(rawUID)
+	return write(ctx, d, caller, []UID{uid}, func(tx Tx, log *logbook) (User, error) {
+		user, err := requireUser(tx, caller.App, uid, rawUID)
 		if err != nil {
 			return User{}, err
+		}
+		if !caller.Private {
+			patch = patch.keepingPrivate(user)
 		}
 		return d.patchUser(tx, log, user, patch)
 	})
@@ -288,7 +292,7 @@ func (d *Directory) setActive(ctx context.Context, caller Caller, field string, 
 	if err := wrong.Err(); err != nil {
 		return Activation{}, err
 	}
-	return write(ctx, d, caller, func(tx Tx, log *logbook) (Activation, error) {
+	return write(ctx, d, caller, nil, func(tx Tx, log *logbook) (Activation, error) {
 		var done Activation
 		for _, sent := range uids {
 			user, found, err := tx.User(caller.App, FoldUID(sent))
@@ -325,7 +329,7 @@ func (d *Directory) setActive(ctx context.Context, caller Caller, field string, 
 
 // DeactivateUser deactivates one user. Errors: CodeUserNotFound, also for one that is deactivated already.
 func (d *Directory) DeactivateUser(ctx context.Context, caller Caller, rawUID string) (Activation, error) {
-	return write(ctx, d, caller, func(tx Tx, log *logbook) (Activation, error) {
+	return write(ctx, d, caller, nil, func(tx Tx, log *logbook) (Activation, error) {
 		user, err := requireUser(tx, caller.App, FoldUID(rawUID), rawUID)
 		if err != nil {
 			return Activation{}, err

@@ -97,6 +97,7 @@ func New(config Config) (*API, error) {
 	for _, route := range a.routes() {
 		a.mount(route)
 	}
+	a.mux.HandleFunc("/", a.notFound)
 	return a, nil
 }
 

@@ -15,6 +15,9 @@ func showApp(app directory.App) api.App {
 		ScheduledToDeleteAt: app.DeleteAt, Settings: showSettings(app.Settings),
 		AppRegion: api.AppRegion{ID: app.Region, Name: regionNames[app.Region], Description: "This server"},
 	}
+	if app.Owner != "" {
+		shown.AppOwner = &api.AppOwner{ID: app.Owner, Name: app.Owner, Email: app.Owner}
+	}
 	if app.DeleteAt != 0 {
 		shown.State = "archived"
 	}

@@ -11,10 +11,17 @@ var (
 	corsMaxAge  = []string{"86400"}
 )
 
-func setCORS(header http.Header) {
+// allowOrigin opens an answer to pages of any origin.
+func allowOrigin(header http.Header) {
 	header["Access-Control-Allow-Origin"] = corsOrigin
+	header["Access-Control-Expose-Headers"] = corsExpose
+}
+
+// answerPreflight tells a browser what it may send.
+func answerPreflight(x *exchange) {
+	header := x.Header()
 	header["Access-Control-Allow-Methods"] = corsMethods
 	header["Access-Control-Allow-Headers"] = corsHeaders
-	header["Access-Control-Expose-Headers"] = corsExpose
 	header["Access-Control-Max-Age"] = corsMaxAge
+	x.WriteHeader(http.StatusNoContent)
 }

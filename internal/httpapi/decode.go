@@ -41,8 +41,11 @@ func (c *call) readBody() ([]byte, error) {
 // useIdempotencyKey makes the write of this request repeatable when it carries an Idempotency-Key.
 func (c *call) useIdempotencyKey() error {
 	key := headerValue(c.r, "Idempotency-Key")
-	if key == "" || c.r.Method == http.MethodGet || c.caller.App == "" {
+	if key == "" || c.r.Method == http.MethodGet || c.route.Access == Public {
 		return nil
+	}
+	if c.caller.App == "" { // the answer is kept with the app's data, and this app is not there yet
+		return errorf(api.CodeBadRequest, "POST /apps takes no Idempotency-Key: give the app an id to be safe against making it twice.")
 	}
 	if len(key) > 255 {
 		return errorf(api.CodeBadRequest, "An Idempotency-Key may not be longer than 255 characters.")
@@ -92,6 +95,15 @@ func decodeFields(body []byte) (*fields, error) {
 func (f *fields) err() error { return f.wrong.Err() }
 
 func (f *fields) has(name string) bool { return len(f.members[name]) > 0 }
+
+// required notes that a member is missing.
+func (f *fields) required(name string) {
+	if !f.wrongField(name) {
+		f.wrong.Add(name, "The %s field is required.", name)
+	}
+}
+
+func (f *fields) wrongField(name string) bool { return len(f.wrong[name]) > 0 }
 
 func (f *fields) isNull(name string) bool { return f.has(name) && f.members[name].Kind() == 'n' }
 
@@ -277,7 +289,8 @@ func (q *query) text(names ...string) string {
 	return ""
 }
 
-// texts returns a list in any of its spellings: a,b and k=a&k=b and k[]=a (contract rest.md section 0).
+// texts returns a list in any of its spellings: a,b and k=a&k=b and k[]=a (contract rest.md section 0). Its items may
+// hold commas: these are escaped, and those between the items are not.
 func (q *query) texts(name string) []string {
 	var list []string
 	for _, parameter := range q.raw {
@@ -289,6 +302,15 @@ func (q *query) texts(name string) []string {
 				list = append(list, text)
 			}
 		}
+	}
+	return list
+}
+
+// ids is texts for items that never hold a comma: those between them may be escaped.
+func (q *query) ids(name string) []string {
+	var list []string
+	for _, text := range q.texts(name) {
+		list = append(list, slices.DeleteFunc(strings.Split(text, ","), func(id string) bool { return id == "" })...)
 	}
 	return list
 }
@@ -324,8 +346,12 @@ const maxPage = 1_000_000_000
 
 // page reads which page of a list is wanted. 0 is as good as absent: the SDK sends it for a limit of 0.
 func (q *query) page() directory.Page {
-	return directory.Page{
+	page := directory.Page{
 		Number: int(q.integer(0, maxPage, "page")),
 		Size:   int(q.integer(0, int64(q.limits.PageSize), "perPage", "per_page")),
 	}
+	if page.Size == 0 {
+		page.Size = min(100, q.limits.PageSize)
+	}
+	return page
 }

@@ -94,17 +94,17 @@ func writeJSON(w http.ResponseWriter, status int, body any) error {
 
 func (a *API) writeAnswer(x *exchange, answer answer) {
 	if err := writeJSON(x, http.StatusOK, api.Body[any]{Data: answer.data, Meta: answer.meta}); err != nil {
-		if x.status == 0 {
-			a.writeError(x, err)
-			return
-		}
-		x.cause = err // the client went away
+		a.writeError(x, err)
 	}
 }
 
 // writeError answers with the contract's envelope. What is not a domain error is a fault of the server: its text goes
 // to the log and not to the caller.
 func (a *API) writeError(x *exchange, err error) {
+	if x.status != 0 { // too late for an answer: the response has begun
+		x.cause = err
+		return
+	}
 	var domain *directory.Error
 	status := 0
 	var withStatus *statusError

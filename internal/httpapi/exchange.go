@@ -89,10 +89,10 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		*x = exchange{}
 		exchanges.Put(x)
 	}()
-	setCORS(header)
+	allowOrigin(header)
 	if r.Method == http.MethodOptions {
 		x.route = "OPTIONS"
-		x.WriteHeader(http.StatusNoContent)
+		answerPreflight(x)
 		return
 	}
 	routed, err := a.normalize(r)
@@ -102,12 +102,12 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), a.config.RequestTimeout)
 	defer cancel()
-	routed = routed.WithContext(ctx)
-	if _, pattern := a.mux.Handler(routed); pattern == "" {
-		a.writeError(x, errorf(api.CodeAPINotFound, "There is no %s %s. See /docs for what there is.", r.Method, printable(r.URL.EscapedPath())))
-		return
-	}
-	a.mux.ServeHTTP(x, routed)
+	a.mux.ServeHTTP(x, routed.WithContext(ctx))
+}
+
+// notFound answers for every path and verb that has no route.
+func (a *API) notFound(w http.ResponseWriter, r *http.Request) {
+	a.writeError(exchangeOf(w), errorf(api.CodeAPINotFound, "There is no %s %s. See /docs for what there is.", r.Method, printable(r.URL.EscapedPath())))
 }
 
 // printable bounds what of a request is repeated in an error.
@@ -154,12 +154,7 @@ func (a *API) recovered(x *exchange, failure any) {
 	if err, ok := failure.(error); ok && errors.Is(err, http.ErrAbortHandler) {
 		panic(failure) // net/http's own way to drop a connection
 	}
-	err := fmt.Errorf("panic: %v\n%s", failure, debug.Stack())
-	if x.status != 0 { // too late for an answer
-		x.cause = err
-		return
-	}
-	a.writeError(x, err)
+	a.writeError(x, fmt.Errorf("panic: %v\n%s", failure, debug.Stack()))
 }
 
 // record logs and counts a finished request. User content is never logged: paths are logged as route patterns.

@@ -8,6 +8,8 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 	"github.com/go-jose/go-jose/v4/jwt"
+
+	"github.com/rollcall/rollcall/api"
 )
 
 // socketClaims bind a socket JWT to the user, auth token and session it was issued for.
@@ -104,7 +106,7 @@ func createJWT(c *call) (answer, error) {
 	if err != nil {
 		return answer{}, fmt.Errorf("sign JWT: %w", err)
 	}
-	return data(map[string]string{"jwt": text})
+	return data(api.JWT{JWT: text})
 }
 
 // getJWKS publishes the keys that check what createJWT issues.

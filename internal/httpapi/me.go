@@ -60,8 +60,10 @@ func createUserSession(c *call) (answer, error) {
 		return answer{}, err
 	}
 	id := f.text("sessionId")
-	if id == "" || len(id) > 255 {
-		f.wrong.Add("sessionId", "The sessionId must be a text of 1 to 255 characters.")
+	if id == "" {
+		f.required("sessionId")
+	} else if len(id) > 255 {
+		f.wrong.Add("sessionId", "The sessionId may not be longer than 255 bytes.")
 	}
 	if err := f.err(); err != nil {
 		return answer{}, err

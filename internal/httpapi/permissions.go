@@ -59,11 +59,11 @@ func updatePermissions(c *call) (answer, error) {
 		return answer{}, err
 	}
 	object := f.object("permissions")
+	if object == nil {
+		f.required("permissions")
+	}
 	if err := f.err(); err != nil {
 		return answer{}, err
-	}
-	if object == nil {
-		return answer{}, errorf(api.CodeBadRequest, "The permissions field is required.")
 	}
 	inner, err := decodeFields(object)
 	if err != nil {

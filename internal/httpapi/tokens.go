@@ -112,11 +112,11 @@ func revokeAuthTokens(c *call) (answer, error) {
 		return answer{}, err
 	}
 	before := f.unixTime("issuedBefore")
+	if before == 0 {
+		f.required("issuedBefore")
+	}
 	if err := f.err(); err != nil {
 		return answer{}, err
-	}
-	if before == 0 {
-		return answer{}, errorf(api.CodeBadRequest, "The issuedBefore field is required: a time in Unix seconds.")
 	}
 	done, err := c.api.dir.RevokeTokens(c.ctx(), c.caller, before)
 	if err != nil {

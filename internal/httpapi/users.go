@@ -66,8 +66,8 @@ func listUsers(c *call) (answer, error) {
 	}
 	q := c.query()
 	filter := directory.UserFilter{
-		Search: q.text("searchKey"), SearchIn: q.texts("searchIn"), Roles: slices.Concat(q.texts("roles"), q.texts("role")),
-		Tags: q.texts("tags"), UIDs: q.texts("uids"), FriendsOnly: q.boolean("friendsOnly"), Status: q.text("status"), Page: q.page(),
+		Search: q.text("searchKey"), SearchIn: q.ids("searchIn"), Roles: slices.Concat(q.ids("roles"), q.ids("role")),
+		Tags: q.texts("tags"), UIDs: q.ids("uids"), FriendsOnly: q.boolean("friendsOnly"), Status: q.text("status"), Page: q.page(),
 	}
 	if filter.Status == "online" {
 		filter.Status = directory.StatusAvailable
@@ -131,6 +131,9 @@ func (f *fields) decodePatch() directory.UserPatch {
 		Name: f.maybeText("name"), Avatar: f.maybeText("avatar"), Link: f.maybeText("link"), Role: f.maybeText("role"),
 		StatusMessage: f.maybeText("statusMessage"), Metadata: f.maybeObject("metadata"), Tags: f.maybeTexts("tags"),
 	}
+	if f.isNull("role") { // there is no user without a role
+		patch.Role = nil
+	}
 	empty, none := "", json.RawMessage(nil)
 	f.unset(map[string]func(){
 		"avatar":   func() { patch.Avatar = &empty },
@@ -142,8 +145,6 @@ func (f *fields) decodePatch() directory.UserPatch {
 	}
 	return patch
 }
-
-func (f *fields) wrongField(name string) bool { return len(f.wrong[name]) > 0 }
 
 func updateUser(c *call) (answer, error) {
 	f, err := c.decode()

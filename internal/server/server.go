@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/pprof"
 	"path/filepath"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -95,6 +96,7 @@ func Start(ctx context.Context, config Config) (_ *Server, err error) {
 	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	s.cancel = cancel
 	s.background.Go(func() { s.sweep(running, d) })
+	debug.FreeOSMemory() // what the start has used is not used again
 	return s, nil
 }
 

@@ -39,7 +39,7 @@ func (t *tx) Revision(app directory.AppID) (int64, error) {
 	if revision, locked := t.revisions[app]; locked {
 		return revision, nil
 	}
-	revision, err := t.count(`SELECT revision FROM revisions WHERE app = $1`, string(app))
+	revision, err := t.count(`SELECT coalesce(max(revision), 0) FROM changes WHERE app = $1`, string(app))
 	return int64(revision), err
 }
 
@@ -84,21 +84,44 @@ func (t *tx) Answer(app directory.AppID, key []byte) (answer directory.Answer, f
 	return answer, found, err
 }
 
-func (t *tx) PutAnswer(app directory.AppID, answer directory.Answer) error {
-	return t.exec(`INSERT INTO answers (app, key, sealed, at) VALUES ($1, $2, $3, $4)
+func (t *tx) PutAnswer(app directory.AppID, answer directory.Answer, about []directory.UID) error {
+	err := t.exec(`INSERT INTO answers (app, key, sealed, at) VALUES ($1, $2, $3, $4)
 		ON CONFLICT (app, key) DO UPDATE SET sealed = excluded.sealed, at = excluded.at`, string(app), answer.Key, answer.Sealed, answer.At)
+	for _, uid := range about {
+		if err != nil {
+			return err
+		}
+		err = t.exec(`INSERT INTO answer_subjects (app, uid, key) VALUES ($1, $2, $3) ON CONFLICT (app, uid, key) DO NOTHING`,
+			string(app), string(uid), answer.Key)
+	}
+	return err
+}
+
+func (t *tx) deleteAnswers(app directory.AppID, keys [][]byte) error {
+	for _, key := range keys {
+		for _, table := range []string{"answer_subjects", "answers"} {
+			if err := t.exec(`DELETE FROM `+table+` WHERE app = $1 AND key = $2`, string(app), key); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func readKey(r row) []byte { return r.blob(0) }
+
+func (t *tx) DeleteAnswersAbout(app directory.AppID, uid directory.UID) error {
+	keys, err := all(t, `SELECT key FROM answer_subjects WHERE app = $1 AND uid = $2`, []any{string(app), string(uid)}, readKey)
+	if err != nil {
+		return err
+	}
+	return t.deleteAnswers(app, keys)
 }
 
 func (t *tx) DeleteAnswers(app directory.AppID, before int64, limit int) (int, error) {
-	keys, err := all(t, `SELECT key FROM answers WHERE app = $1 AND at < $2 ORDER BY at LIMIT $3`, []any{string(app), before, limit},
-		func(r row) []byte { return r.blob(0) })
+	keys, err := all(t, `SELECT key FROM answers WHERE app = $1 AND at < $2 ORDER BY at LIMIT $3`, []any{string(app), before, limit}, readKey)
 	if err != nil {
 		return 0, err
 	}
-	for _, key := range keys {
-		if err := t.exec(`DELETE FROM answers WHERE app = $1 AND key = $2`, string(app), key); err != nil {
-			return 0, err
-		}
-	}
-	return len(keys), nil
+	return len(keys), t.deleteAnswers(app, keys)
 }

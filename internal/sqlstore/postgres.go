@@ -39,6 +39,8 @@ func OpenPostgres(ctx context.Context, url string) (*Store, error) {
 	if config.ConnConfig.RuntimeParams["application_name"] == "" {
 		config.ConnConfig.RuntimeParams["application_name"] = "rollcall"
 	}
+	// A plan made while a table is small, and kept, reads the whole table when it has grown.
+	config.ConnConfig.RuntimeParams["plan_cache_mode"] = "force_custom_plan"
 	owner, err := takeOwnership(ctx, config.ConnConfig)
 	if err != nil {
 		return nil, err
@@ -57,6 +59,7 @@ func OpenPostgres(ctx context.Context, url string) (*Store, error) {
 type postgres struct {
 	pool       *pgxpool.Pool
 	connConfig *pgx.ConnConfig
+	texts      insertTexts
 
 	owned        atomic.Bool
 	regained     atomic.Pointer[func()]
@@ -163,9 +166,7 @@ func (e *postgres) session(ctx context.Context, begin string) (*pgSession, error
 	if err != nil {
 		return nil, postgresError("connect", err)
 	}
-	s := &pgSession{ctx: ctx, conn: conn, pending: &pgx.Batch{}}
-	s.pending.Queue(begin)
-	return s, nil
+	return &pgSession{ctx: ctx, conn: conn, texts: &e.texts, pending: []heldStatement{{sql: begin}}}, nil
 }
 
 func (e *postgres) begin(ctx context.Context) (transaction, error) {
@@ -191,34 +192,38 @@ func (e *postgres) view(ctx context.Context, fn func(session) error) error {
 }
 
 // pgSession sends statements to PostgreSQL. Those that return nothing wait until there is a question to ask or the
-// transaction ends, and then go out together: one round trip for all of them.
+// transaction ends, and then go out together, rows for the same table in one statement: one round trip for all.
 type pgSession struct {
 	ctx     context.Context
 	conn    *pgxpool.Conn
-	pending *pgx.Batch
+	texts   *insertTexts
+	pending []heldStatement
 }
 
 func (s *pgSession) exec(sql string, args ...any) error {
-	s.pending.Queue(sql, args...)
-	if s.pending.Len() >= maxPending {
-		return s.flush(nil)
+	s.pending = append(s.pending, heldStatement{sql, args})
+	if len(s.pending) >= maxPending {
+		return s.flush("", nil, nil)
 	}
 	return nil
 }
 
 func (s *pgSession) query(sql string, args []any, each func(row) error) error {
-	s.pending.Queue(sql, args...)
-	return s.flush(each)
+	return s.flush(sql, args, each)
 }
 
-// flush sends what is pending. With each, the last statement is a question and each gets the rows of its answer.
-func (s *pgSession) flush(each func(row) error) (err error) {
-	commands := s.pending.Len()
-	if each != nil {
-		commands--
+// flush sends what is pending, and behind it a question whose rows each gets, when there is one.
+func (s *pgSession) flush(question string, args []any, each func(row) error) (err error) {
+	var batch pgx.Batch
+	for _, statement := range s.texts.groupInserts(s.pending) {
+		batch.Queue(statement.sql, statement.args...)
 	}
-	results := s.conn.SendBatch(s.ctx, s.pending)
-	s.pending = &pgx.Batch{}
+	s.pending = nil
+	commands := batch.Len()
+	if question != "" {
+		batch.Queue(question, args...)
+	}
+	results := s.conn.SendBatch(s.ctx, &batch)
 	defer func() {
 		if closeErr := results.Close(); closeErr != nil && err == nil {
 			err = postgresError("execute", closeErr)
@@ -229,7 +234,7 @@ func (s *pgSession) flush(each func(row) error) (err error) {
 			return postgresError("execute", err)
 		}
 	}
-	if each == nil {
+	if question == "" {
 		return nil
 	}
 	rows, err := results.Query()
@@ -245,10 +250,10 @@ func (s *pgSession) flush(each func(row) error) (err error) {
 	return postgresError("query", rows.Err())
 }
 
-// end ends the transaction, unless it has not even begun.
+// end ends the transaction.
 func (s *pgSession) end(statement string) error {
-	s.pending.Queue(statement)
-	return s.flush(nil)
+	s.pending = append(s.pending, heldStatement{sql: statement})
+	return s.flush("", nil, nil)
 }
 
 type pgTransaction struct {
@@ -257,7 +262,18 @@ type pgTransaction struct {
 	ended  bool
 }
 
-func (t *pgTransaction) lockClause() string { return ` FOR UPDATE` }
+// lockApp takes a lock that ends with the transaction. A row lock would not do: the first update of an app has no row.
+func (t *pgTransaction) lockApp(app directory.AppID) error {
+	return t.exec(`SELECT pg_advisory_xact_lock(hashtextextended($1, $2))`, string(app), int64(ownerLock))
+}
+
+func (t *pgTransaction) fetchUsers(app directory.AppID, uids []directory.UID) ([]directory.User, error) {
+	texts := make([]string, len(uids))
+	for i, uid := range uids {
+		texts[i] = string(uid)
+	}
+	return all(&tx{session: t}, `SELECT `+userColumns+` FROM users WHERE app = $1 AND uid = ANY($2)`, []any{string(app), texts}, readUser)
+}
 
 func (t *pgTransaction) commit() (uncertain bool, err error) {
 	err = t.end(`COMMIT`)
@@ -273,7 +289,7 @@ func (t *pgTransaction) rollback() {
 	if t.ended {
 		return
 	}
-	t.pending = &pgx.Batch{}
+	t.pending = nil
 	_ = t.end(`ROLLBACK`) // when it fails the connection is broken, and the transaction gone with it
 	t.release()
 }

@@ -132,7 +132,7 @@ func (e *sqlite) view(ctx context.Context, fn func(session) error) error {
 // sqliteTransaction is a write transaction on the writer connection.
 type sqliteTransaction struct{ *connection }
 
-func (t *sqliteTransaction) lockClause() string { return "" } // there is one writer
+func (t *sqliteTransaction) lockApp(directory.AppID) error { return nil } // there is one writer
 
 func (t *sqliteTransaction) commit() (uncertain bool, err error) {
 	return false, t.exec(`COMMIT`)

@@ -42,8 +42,8 @@ type session interface {
 // transaction is a session whose writes become durable together.
 type transaction interface {
 	session
-	// lockClause ends a SELECT so that other nodes' transactions wait for this one to end.
-	lockClause() string
+	// lockApp keeps other transactions from appending to the app's change log until this one ends.
+	lockApp(app directory.AppID) error
 	// commit makes everything durable, or nothing. uncertain means that the outcome is not known.
 	commit() (uncertain bool, err error)
 	rollback()
@@ -100,8 +100,8 @@ func (s *Store) View(ctx context.Context, fn func(directory.Tx) error) error {
 }
 
 // Update implements directory.Store.
-func (s *Store) Update(ctx context.Context, app directory.AppID, fn func(directory.Tx) error) error {
-	return explain(s.writer.update(ctx, app, fn))
+func (s *Store) Update(ctx context.Context, app directory.AppID, reads []directory.UID, fn func(directory.Tx) error) error {
+	return explain(s.writer.update(ctx, app, reads, fn))
 }
 
 // Close waits for the updates under way, refuses new ones and closes the database.
@@ -115,6 +115,7 @@ type tx struct {
 	session
 	// revisions holds the last revision of the apps that a write transaction has locked.
 	revisions map[directory.AppID]int64
+	users     *userCache
 }
 
 var _ directory.Tx = (*tx)(nil)

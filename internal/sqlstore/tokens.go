@@ -60,6 +60,17 @@ func (t *tx) DeleteTokens(app directory.AppID, uid directory.UID, before int64) 
 	return ids, t.exec(`DELETE`+those, args...)
 }
 
+func (t *tx) DeleteTokensIssued(app directory.AppID, before int64, limit int) (int, error) {
+	ids, err := all(t, `SELECT id FROM auth_tokens WHERE app = $1 AND created_at < $2 LIMIT $3`, []any{string(app), before, limit},
+		func(r row) directory.TokenID { return directory.TokenID(r.text(0)) })
+	for _, id := range ids {
+		if err := t.DeleteToken(app, id); err != nil {
+			return 0, err
+		}
+	}
+	return len(ids), err
+}
+
 func (t *tx) DeleteTokensOfKey(app directory.AppID, key directory.KeyID) (int, error) {
 	const those = ` FROM auth_tokens WHERE app = $1 AND minted_by = $2`
 	count, err := t.count(`SELECT count(*)`+those, string(app), string(key))

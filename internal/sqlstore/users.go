@@ -18,6 +18,12 @@ func readUser(r row) directory.User {
 }
 
 func (t *tx) User(app directory.AppID, uid directory.UID) (user directory.User, found bool, err error) {
+	if cached, known := t.users.get(app, uid); known {
+		if cached == nil {
+			return user, false, nil
+		}
+		return *cached, true, nil
+	}
 	found, err = t.first(`SELECT `+userColumns+` FROM users WHERE app = $1 AND uid = $2`, []any{string(app), string(uid)},
 		func(r row) { user = readUser(r) })
 	return user, found, err
@@ -91,6 +97,7 @@ func addUserConditions(s *statement, query directory.UserQuery) {
 }
 
 func (t *tx) PutUser(app directory.AppID, user directory.User) error {
+	t.users.put(app, user.UID, &user)
 	tags := ""
 	if len(user.Tags) > 0 {
 		tags = encode(user.Tags)
@@ -117,6 +124,7 @@ func (t *tx) PutUserTags(app directory.AppID, uid directory.UID, tags []string) 
 }
 
 func (t *tx) DeleteUser(app directory.AppID, uid directory.UID) error {
+	t.users.put(app, uid, nil)
 	for _, table := range []string{"user_tags", "auth_tokens", "activity", "users"} {
 		if err := t.exec(`DELETE FROM `+table+` WHERE app = $1 AND uid = $2`, string(app), string(uid)); err != nil {
 			return err

@@ -14,180 +14,194 @@ const maxBatch = 256
 var errClosed = &directory.Error{Code: directory.CodeOperationFailed, Message: "The server is shutting down. Nothing was changed; try again."}
 
 // writer runs the updates of each lane one after another and commits together whatever is waiting. Each update
-// succeeds or fails by itself: what a refused one wrote is undone, and when the database fails in the middle of a
+// succeeds or fails by itself: nothing of a refused one is written, and when the database fails in the middle of a
 // batch, its updates are run again one by one, so that only the one at fault fails.
+//
+// There is no goroutine that writes: the caller who finds its lane idle leads, and writes for everybody who comes
+// meanwhile; when its own update is answered, it hands the lead to somebody who is still waiting.
 type writer struct {
 	engine engine
 	mu     sync.Mutex
-	lanes  map[string]chan *update // guarded by mu until closed; each is drained by a goroutine of its own
-	closed bool                    // guarded by mu
-	// entering counts the updates on their way into a queue, running the lanes.
-	entering, running sync.WaitGroup
+	lanes  map[string]*lane // guarded by mu
+	closed bool             // guarded by mu
+	active sync.WaitGroup   // the callers within update
+}
+
+// lane is the queue of updates that run one after another.
+type lane struct {
+	mu      sync.Mutex
+	led     bool      // guarded by mu: somebody is writing
+	waiting []*update // guarded by mu
 }
 
 // update is one caller's transaction on its way through the writer.
 type update struct {
-	ctx     context.Context
-	app     directory.AppID
-	fn      func(directory.Tx) error
-	outcome chan error
+	ctx   context.Context
+	app   directory.AppID
+	reads []directory.UID
+	fn    func(directory.Tx) error
+	// signal tells the caller that err is its answer, or, with lead set, that it has to lead.
+	signal chan struct{}
+	lead   bool
+	err    error
 }
 
 func newWriter(engine engine) *writer {
-	return &writer{engine: engine, lanes: map[string]chan *update{}}
+	return &writer{engine: engine, lanes: map[string]*lane{}}
 }
 
-func (w *writer) update(ctx context.Context, app directory.AppID, fn func(directory.Tx) error) error {
-	u := &update{ctx: ctx, app: app, fn: fn, outcome: make(chan error, 1)}
-	queue, err := w.queue(app)
+func (w *writer) update(ctx context.Context, app directory.AppID, reads []directory.UID, fn func(directory.Tx) error) error {
+	l, err := w.enter(app)
 	if err != nil {
 		return err
 	}
-	select {
-	case queue <- u:
-	case <-ctx.Done():
-		w.entering.Done()
-		return ctx.Err()
+	defer w.active.Done()
+	u := &update{ctx: ctx, app: app, reads: reads, fn: fn, signal: make(chan struct{}, 1)}
+	if !l.join(u) {
+		<-u.signal // fn may be running: its variables are the caller's again only when it is answered
+		if !u.lead {
+			return u.err
+		}
 	}
-	w.entering.Done()
-	return <-u.outcome // fn may be running: its variables are the caller's again only now
+	w.commitTogether(l, u)
+	l.handOver()
+	return u.err
 }
 
-// queue returns the queue of the app's lane, and holds close off until entering is done.
-func (w *writer) queue(app directory.AppID) (chan *update, error) {
+// enter returns the app's lane, and holds close off until the caller is no longer active.
+func (w *writer) enter(app directory.AppID) (*lane, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.closed {
 		return nil, errClosed
 	}
-	lane := w.engine.lane(app)
-	queue, running := w.lanes[lane]
-	if !running {
-		queue = make(chan *update, maxBatch)
-		w.lanes[lane] = queue
-		w.running.Go(func() { w.run(queue) })
+	name := w.engine.lane(app)
+	l := w.lanes[name]
+	if l == nil {
+		l = &lane{}
+		w.lanes[name] = l
 	}
-	w.entering.Add(1)
-	return queue, nil
+	w.active.Add(1)
+	return l, nil
 }
 
-// close refuses new updates, lets those under way finish, and ends the lanes.
+// close refuses new updates and waits for those under way.
 func (w *writer) close() {
 	w.mu.Lock()
-	if w.closed {
-		w.mu.Unlock()
-		return
-	}
 	w.closed = true
 	w.mu.Unlock()
-	w.entering.Wait() // everybody let in has put its update into its queue
-	for _, queue := range w.lanes {
-		close(queue)
+	w.active.Wait()
+}
+
+// join makes the caller the leader of an idle lane and returns true, or queues its update.
+func (l *lane) join(u *update) (leads bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.led {
+		l.led = true
+		return true
 	}
-	w.running.Wait() // every lane has emptied its queue
+	l.waiting = append(l.waiting, u)
+	return false
 }
 
-func (w *writer) run(queue chan *update) {
-	for u := range queue {
-		w.commitTogether(u, queue)
+// take returns the updates that are waiting, at most limit.
+func (l *lane) take(limit int) []*update {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	taken := l.waiting[:min(limit, len(l.waiting))]
+	l.waiting = l.waiting[len(taken):]
+	if len(l.waiting) == 0 {
+		l.waiting = nil // the array goes with the batch
 	}
+	return taken
 }
 
-// outcome is an update that was run and what its function answered.
-type outcome struct {
-	update *update
-	err    error
-}
-
-// commitTogether runs an update and whatever else arrives meanwhile in one transaction.
-func (w *writer) commitTogether(first *update, queue chan *update) {
-	batch, err := w.begin(first.ctx)
-	if err != nil {
-		first.outcome <- err
+// handOver makes the first who waits the leader, or leaves the lane idle.
+func (l *lane) handOver() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.waiting) == 0 {
+		l.led = false
 		return
 	}
-	var outcomes []outcome
-	for u := first; u != nil; u = waiting(queue, len(outcomes)) {
-		spoiled, err := false, u.ctx.Err()
-		if err == nil {
-			spoiled, err = batch.apply(u)
-		}
-		if isEngineError(err) {
-			err = nil // it is run again
-		}
-		outcomes = append(outcomes, outcome{u, err})
-		if spoiled {
-			batch.rollback()
-			w.commitAlone(outcomes)
-			return
-		}
+	next := l.waiting[0]
+	l.waiting = l.waiting[1:]
+	next.lead = true
+	next.signal <- struct{}{}
+}
+
+// commitTogether runs the leader's update and whatever else arrives meanwhile in one transaction, and answers them.
+func (w *writer) commitTogether(l *lane, leader *update) {
+	done := []*update{leader}
+	done = append(done, l.take(maxBatch-1)...)
+	batch, err := w.begin(leader.ctx)
+	if err != nil {
+		answer(done, leader, err)
+		return
 	}
-	uncertain, err := batch.commit()
+	ran := 0
+	for ran < len(done) && err == nil {
+		err = batch.fetchUsers(done[ran:])
+		for ; ran < len(done) && err == nil; ran++ {
+			err = batch.run(done[ran])
+		}
+		done = append(done, l.take(maxBatch-len(done))...)
+	}
+	uncertain := false
+	if err == nil {
+		uncertain, err = batch.commit()
+	}
 	if err != nil {
 		batch.rollback()
 	}
 	if err != nil && !uncertain {
-		w.commitAlone(outcomes)
-		return
-	}
-	answer(outcomes, err)
-}
-
-// waiting returns the next update that is waiting already, nil when there is none or the batch is full.
-func waiting(queue chan *update, size int) *update {
-	if size >= maxBatch {
-		return nil
-	}
-	select {
-	case u := <-queue: // nil when the queue is closed
-		return u
-	default:
-		return nil
-	}
-}
-
-// commitAlone runs each update in a transaction of its own, after the database failed to run them together.
-func (w *writer) commitAlone(outcomes []outcome) {
-	for _, o := range outcomes {
-		if o.err != nil {
-			o.update.outcome <- o.err // refused by the rules; it wrote nothing
-			continue
+		for i, u := range done {
+			if i >= ran || u.err == nil { // those that the rules refused have their answer
+				u.err = w.commitAlone(u)
+			}
 		}
-		o.update.outcome <- w.commitOne(o.update)
+		err = nil
 	}
+	answer(done, leader, err)
 }
 
-func (w *writer) commitOne(u *update) error {
+// commitAlone runs an update in a transaction of its own, after the database failed to run it with others.
+func (w *writer) commitAlone(u *update) error {
 	batch, err := w.begin(u.ctx)
 	if err != nil {
 		return err
 	}
-	if _, err := batch.apply(u); err != nil {
-		batch.rollback()
-		return err
+	if err = batch.run(u); err == nil {
+		err = u.err
 	}
-	if _, err := batch.commit(); err != nil {
-		batch.rollback()
-		return err
+	if err == nil {
+		_, err = batch.commit()
 	}
-	return nil
+	if err != nil {
+		batch.rollback()
+	}
+	return err
 }
 
-func answer(outcomes []outcome, commitErr error) {
-	for _, o := range outcomes {
-		if o.err == nil {
-			o.err = commitErr
+// answer tells everybody but the leader, who knows, its outcome: commitErr where the update itself succeeded.
+func answer(done []*update, leader *update, commitErr error) {
+	for _, u := range done {
+		if u.err == nil {
+			u.err = commitErr
 		}
-		o.update.outcome <- o.err
+		if u != leader {
+			u.signal <- struct{}{}
+		}
 	}
 }
 
 // batch is one write transaction that holds many updates.
 type batch struct {
 	transaction
-	revisions map[directory.AppID]int64 // as of the last update that was kept
-	stored    map[directory.AppID]int64 // as the database has them
-	updates   int
+	revisions map[directory.AppID]int64 // the last revision of each app that the batch has locked
+	// users holds users as the batch has left them so far, where the engine fetched them in advance.
+	users *userCache
 }
 
 func (w *writer) begin(ctx context.Context) (*batch, error) {
@@ -196,98 +210,105 @@ func (w *writer) begin(ctx context.Context) (*batch, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &batch{transaction: transaction, revisions: map[directory.AppID]int64{}, stored: map[directory.AppID]int64{}}, nil
+	return &batch{transaction: transaction, revisions: map[directory.AppID]int64{}}, nil
 }
 
-// apply runs one update. When it is refused, nothing that it wrote stays in the transaction; where that takes giving
-// up the whole transaction, spoiled is true.
-func (b *batch) apply(u *update) (spoiled bool, err error) {
+// run runs one update and leaves the rules' answer in it. Nothing of a refused one stays in the transaction. The error
+// is the database's: the transaction is of no use then.
+func (b *batch) run(u *update) error {
+	if u.err = u.ctx.Err(); u.err != nil {
+		return nil
+	}
 	if err := b.lock(u.app); err != nil {
-		return true, err
+		return err
 	}
-	// The first update needs no savepoint: when it is refused, there is nothing else to keep.
-	session := &undoable{transaction: b.transaction, needed: b.updates > 0}
-	b.updates++
-	revisions := maps.Clone(b.revisions)
-	err = u.fn(&tx{session: session, revisions: revisions})
-	switch {
-	case isEngineError(err):
-		return true, err
-	case err == nil:
-		b.revisions = revisions
-		err = session.keep()
-		return err != nil, err
-	case session.saved:
-		if undoErr := session.undo(); undoErr != nil {
-			return true, undoErr
-		}
-		return false, err
-	default:
-		return session.wrote, err
+	session := &updateSession{transaction: b.transaction}
+	t := &tx{session: session, revisions: maps.Clone(b.revisions), users: b.users.overlay()}
+	if u.err = u.fn(t); isEngineError(u.err) {
+		err := u.err
+		u.err = nil
+		return err
 	}
+	if u.err != nil {
+		return session.undo()
+	}
+	b.revisions = t.revisions
+	b.users.merge(t.users)
+	return session.keep()
 }
 
-// lock reads the app's last revision. On PostgreSQL it also keeps other nodes from appending to the app's log until
-// the batch is committed: revisions become visible in order.
+// lock reads the app's last revision. On PostgreSQL it also keeps other transactions from appending to the app's log
+// until the batch is committed: revisions become visible in order.
 func (b *batch) lock(app directory.AppID) error {
 	if _, locked := b.revisions[app]; locked {
 		return nil
 	}
-	var revision int64
-	found := false
-	err := b.query(`SELECT revision FROM revisions WHERE app = $1`+b.lockClause(), []any{string(app)}, func(r row) error {
-		revision, found = r.integer(0), true
-		return nil
-	})
-	if err == nil && !found {
-		err = b.exec(`INSERT INTO revisions (app, revision) VALUES ($1, 0)`, string(app))
-	}
-	if err != nil {
+	if err := b.lockApp(app); err != nil {
 		return err
 	}
-	b.revisions[app], b.stored[app] = revision, revision
+	revision, err := (&tx{session: b.transaction}).Revision(app)
+	b.revisions[app] = revision
+	return err
+}
+
+// updateSession is the session of one update. It holds back what the update writes until the update has succeeded, so
+// that there is nothing to undo when it is refused; an update that reads what it has written gets a savepoint.
+type updateSession struct {
+	transaction
+	held  []heldStatement
+	saved bool
+}
+
+type heldStatement struct {
+	sql  string
+	args []any
+}
+
+func (s *updateSession) exec(sql string, args ...any) error {
+	s.held = append(s.held, heldStatement{sql, args})
 	return nil
 }
 
-func (b *batch) commit() (uncertain bool, err error) {
-	for app, revision := range b.revisions {
-		if revision == b.stored[app] {
-			continue
-		}
-		if err := b.exec(`UPDATE revisions SET revision = $2 WHERE app = $1`, string(app), revision); err != nil {
-			return false, err
+func (s *updateSession) query(sql string, args []any, each func(row) error) error {
+	if len(s.held) > 0 {
+		if err := s.save(); err != nil {
+			return err
 		}
 	}
-	return b.transaction.commit()
+	return s.transaction.query(sql, args, each)
 }
 
-// undoable is the session of one update: it sets a savepoint before the first write, where one is needed.
-type undoable struct {
-	transaction
-	needed bool
-	saved  bool
-	wrote  bool
-}
-
-func (s *undoable) exec(sql string, args ...any) error {
-	if s.needed && !s.saved {
+func (s *updateSession) save() error {
+	if !s.saved {
 		if err := s.transaction.exec(`SAVEPOINT one_update`); err != nil {
 			return err
 		}
 		s.saved = true
 	}
-	s.wrote = true
-	return s.transaction.exec(sql, args...)
+	return s.write()
 }
 
-func (s *undoable) keep() error {
-	if !s.saved {
-		return nil
+func (s *updateSession) write() error {
+	for _, statement := range s.held {
+		if err := s.transaction.exec(statement.sql, statement.args...); err != nil {
+			return err
+		}
+	}
+	s.held = s.held[:0]
+	return nil
+}
+
+func (s *updateSession) keep() error {
+	if err := s.write(); err != nil || !s.saved {
+		return err
 	}
 	return s.transaction.exec(`RELEASE SAVEPOINT one_update`)
 }
 
-func (s *undoable) undo() error {
+func (s *updateSession) undo() error {
+	if !s.saved {
+		return nil
+	}
 	if err := s.transaction.exec(`ROLLBACK TO SAVEPOINT one_update`); err != nil {
 		return err
 	}

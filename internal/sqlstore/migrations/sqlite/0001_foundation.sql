@@ -10,11 +10,6 @@ CREATE TABLE apps (
     delete_at  INTEGER NOT NULL
 ) WITHOUT ROWID;
 
-CREATE TABLE revisions (
-    app      TEXT    NOT NULL PRIMARY KEY,
-    revision INTEGER NOT NULL
-) WITHOUT ROWID;
-
 CREATE TABLE changes (
     app      TEXT    NOT NULL,
     revision INTEGER NOT NULL,
@@ -108,6 +103,7 @@ CREATE TABLE auth_tokens (
 ) WITHOUT ROWID;
 CREATE UNIQUE INDEX auth_tokens_by_hash ON auth_tokens (app, hash);
 CREATE INDEX auth_tokens_of_user ON auth_tokens (app, uid, revision);
+CREATE INDEX auth_tokens_by_age ON auth_tokens (app, created_at);
 CREATE INDEX auth_tokens_of_key ON auth_tokens (app, minted_by);
 
 CREATE TABLE tombstones (
@@ -128,6 +124,14 @@ CREATE TABLE answers (
     PRIMARY KEY (app, key)
 ) WITHOUT ROWID;
 CREATE INDEX answers_by_age ON answers (app, at);
+
+CREATE TABLE answer_subjects (
+    app TEXT NOT NULL,
+    uid TEXT NOT NULL,
+    key BLOB NOT NULL,
+    PRIMARY KEY (app, uid, key)
+) WITHOUT ROWID;
+CREATE INDEX answer_subjects_by_key ON answer_subjects (app, key);
 
 CREATE TABLE activity (
     app TEXT    NOT NULL,

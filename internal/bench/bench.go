@@ -1,0 +1,364 @@
+// Package bench is the load generator behind `rollcall bench`: it starts the server as a process of its own, and in
+// the same run the floors that its figures are compared with, and prints both. It is no part of the server.
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/rollcall/rollcall/api"
+	"github.com/rollcall/rollcall/client"
+	"github.com/rollcall/rollcall/internal/server"
+)
+
+// Options say what to measure.
+type Options struct {
+	// Users is how many users the directory holds. Zero means 100,000.
+	Users int
+	// Duration is how long each operation is measured. Zero means 5 s.
+	Duration time.Duration
+	// SkipPostgres leaves PostgreSQL out.
+	SkipPostgres bool
+	// ServeFlags are passed on to `rollcall serve`.
+	ServeFlags []string
+	// Progress gets a line for every step.
+	Progress io.Writer
+}
+
+// Row is one line of the report.
+type Row struct {
+	Operation   string  `json:"operation"`
+	Concurrency int     `json:"concurrency,omitempty"`
+	Rate        float64 `json:"opsPerSecond,omitempty"`
+	P50         float64 `json:"p50Milliseconds,omitempty"`
+	P99         float64 `json:"p99Milliseconds,omitempty"`
+	// CPU is the server's CPU time for one operation, in microseconds.
+	CPU float64 `json:"cpuMicroseconds,omitempty"`
+	RSS float64 `json:"rssMegabytes,omitempty"`
+	// Value is the figure of rows that are not loads.
+	Value string `json:"value,omitempty"`
+	// Ratio compares with the floor, Goal is what it must reach, and Met whether it does.
+	Ratio string `json:"ratio,omitempty"`
+	Goal  string `json:"goal,omitempty"`
+	Met   *bool  `json:"met,omitempty"`
+}
+
+// goal says what a row must reach.
+func (r *Row) goal(text string, met bool) {
+	r.Goal, r.Met = text, &met
+}
+
+type run struct {
+	Options
+	folder      string
+	credentials server.Credentials
+	echo        *process
+	server      *process
+	rows        []Row
+	floors      map[int]result // of the echo, by concurrency
+}
+
+// Run measures everything and returns the report.
+func Run(ctx context.Context, options Options) (_ []Row, err error) {
+	if options.Users == 0 {
+		options.Users = 100_000
+	}
+	if options.Duration == 0 {
+		options.Duration = 5 * time.Second
+	}
+	folder, err := os.MkdirTemp("", "rollcall-bench-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(folder)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel() // ends the processes, whatever happens
+	r := &run{Options: options, folder: folder, floors: map[int]result{}}
+	steps := []func(context.Context) error{r.measureEcho, r.measureSQLite, r.measureOperations, r.measureRestart}
+	if !options.SkipPostgres {
+		steps = append(steps, r.measurePostgres)
+	}
+	for _, step := range steps {
+		if err := step(ctx); err != nil {
+			return r.rows, err
+		}
+	}
+	return r.rows, nil
+}
+
+func (r *run) say(format string, args ...any) {
+	fmt.Fprintf(r.Progress, format+"\n", args...)
+}
+
+func profile(n int64) string {
+	return fmt.Sprintf(`{"uid":"user-%d","name":"User Number %d","avatar":"https://cdn.example.com/avatars/%d/large.png","link":"https://example.com/people/user-%d","metadata":{"city":"Lisbon","team":"support","plan":"premium","joined":"2026-01-%02d","bio":"Likes long walks, short calls and a tidy inbox."},"statusMessage":"Working from home today"}`, n, n, n, n, n%28+1)
+}
+
+// appendRequest appends an HTTP request to buffer.
+func appendRequest(buffer []byte, method, path string, headers []string, body string) []byte {
+	buffer = append(buffer, method+" "+path+" HTTP/1.1\r\nHost: bench\r\n"...)
+	for _, header := range headers {
+		buffer = append(append(buffer, header...), "\r\n"...)
+	}
+	if body != "" {
+		buffer = append(buffer, fmt.Sprintf("Content-Type: application/json\r\nContent-Length: %d\r\n", len(body))...)
+	}
+	return append(append(buffer, "\r\n"...), body...)
+}
+
+func (r *run) measureEcho(ctx context.Context) (err error) {
+	r.say("measuring the floor: a bare net/http JSON echo")
+	if r.echo, err = start(ctx, filepath.Join(r.folder, "echo.log"), "bench", "echo"); err != nil {
+		return err
+	}
+	for _, concurrency := range []int{16, 128} {
+		floor, err := load{address: r.echo.address, concurrency: concurrency, duration: r.Duration, request: func(buffer []byte, n int64) []byte {
+			return appendRequest(buffer, "POST", "/echo", nil, profile(n))
+		}}.run(ctx, r.echo.cmd.Process.Pid)
+		if err != nil {
+			return fmt.Errorf("echo: %w", err)
+		}
+		r.floors[concurrency] = floor
+		r.addLoad("floor: net/http JSON echo", concurrency, floor)
+	}
+	return r.echo.stop()
+}
+
+func (r *run) addLoad(operation string, concurrency int, measured result) *Row {
+	row := Row{
+		Operation: operation, Concurrency: concurrency, Rate: measured.rate(), P50: milliseconds(measured.p50), P99: milliseconds(measured.p99),
+		CPU: float64(measured.perOp().Nanoseconds()) / 1000,
+	}
+	if r.server != nil {
+		if bytes, err := rss(r.server.cmd.Process.Pid); err == nil {
+			row.RSS = megabytes(bytes)
+		}
+	}
+	r.rows = append(r.rows, row)
+	return &r.rows[len(r.rows)-1]
+}
+
+func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+func megabytes(bytes int64) float64        { return float64(bytes) / 1e6 }
+
+// againstCPU compares a row's CPU with the echo's at concurrency 16, the steadier of the two.
+func (r *run) againstCPU(row *Row, most float64) {
+	floor := float64(r.floors[16].perOp().Nanoseconds()) / 1000
+	if row.Concurrency == 128 {
+		floor = float64(r.floors[128].perOp().Nanoseconds()) / 1000
+	}
+	ratio := row.CPU / floor
+	row.Ratio = fmt.Sprintf("%.2fx CPU", ratio)
+	row.goal(fmt.Sprintf("<= %.1fx CPU", most), ratio <= most)
+}
+
+func (r *run) startServer(ctx context.Context, name string, extra ...string) (*process, error) {
+	data := filepath.Join(r.folder, name)
+	p, err := start(ctx, filepath.Join(r.folder, name+".log"), append([]string{
+		"serve", "--data", data, "--http", "127.0.0.1:0", "--https", "", "--rate-core", "-1", "--rate-standard", "-1", "--rate-token", "-1",
+	}, append(extra, r.ServeFlags...)...)...)
+	if err != nil {
+		return nil, err
+	}
+	r.credentials, err = server.ReadCredentials(filepath.Join(data, server.CredentialsFile))
+	return p, err
+}
+
+func (r *run) keyHeaders() []string {
+	return []string{"appId: " + r.credentials.AppID, "apikey: " + r.credentials.RestAPIKey}
+}
+
+// create is a load of creations, numbered from first on.
+func (r *run) create(p *process, concurrency int, first int64) load {
+	headers := r.keyHeaders()
+	return load{address: p.address, concurrency: concurrency, duration: r.Duration, request: func(buffer []byte, n int64) []byte {
+		return appendRequest(buffer, "POST", "/v3/users", headers, profile(first+n))
+	}}
+}
+
+func (r *run) measureSQLite(ctx context.Context) (err error) {
+	r.say("measuring the floor: one SQLite insert per synced commit")
+	inserts, err := sqliteInserts(filepath.Join(r.folder, "floor.db"), r.Duration)
+	if err != nil {
+		return err
+	}
+	r.rows = append(r.rows, Row{Operation: "floor: SQLite insert per synced commit", Concurrency: 1, Rate: inserts})
+
+	r.say("starting the server on SQLite")
+	if r.server, err = r.startServer(ctx, "sqlite"); err != nil {
+		return err
+	}
+	pid := r.server.cmd.Process.Pid
+	idle, err := rss(pid)
+	if err != nil {
+		return err
+	}
+	r.addValue("RSS idle after start", fmt.Sprintf("%.1f MB", megabytes(idle)), "<= 30 MB", idle <= 30e6)
+
+	r.say("loading %d users", r.Users)
+	loading := r.create(r.server, 128, 0)
+	loading.duration, loading.count = 0, int64(r.Users)
+	loaded, err := loading.run(ctx, pid)
+	if err != nil {
+		return fmt.Errorf("load users: %w", err)
+	}
+	r.addLoad(fmt.Sprintf("load: create %d users", r.Users), 128, loaded)
+	full, err := rss(pid)
+	if err != nil {
+		return err
+	}
+	r.addValue(fmt.Sprintf("RSS with %d users", r.Users), fmt.Sprintf("%.1f MB", megabytes(full)), "<= 80 MB", full <= 80e6)
+	bytes, err := folderSize(filepath.Join(r.folder, "sqlite"))
+	if err != nil {
+		return err
+	}
+	perUser := float64(bytes) / float64(r.Users)
+	r.addValue("disk per user, change log included", fmt.Sprintf("%.0f B", perUser), "<= 1000 B", perUser <= 1000)
+
+	r.say("measuring creations")
+	many, err := r.create(r.server, 128, int64(r.Users)).run(ctx, pid)
+	if err != nil {
+		return fmt.Errorf("create: %w", err)
+	}
+	row := r.addLoad("create, durable, SQLite", 128, many)
+	r.againstCPU(row, 4)
+	share := many.rate() / r.floors[128].rate()
+	row.Ratio += fmt.Sprintf(", %.2fx rate", share)
+	row.goal(row.Goal+", >= 0.40x rate", *row.Met && share >= 0.4)
+	one, err := r.create(r.server, 1, int64(r.Users)+many.ops+1000).run(ctx, pid)
+	if err != nil {
+		return fmt.Errorf("create: %w", err)
+	}
+	row = r.addLoad("create, durable, SQLite", 1, one)
+	share = one.rate() / inserts
+	row.Ratio = fmt.Sprintf("%.2fx of synced inserts", share)
+	row.goal(">= 0.45x", share >= 0.45)
+	return nil
+}
+
+func (r *run) addValue(operation, value, goal string, met bool) {
+	row := Row{Operation: operation, Value: value}
+	row.goal(goal, met)
+	r.rows = append(r.rows, row)
+}
+
+func folderSize(folder string) (total int64, err error) {
+	err = filepath.WalkDir(folder, func(_ string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		info, err := entry.Info()
+		if err == nil {
+			total += info.Size()
+		}
+		return err
+	})
+	return total, err
+}
+
+// tokens is how many users the token calls are spread over.
+const tokens = 1000
+
+func (r *run) measureOperations(ctx context.Context) error {
+	r.say("measuring reads and tokens")
+	pid := r.server.cmd.Process.Pid
+	headers := r.keyHeaders()
+	users := int64(r.Users)
+	scattered := func(n int64) int64 { return n * 7919 % users }
+	measure := func(operation string, concurrency int, most float64, request func([]byte, int64) []byte) error {
+		measured, err := load{address: r.server.address, concurrency: concurrency, duration: r.Duration, request: request}.run(ctx, pid)
+		if err != nil {
+			return fmt.Errorf("%s: %w", operation, err)
+		}
+		r.againstCPU(r.addLoad(operation, concurrency, measured), most)
+		return nil
+	}
+	err := measure("get a user by key", 16, 1.6, func(buffer []byte, n int64) []byte {
+		return appendRequest(buffer, "GET", fmt.Sprintf("/v3/users/user-%d", scattered(n)), headers, "")
+	})
+	if err != nil {
+		return err
+	}
+	err = measure("mint a token, durable", 16, 5, func(buffer []byte, n int64) []byte {
+		return appendRequest(buffer, "POST", fmt.Sprintf("/v3/users/user-%d/auth_tokens", scattered(n)), headers, `{"force":true}`)
+	})
+	if err != nil {
+		return err
+	}
+	logins, err := r.mintTokens(ctx)
+	if err != nil {
+		return err
+	}
+	return measure("GET me under a user's token", 16, 2.5, func(buffer []byte, n int64) []byte {
+		return appendRequest(buffer, "GET", "/v3/me", []string{headers[0], logins[n%tokens]}, "")
+	})
+}
+
+func (r *run) mintTokens(ctx context.Context) ([]string, error) {
+	c, err := client.New("http://"+r.server.address, client.WithApp(r.credentials.AppID), client.WithAPIKey(r.credentials.RestAPIKey))
+	if err != nil {
+		return nil, err
+	}
+	headers := make([]string, tokens)
+	for i := range headers {
+		token, err := c.AuthTokens.Create(ctx, fmt.Sprintf("user-%d", i%r.Users), api.CreateAuthTokenRequest{Force: true})
+		if err != nil {
+			return nil, fmt.Errorf("mint: %w", err)
+		}
+		headers[i] = "authToken: " + token.Token
+	}
+	return headers, nil
+}
+
+func (r *run) measureRestart(ctx context.Context) (err error) {
+	r.say("measuring the start with %d users", r.Users)
+	if err := r.server.stop(); err != nil {
+		return fmt.Errorf("stop server: %w", err)
+	}
+	started := time.Now()
+	if r.server, err = r.startServer(ctx, "sqlite"); err != nil {
+		return err
+	}
+	took := time.Since(started)
+	r.addValue(fmt.Sprintf("start to ready with %d users", r.Users), fmt.Sprintf("%.0f ms", milliseconds(took)), "<= 150 ms", took <= 150*time.Millisecond)
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	info, err := os.Stat(self)
+	if err != nil {
+		return err
+	}
+	r.addValue("binary", fmt.Sprintf("%.1f MB", megabytes(info.Size())), "<= 45 MB", info.Size() <= 45e6)
+	err = r.server.stop()
+	r.server = nil
+	return err
+}
+
+// Machine describes where the figures come from.
+func Machine() string {
+	model, cores := "unknown CPU", 0
+	text, err := os.ReadFile("/proc/cpuinfo")
+	if err == nil {
+		for line := range strings.Lines(string(text)) {
+			name, value, _ := strings.Cut(line, ":")
+			switch strings.TrimSpace(name) {
+			case "model name":
+				model = strings.TrimSpace(value)
+			case "processor":
+				cores++
+			}
+		}
+	}
+	return fmt.Sprintf("%d cores, %s", cores, model)
+}
+
+// ErrMissed means that a goal was not met.
+var ErrMissed = errors.New("a goal was missed; see the report")

@@ -1,0 +1,39 @@
+package bench
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"time"
+)
+
+// Echo is the floor that everything is compared with: a bare net/http server that decodes a JSON body and encodes it
+// again. It prints its address to out and serves until ctx ends.
+func Echo(ctx context.Context, out io.Writer) error {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /echo", func(w http.ResponseWriter, r *http.Request) {
+		var body map[string]any
+		if err := json.NewDecoder(r.Body).Decode(&body); err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(body) // the client went away
+	})
+	mux.HandleFunc("GET /readyz", func(http.ResponseWriter, *http.Request) {})
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
+	stopped := make(chan error, 1)
+	go func() { stopped <- server.Serve(listener) }()
+	fmt.Fprintf(out, "http://%s \n", listener.Addr())
+	<-ctx.Done()
+	err = server.Close()
+	<-stopped
+	return err
+}

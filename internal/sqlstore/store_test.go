@@ -1,0 +1,176 @@
+package sqlstore_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/rollcall/rollcall/internal/directory"
+	"github.com/rollcall/rollcall/internal/pgserver"
+	"github.com/rollcall/rollcall/internal/sqlstore"
+	"github.com/rollcall/rollcall/internal/storetest"
+)
+
+// postgres is the server that the tests of this package share; each test has a database of its own.
+var postgres *pgserver.Server
+
+func TestMain(m *testing.M) { os.Exit(run(m)) }
+
+func run(m *testing.M) int {
+	var err error
+	if postgres, err = pgserver.Start(context.Background(), false); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	code := m.Run()
+	if err := postgres.Close(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	if err := goleak.Find(); err != nil && code == 0 {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return code
+}
+
+func openSQLite(t *testing.T) *sqlstore.Store {
+	return open(t, func(ctx context.Context) (*sqlstore.Store, error) {
+		return sqlstore.OpenSQLite(ctx, filepath.Join(t.TempDir(), "test.db"))
+	})
+}
+
+func openPostgres(t *testing.T) *sqlstore.Store {
+	return open(t, func(ctx context.Context) (*sqlstore.Store, error) {
+		url, err := postgres.NewDatabase(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return sqlstore.OpenPostgres(ctx, url)
+	})
+}
+
+func open(t *testing.T, open func(context.Context) (*sqlstore.Store, error)) *sqlstore.Store {
+	t.Helper()
+	store, err := open(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := store.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return store
+}
+
+func TestSQLite(t *testing.T) {
+	storetest.Run(t, func(t *testing.T) directory.Store { return openSQLite(t) })
+}
+
+func TestPostgres(t *testing.T) {
+	storetest.Run(t, func(t *testing.T) directory.Store { return openPostgres(t) })
+}
+
+func TestPostgresRefusesASecondServer(t *testing.T) {
+	url, err := postgres.NewDatabase(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, err := sqlstore.OpenPostgres(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if second, err := sqlstore.OpenPostgres(t.Context(), url); err == nil {
+		t.Error("two servers use one database", second.Close())
+	}
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	third, err := sqlstore.OpenPostgres(t.Context(), url)
+	if err != nil {
+		t.Fatalf("the database was not given back: %v", err)
+	}
+	if err := third.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestClosedStoreRefusesUpdates(t *testing.T) {
+	store, err := sqlstore.OpenSQLite(t.Context(), filepath.Join(t.TempDir(), "test.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	err = store.Update(t.Context(), "app", nil, func(directory.Tx) error { return nil })
+	if !directory.IsCode(err, directory.CodeOperationFailed) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestBackup(t *testing.T) {
+	folder := t.TempDir()
+	path, target := filepath.Join(folder, "live.db"), filepath.Join(folder, "backup.db")
+	store, err := sqlstore.OpenSQLite(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	write := func(uid directory.UID) error {
+		return store.Update(t.Context(), "app", nil, func(tx directory.Tx) error {
+			_, err := tx.AppendChange("app", directory.Change{Kind: directory.UserCreated, Subject: string(uid)})
+			return errors.Join(err, tx.PutUser("app", directory.User{UID: uid, Name: "N", Role: "default"}))
+		})
+	}
+	stop, stopped := make(chan struct{}), make(chan error)
+	if err := write("first"); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		for i := 0; ; i++ {
+			select {
+			case <-stop:
+				stopped <- nil
+				return
+			default:
+			}
+			if err := write(directory.UID(fmt.Sprint("u", i))); err != nil {
+				stopped <- err
+				return
+			}
+		}
+	}()
+	condition, err := sqlstore.BackupSQLite(t.Context(), path, target)
+	close(stop)
+	if writeErr := <-stopped; writeErr != nil || err != nil {
+		t.Fatal(writeErr, err)
+	}
+	if condition.Users != condition.Changes || condition.Users == 0 {
+		t.Errorf("the backup holds half a write: %d users, %d changes", condition.Users, condition.Changes)
+	}
+	if _, err := sqlstore.BackupSQLite(t.Context(), path, target); err == nil {
+		t.Error("a backup overwrote another")
+	}
+	restored, err := sqlstore.OpenSQLite(t.Context(), target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer restored.Close()
+	err = restored.View(t.Context(), func(tx directory.Tx) error {
+		_, found, err := tx.User("app", "first")
+		if !found {
+			t.Error("the backup lacks a user")
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
