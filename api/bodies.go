@@ -160,7 +160,7 @@ type DeleteAuthTokensRequest struct {
 }
 
 // APIKey is an API key. In lists Key is masked unless the app reveals secrets; ID names it either way.
-type APIKey struct {
+type APIKey struct { //nolint:revive // it is the contract's word, and a Key could be anything
 	Key       string `json:"apiKey"`
 	ID        string `json:"id"`
 	Name      string `json:"name"`

@@ -186,13 +186,14 @@ func (c *Client) mayTryAgain(request *http.Request, err error) (time.Duration, b
 	if !errors.As(err, &refused) {
 		return pause, repeatable
 	}
-	switch {
-	case refused.Status == http.StatusTooManyRequests:
+	switch refused.Status {
+	case http.StatusTooManyRequests:
 		return max(refused.RetryAfter, pause), true
-	case refused.Status == http.StatusServiceUnavailable || refused.Status == http.StatusBadGateway || refused.Status == http.StatusGatewayTimeout:
+	case http.StatusServiceUnavailable, http.StatusBadGateway, http.StatusGatewayTimeout:
 		return max(refused.RetryAfter, pause), repeatable
+	default:
+		return 0, false
 	}
-	return 0, false
 }
 
 func (c *Client) once(request *http.Request, answer any) error {

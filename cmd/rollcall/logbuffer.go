@@ -60,9 +60,8 @@ func (b *logBuffer) Write(record []byte) (int, error) {
 }
 
 // Close writes what is left.
-func (b *logBuffer) Close() error {
+func (b *logBuffer) Close() {
 	close(b.stop)
 	b.stopped.Wait()
 	b.flush()
-	return nil
 }

@@ -36,8 +36,7 @@ func run() int {
 		return 0
 	}
 	fmt.Fprintf(os.Stderr, "rollcall: %v\n", err)
-	var usage usageError
-	if errors.As(err, &usage) {
+	if _, ok := errors.AsType[usageError](err); ok {
 		return exitUsage
 	}
 	return exitFailed

@@ -3,6 +3,7 @@ package bench
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -13,7 +14,7 @@ import (
 // Echo is the floor that everything is compared with: a bare net/http server that decodes a JSON body and encodes it
 // again. It prints its address to out and serves until ctx ends.
 func Echo(ctx context.Context, out io.Writer) error {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
 	}
@@ -34,6 +35,13 @@ func Echo(ctx context.Context, out io.Writer) error {
 	fmt.Fprintf(out, "http://%s \n", listener.Addr())
 	<-ctx.Done()
 	err = server.Close()
-	<-stopped
+	return errors.Join(err, ignoreClosed(<-stopped))
+}
+
+// ignoreClosed drops the error by which a server says that it was closed.
+func ignoreClosed(err error) error {
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
 	return err
 }

@@ -79,11 +79,11 @@ func (l load) run(ctx context.Context, pid int) (result, error) {
 }
 
 func (l load) work(ctx context.Context, next *atomic.Int64) ([]time.Duration, error) {
-	conn, err := net.Dial("tcp", l.address)
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", l.address)
 	if err != nil {
 		return nil, err
 	}
-	defer conn.Close()
+	defer conn.Close() //nolint:errcheck // every answer has been read
 	reader := bufio.NewReaderSize(conn, 16<<10)
 	var latencies []time.Duration
 	var buffer []byte

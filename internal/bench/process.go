@@ -70,7 +70,9 @@ func (p *process) waitReady(ctx context.Context) error {
 		}
 		response, err := http.DefaultTransport.RoundTrip(request)
 		if err == nil {
-			response.Body.Close()
+			if err := response.Body.Close(); err != nil {
+				return err
+			}
 			if response.StatusCode == http.StatusOK {
 				return nil
 			}

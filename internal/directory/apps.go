@@ -84,7 +84,7 @@ func (d *Directory) CreateApp(ctx context.Context, actor Actor, wanted NewApp) (
 	wanted.Name = strings.TrimSpace(wanted.Name)
 	wanted.Region = strings.ToLower(strings.TrimSpace(wanted.Region))
 	var wrong FieldErrors
-	d.checkName(&wrong, "name", wanted.Name)
+	d.checkName(&wrong, wanted.Name)
 	if wanted.Region != "" {
 		checkOneOf(&wrong, "region", wanted.Region, regions)
 	}
@@ -114,8 +114,10 @@ func (d *Directory) CreateApp(ctx context.Context, actor Actor, wanted NewApp) (
 		if _, exists, err := tx.App(wanted.ID); err != nil {
 			return CreatedApp{}, err
 		} else if exists {
-			return CreatedApp{}, &Error{Code: CodeBadRequest, Message: "An app with this id exists already.",
-				Details: map[string][]string{"id": {"The id has already been taken."}}}
+			return CreatedApp{}, &Error{
+				Code: CodeBadRequest, Message: "An app with this id exists already.",
+				Details: map[string][]string{"id": {"The id has already been taken."}},
+			}
 		}
 		created := CreatedApp{App: App{
 			ID: wanted.ID, Name: wanted.Name, Region: wanted.Region, Owner: wanted.Owner, Settings: wanted.Settings,
@@ -150,8 +152,11 @@ func (d *Directory) CreateApp(ctx context.Context, actor Actor, wanted NewApp) (
 
 func (d *Directory) addSampleUsers(tx Tx, log *logbook) error {
 	for _, sample := range []struct{ uid, name string }{
-		{"cometchat-uid-1", "Ada Abara"}, {"cometchat-uid-2", "Bruno Costa"}, {"cometchat-uid-3", "Chidi Eze"},
-		{"cometchat-uid-4", "Dana Fields"}, {"cometchat-uid-5", "Emi Goto"},
+		{"cometchat-uid-1", "Ada Abara"},
+		{"cometchat-uid-2", "Bruno Costa"},
+		{"cometchat-uid-3", "Chidi Eze"},
+		{"cometchat-uid-4", "Dana Fields"},
+		{"cometchat-uid-5", "Emi Goto"},
 	} {
 		user := User{UID: UID(sample.uid), Name: sample.name, Role: DefaultRole, CreatedAt: log.at}
 		if err := d.addUser(tx, log, user); err != nil {
@@ -214,7 +219,7 @@ func (d *Directory) updateApp(ctx context.Context, caller Caller, kind Kind, cha
 func (d *Directory) RenameApp(ctx context.Context, caller Caller, name string) (App, error) {
 	var wrong FieldErrors
 	name = strings.TrimSpace(name)
-	d.checkName(&wrong, "name", name)
+	d.checkName(&wrong, name)
 	if err := wrong.Err(); err != nil {
 		return App{}, err
 	}
@@ -274,7 +279,7 @@ func (d *Directory) AddCollaborator(ctx context.Context, caller Caller, wanted C
 	wanted.Email = strings.ToLower(strings.TrimSpace(wanted.Email))
 	checkEmail(&wrong, "email", wanted.Email)
 	if wanted.Name != "" {
-		d.checkName(&wrong, "name", wanted.Name)
+		d.checkName(&wrong, wanted.Name)
 	}
 	checkOneOf(&wrong, "role", wanted.Role, collaboratorRoles)
 	if err := wrong.Err(); err != nil {

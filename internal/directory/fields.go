@@ -42,12 +42,12 @@ func checkText(wrong *FieldErrors, field, text string, limit int, allowedControl
 }
 
 // checkName checks a name that must not be empty.
-func (d *Directory) checkName(wrong *FieldErrors, field, name string) {
+func (d *Directory) checkName(wrong *FieldErrors, name string) {
 	if strings.TrimSpace(name) == "" {
-		wrong.Add(field, "The %s field is required.", field)
+		wrong.Add("name", "The name field is required.")
 		return
 	}
-	checkText(wrong, field, name, d.limits.Name, "")
+	checkText(wrong, "name", name, d.limits.Name, "")
 }
 
 // unsafeSchemes run or read something of the reader's when followed from a profile.

@@ -87,7 +87,7 @@ type NewKey struct {
 
 func (d *Directory) checkKey(name string, scope Scope) error {
 	var wrong FieldErrors
-	d.checkName(&wrong, "name", name)
+	d.checkName(&wrong, name)
 	checkOneOf(&wrong, "scope", string(scope), scopes)
 	return wrong.Err()
 }

@@ -25,9 +25,21 @@ func (l Limits) orDefault() Limits {
 		field *int
 		value int
 	}{
-		{&l.UID, 100}, {&l.Name, 100}, {&l.RoleDescription, 255}, {&l.URL, 3000}, {&l.StatusMessage, 1000},
-		{&l.Metadata, 5 << 10}, {&l.Tags, 25}, {&l.Tag, 100}, {&l.TokensPerUser, 100}, {&l.KeysPerApp, 25},
-		{&l.RolesPerApp, 25}, {&l.Collaborators, 25}, {&l.Apps, 1000}, {&l.PageSize, 1000}, {&l.BulkUIDs, 25},
+		{&l.UID, 100},
+		{&l.Name, 100},
+		{&l.RoleDescription, 255},
+		{&l.URL, 3000},
+		{&l.StatusMessage, 1000},
+		{&l.Metadata, 5 << 10},
+		{&l.Tags, 25},
+		{&l.Tag, 100},
+		{&l.TokensPerUser, 100},
+		{&l.KeysPerApp, 25},
+		{&l.RolesPerApp, 25},
+		{&l.Collaborators, 25},
+		{&l.Apps, 1000},
+		{&l.PageSize, 1000},
+		{&l.BulkUIDs, 25},
 	} {
 		if *limit.field <= 0 {
 			*limit.field = limit.value

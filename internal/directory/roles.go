@@ -52,7 +52,7 @@ func (d *Directory) checkRole(role *Role) error {
 	case !validUID(role.ID, d.limits.UID):
 		wrong.Add("role", "The role may hold letters, digits, - and _, at most %d of them.", d.limits.UID)
 	}
-	d.checkName(&wrong, "name", role.Name)
+	d.checkName(&wrong, role.Name)
 	checkText(&wrong, "description", role.Description, d.limits.RoleDescription, "\n\r\t")
 	if len(role.Metadata) > 0 {
 		role.Metadata = d.checkMetadata(&wrong, "metadata", role.Metadata)
@@ -91,8 +91,10 @@ func (d *Directory) CreateRole(ctx context.Context, caller Caller, role Role) (R
 		}
 		for _, other := range roles {
 			if other.ID == role.ID {
-				return Role{}, &Error{Code: CodeRoleExists, Message: "A role with the id " + role.ID + " exists already. Update it, or choose another id.",
-					Details: map[string][]string{"role": {"The role has already been taken."}}}
+				return Role{}, &Error{
+					Code: CodeRoleExists, Message: "A role with the id " + role.ID + " exists already. Update it, or choose another id.",
+					Details: map[string][]string{"role": {"The role has already been taken."}},
+				}
 			}
 		}
 		if len(roles) >= d.limits.RolesPerApp {

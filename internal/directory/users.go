@@ -133,7 +133,7 @@ func (d *Directory) addUser(tx Tx, log *logbook, user User) error {
 
 // checkUser checks everything of a user but the uid, and compacts the metadata.
 func (d *Directory) checkUser(wrong *FieldErrors, user *User) {
-	d.checkName(wrong, "name", user.Name)
+	d.checkName(wrong, user.Name)
 	if user.Avatar != "" {
 		d.checkURL(wrong, "avatar", user.Avatar)
 	}

@@ -86,13 +86,9 @@ func New(config Config) (*API, error) {
 	if err != nil {
 		return nil, err
 	}
-	docs, err := newDocs()
-	if err != nil {
-		return nil, err
-	}
 	a := &API{
 		config: config, dir: config.Directory, mux: http.NewServeMux(), limiter: limiter, metrics: newMetrics(config.Registerer),
-		docs: docs, closing: make(chan struct{}),
+		docs: newDocs(), closing: make(chan struct{}),
 	}
 	for _, route := range a.routes() {
 		a.mount(route)
@@ -101,8 +97,11 @@ func New(config Config) (*API, error) {
 	return a, nil
 }
 
-// Close ends the event streams. Call it once, before shutting down the server.
-func (a *API) Close() { close(a.closing) }
+// Close ends the event streams and the background work. Call it once, before shutting down the server.
+func (a *API) Close() {
+	close(a.closing)
+	a.limiter.limiters.StopAllGoroutines()
+}
 
 // mount registers a route with what every route needs around its handler.
 func (a *API) mount(route Route) {
@@ -111,7 +110,7 @@ func (a *API) mount(route Route) {
 		x := exchangeOf(w)
 		x.route, x.observer = route.Method+" "+route.Path, observer
 		c := &call{api: a, route: route, w: x, r: r}
-		answer, err := c.serve()
+		answer, err := c.serve() //nolint:contextcheck // a call carries its request, and the context with it
 		switch {
 		case err != nil:
 			a.writeError(x, err)

@@ -23,8 +23,8 @@ func showChange(change directory.Change) api.Change {
 // appended.
 func listChanges(c *call) (answer, error) {
 	q := c.query()
-	since := q.integer(0, math.MaxInt64, "since")
-	limit := int(q.integer(0, int64(q.limits.PageSize), "limit", "perPage", "per_page"))
+	since := q.integer(math.MaxInt64, "since")
+	limit := int(q.integer(int64(q.limits.PageSize), "limit", "perPage", "per_page"))
 	if err := q.err(); err != nil {
 		return answer{}, err
 	}
@@ -71,7 +71,7 @@ func (c *call) streamChanges(since int64) error {
 			_, err = c.api.dir.Key(policy, headerValue(c.r, headerAPIKey))
 		}
 		if err != nil {
-			return nil //nolint:nilerr // the key is no longer good: the stream ends, and the next attempt is told why
+			return nil // the key is no longer good: the stream ends, and the next attempt is told why
 		}
 		changes, _, err := c.api.dir.ListChanges(ctx, c.caller, since, streamBatch)
 		if err != nil {
@@ -88,7 +88,7 @@ func (c *call) streamChanges(since int64) error {
 		// Deadlines are not to be had on every connection; those without one are closed when the server stops.
 		_ = control.SetWriteDeadline(time.Now().Add(streamWriteTimeout))
 		if err := control.Flush(); err != nil {
-			return nil //nolint:nilerr // the client went away
+			return nil // the client went away
 		}
 		if len(changes) == streamBatch {
 			continue

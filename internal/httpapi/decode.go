@@ -26,8 +26,7 @@ func (c *call) readBody() ([]byte, error) {
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(c.w.ResponseWriter, c.r.Body, c.api.config.BodyLimit))
 	if err != nil {
-		var tooLarge *http.MaxBytesError
-		if errors.As(err, &tooLarge) {
+		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 			return nil, &statusError{errorf(api.CodeBadRequest, "The body may not be larger than %d bytes.", c.api.config.BodyLimit), http.StatusRequestEntityTooLarge}
 		}
 		bad := errorf(api.CodeBadRequest, "The body could not be read to its end.")
@@ -281,9 +280,9 @@ func (q *query) unescape(name, value string) string {
 
 // text returns the last value of a parameter that goes by any of the names; empty when it is absent.
 func (q *query) text(names ...string) string {
-	for i := len(q.raw) - 1; i >= 0; i-- {
-		if slices.Contains(names, q.raw[i].name) {
-			return q.unescape(names[0], q.raw[i].value)
+	for _, v := range slices.Backward(q.raw) {
+		if slices.Contains(names, v.name) {
+			return q.unescape(names[0], v.value)
 		}
 	}
 	return ""
@@ -327,15 +326,15 @@ func (q *query) boolean(name string) bool {
 	return value
 }
 
-// integer returns a whole number in [least, most]; zero when it is absent.
-func (q *query) integer(least, most int64, names ...string) int64 {
+// integer returns a whole number in [0, most]; zero when it is absent.
+func (q *query) integer(most int64, names ...string) int64 {
 	text := q.text(names...)
 	if text == "" {
 		return 0
 	}
 	value, err := strconv.ParseInt(text, 10, 64)
-	if err != nil || value < least || value > most {
-		q.wrong.Add(names[0], "The %s must be a whole number from %d to %d.", names[0], least, most)
+	if err != nil || value < 0 || value > most {
+		q.wrong.Add(names[0], "The %s must be a whole number from 0 to %d.", names[0], most)
 		return 0
 	}
 	return value
@@ -347,8 +346,8 @@ const maxPage = 1_000_000_000
 // page reads which page of a list is wanted. 0 is as good as absent: the SDK sends it for a limit of 0.
 func (q *query) page() directory.Page {
 	page := directory.Page{
-		Number: int(q.integer(0, maxPage, "page")),
-		Size:   int(q.integer(0, int64(q.limits.PageSize), "perPage", "per_page")),
+		Number: int(q.integer(maxPage, "page")),
+		Size:   int(q.integer(int64(q.limits.PageSize), "perPage", "per_page")),
 	}
 	if page.Size == 0 {
 		page.Size = min(100, q.limits.PageSize)

@@ -24,7 +24,7 @@ type docs struct {
 	page    func() ([]byte, error) // HTML
 }
 
-func newDocs() (*docs, error) {
+func newDocs() *docs {
 	description := sync.OnceValues(func() (node, error) { return readDescription(api.OpenAPI) })
 	render := func(as func(node) ([]byte, error)) func() ([]byte, error) {
 		return sync.OnceValues(func() ([]byte, error) {
@@ -35,7 +35,7 @@ func newDocs() (*docs, error) {
 			return as(root)
 		})
 	}
-	return &docs{openAPI: render(node.compactJSON), page: render(renderDocs)}, nil
+	return &docs{openAPI: render(node.compactJSON), page: render(renderDocs)}
 }
 
 func getOpenAPI(c *call) (answer, error) {

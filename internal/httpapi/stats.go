@@ -27,7 +27,7 @@ func (q *query) timeRange() (from, to int64, err error) {
 			q.wrong.Add(name, "The %s field is required: a time in Unix seconds.", name)
 		}
 	}
-	from, to = q.integer(0, latestTime, "fromDate"), q.integer(0, latestTime, "toDate")
+	from, to = q.integer(latestTime, "fromDate"), q.integer(latestTime, "toDate")
 	return from, to, q.err()
 }
 

@@ -105,7 +105,7 @@ func unprivileged(dir string) (*syscall.SysProcAttr, error) {
 	}
 	uid, errUID := strconv.ParseUint(account.Uid, 10, 32)
 	gid, errGID := strconv.ParseUint(account.Gid, 10, 32)
-	if err := errors.Join(errUID, errGID, os.Chown(dir, int(uid), int(gid)), os.Chmod(dir, 0o755)); err != nil { //nolint:gosec // 32 bits
+	if err := errors.Join(errUID, errGID, os.Chown(dir, int(uid), int(gid)), os.Chmod(dir, 0o755)); err != nil {
 		return nil, err
 	}
 	attributes.Credential = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}

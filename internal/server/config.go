@@ -57,8 +57,10 @@ func (c Config) orDefault() Config {
 		field   *time.Duration
 		standby time.Duration
 	}{
-		{&c.HeaderTimeout, 10 * time.Second}, {&c.RequestTimeout, 15 * time.Second},
-		{&c.IdleTimeout, 2 * time.Minute}, {&c.ShutdownTimeout, 20 * time.Second},
+		{&c.HeaderTimeout, 10 * time.Second},
+		{&c.RequestTimeout, 15 * time.Second},
+		{&c.IdleTimeout, 2 * time.Minute},
+		{&c.ShutdownTimeout, 20 * time.Second},
 	} {
 		if *timeout.field <= 0 {
 			*timeout.field = timeout.standby

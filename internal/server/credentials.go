@@ -71,7 +71,7 @@ func makeFirstApp(ctx context.Context, dir *dataDir, d *directory.Directory, key
 		known.ManagementKey, known.ManagementSecret, changed = key, managementSecret, true
 	}
 	if changed {
-		text, err := json.MarshalIndent(known, "", "  ")
+		text, err := json.MarshalIndent(known, "", "  ") //nolint:gosec // this file is where they belong
 		if err != nil {
 			return Credentials{}, false, fmt.Errorf("write credentials: %w", err)
 		}

@@ -46,8 +46,13 @@ func Diagnose(ctx context.Context, config Config) []Finding {
 		name string
 		run  func(context.Context, Config) (level, detail, advice string)
 	}{
-		{"config", checkConfig}, {"disk", checkDisk}, {"master key", checkMasterKey}, {"database", checkDatabase},
-		{"clock", checkClock}, {"certificate", checkCertificate}, {"addresses", checkAddresses},
+		{"config", checkConfig},
+		{"disk", checkDisk},
+		{"master key", checkMasterKey},
+		{"database", checkDatabase},
+		{"clock", checkClock},
+		{"certificate", checkCertificate},
+		{"addresses", checkAddresses},
 	} {
 		level, detail, advice := check.run(ctx, config)
 		findings = append(findings, Finding{Check: check.name, Level: level, Detail: detail, Advice: advice})
@@ -85,7 +90,7 @@ func checkDisk(_ context.Context, config Config) (level, detail, advice string) 
 	if err := syscall.Statfs(folder, &stat); err != nil {
 		return levelProblem, err.Error(), "check that the disk is there"
 	}
-	free := stat.Bavail * uint64(stat.Bsize) //nolint:gosec // a block size is positive
+	free := stat.Bavail * uint64(stat.Bsize)
 	probe, err := os.CreateTemp(folder, ".rollcall-doctor-*")
 	if err != nil {
 		return levelProblem, err.Error(), "make the data directory writable for the user that runs the server"
@@ -151,7 +156,7 @@ func checkDatabase(ctx context.Context, config Config) (level, detail, advice st
 	case len(condition.Problems) > 0:
 		return levelProblem, strings.Join(condition.Problems, "; "), "stop the server, keep a copy of the file, and restore a backup"
 	case condition.Version > condition.LatestVersion:
-		return levelProblem, (&sqlstore.ErrNewerDatabase{Version: condition.Version, Known: condition.LatestVersion}).Error(), "run the newer release"
+		return levelProblem, (&sqlstore.NewerDatabaseError{Version: condition.Version, Known: condition.LatestVersion}).Error(), "run the newer release"
 	case condition.Version < condition.LatestVersion:
 		return levelOK, fmt.Sprintf("schema version %d; the next start migrates it to %d", condition.Version, condition.LatestVersion), ""
 	}
@@ -204,13 +209,13 @@ func checkCertificate(_ context.Context, config Config) (level, detail, advice s
 	return levelOK, detail, ""
 }
 
-func checkAddresses(_ context.Context, config Config) (level, detail, advice string) {
+func checkAddresses(ctx context.Context, config Config) (level, detail, advice string) {
 	var free, busy []string
 	for _, address := range []string{config.HTTP, config.HTTPS} {
 		if address == "" {
 			continue
 		}
-		listener, err := net.Listen("tcp", address)
+		listener, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
 		if err != nil {
 			busy = append(busy, address)
 			continue

@@ -90,7 +90,7 @@ func Start(ctx context.Context, config Config) (_ *Server, err error) {
 	if err := s.buildAPI(d, keyring); err != nil {
 		return nil, err
 	}
-	if err := s.listen(); err != nil {
+	if err := s.listen(ctx); err != nil {
 		return nil, err
 	}
 	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
@@ -135,9 +135,9 @@ func (s *Server) buildAPI(d *directory.Directory, keyring *secret.Keyring) (err 
 	return err
 }
 
-func (s *Server) listen() (err error) {
+func (s *Server) listen(ctx context.Context) (err error) {
 	if s.config.HTTP != "" {
-		if s.HTTPAddr, err = s.serve(s.config.HTTP, s.api, nil); err != nil {
+		if s.HTTPAddr, err = s.serve(ctx, s.config.HTTP, s.api, nil); err != nil {
 			return err
 		}
 	}
@@ -146,19 +146,19 @@ func (s *Server) listen() (err error) {
 		if err != nil {
 			return err
 		}
-		if s.HTTPSAddr, err = s.serve(s.config.HTTPS, s.api, &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12}); err != nil {
+		if s.HTTPSAddr, err = s.serve(ctx, s.config.HTTPS, s.api, &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12}); err != nil {
 			return err
 		}
 	}
 	if s.config.Debug != "" {
-		_, err = s.serve(s.config.Debug, debugHandler(), nil)
+		_, err = s.serve(ctx, s.config.Debug, debugHandler(), nil)
 	}
 	return err
 }
 
 // serve listens on an address, with TLS where there is a config for it, and returns the address it got.
-func (s *Server) serve(address string, handler http.Handler, tlsConfig *tls.Config) (string, error) {
-	listener, err := net.Listen("tcp", address)
+func (s *Server) serve(ctx context.Context, address string, handler http.Handler, tlsConfig *tls.Config) (string, error) {
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
 	if err != nil {
 		return "", fmt.Errorf("listen: %w", err)
 	}

@@ -105,7 +105,7 @@ func parseInsert(sql string) (table string, _ *insert) {
 	columns := strings.Split(columnList, ", ")
 	if _, target, found := strings.Cut(after, "ON CONFLICT ("); found {
 		target, _, _ = strings.Cut(target, ")")
-		for _, name := range strings.Split(target, ", ") {
+		for name := range strings.SplitSeq(target, ", ") {
 			for i, column := range columns {
 				if column == name {
 					parsed.key = append(parsed.key, i)

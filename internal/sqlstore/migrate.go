@@ -27,10 +27,10 @@ var (
 	postgresDialect = dialect{goose.DialectPostgres, "migrations/postgres"}
 )
 
-// ErrNewerDatabase means that the database was last used by a newer version of this program.
-type ErrNewerDatabase struct{ Version, Known int64 }
+// NewerDatabaseError means that the database was last used by a newer version of this program.
+type NewerDatabaseError struct{ Version, Known int64 }
 
-func (e *ErrNewerDatabase) Error() string {
+func (e *NewerDatabaseError) Error() string {
 	return fmt.Sprintf("this database has schema version %d, and this program knows versions up to %d: it was used by a newer release. Run that release, or restore a backup made before the upgrade", e.Version, e.Known)
 }
 
@@ -49,7 +49,7 @@ func migrate(ctx context.Context, db *sql.DB, dialect dialect) error {
 		return fmt.Errorf("read schema version: %w", err)
 	}
 	if current > latestVersion {
-		return &ErrNewerDatabase{Version: current, Known: latestVersion}
+		return &NewerDatabaseError{Version: current, Known: latestVersion}
 	}
 	if _, err := provider.Up(ctx); err != nil {
 		return fmt.Errorf("migrate database: %w", err)

@@ -315,9 +315,9 @@ func (r pgRow) integer(column int) int64 {
 	if r.fields[column].Format == pgtype.BinaryFormatCode {
 		switch len(value) {
 		case 8:
-			return int64(binary.BigEndian.Uint64(value)) //nolint:gosec // two's complement on the wire
+			return int64(binary.BigEndian.Uint64(value))
 		case 4:
-			return int64(int32(binary.BigEndian.Uint32(value))) //nolint:gosec // two's complement on the wire
+			return int64(int32(binary.BigEndian.Uint32(value)))
 		}
 	}
 	number, err := strconv.ParseInt(string(value), 10, 64)

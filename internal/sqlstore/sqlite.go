@@ -41,8 +41,10 @@ func OpenSQLite(ctx context.Context, path string) (*Store, error) {
 // The pragmas of each connection. busy_timeout comes first: the others may have to wait for a lock.
 var (
 	// A commit returns when it is on the disk (synchronous=FULL). The log is folded into the file every 16 MB.
-	writerPragmas = []string{"busy_timeout(10000)", "journal_mode(wal)", "synchronous(full)", "foreign_keys(off)",
-		"cache_size(-8000)", "wal_autocheckpoint(4000)", "journal_size_limit(67108864)"}
+	writerPragmas = []string{
+		"busy_timeout(10000)", "journal_mode(wal)", "synchronous(full)", "foreign_keys(off)",
+		"cache_size(-8000)", "wal_autocheckpoint(4000)", "journal_size_limit(67108864)",
+	}
 	readerPragmas = []string{"busy_timeout(10000)", "query_only(on)", "cache_size(-2000)"}
 )
 

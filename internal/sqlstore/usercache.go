@@ -1,6 +1,10 @@
 package sqlstore
 
-import "github.com/rollcall/rollcall/internal/directory"
+import (
+	"maps"
+
+	"github.com/rollcall/rollcall/internal/directory"
+)
 
 // userFetcher is a transaction for which a question costs so much that users are worth fetching together.
 type userFetcher interface {
@@ -67,9 +71,7 @@ func (c *userCache) merge(overlay *userCache) {
 	if c == nil {
 		return
 	}
-	for key, user := range overlay.known {
-		c.known[key] = user
-	}
+	maps.Copy(c.known, overlay.known)
 }
 
 func (c *userCache) get(app directory.AppID, uid directory.UID) (user *directory.User, known bool) {

@@ -216,8 +216,9 @@ func (w *writer) begin(ctx context.Context) (*batch, error) {
 // run runs one update and leaves the rules' answer in it. Nothing of a refused one stays in the transaction. The error
 // is the database's: the transaction is of no use then.
 func (b *batch) run(u *update) error {
-	if u.err = u.ctx.Err(); u.err != nil {
-		return nil
+	u.err = u.ctx.Err()
+	if u.err != nil {
+		return nil //nolint:nilerr // the update failed, not the transaction
 	}
 	if err := b.lock(u.app); err != nil {
 		return err

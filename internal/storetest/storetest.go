@@ -79,8 +79,10 @@ func equal(t *testing.T, got, want any) {
 }
 
 func testApps(t *testing.T, s directory.Store) {
-	first := directory.App{ID: app, Name: "Shop_1", Region: "eu", Owner: "o@example.com", Salt: []byte{0, 1, 255}, CreatedAt: 10,
-		Settings: directory.AppSettings{RevealSecrets: true, TokensValidFrom: 7}}
+	first := directory.App{
+		ID: app, Name: "Shop_1", Region: "eu", Owner: "o@example.com", Salt: []byte{0, 1, 255}, CreatedAt: 10,
+		Settings: directory.AppSettings{RevealSecrets: true, TokensValidFrom: 7},
+	}
 	second := directory.App{ID: "second", Name: "100% other", Salt: []byte("s"), CreatedAt: 20}
 	update(t, s, func(tx directory.Tx) error { return errors.Join(tx.PutApp(first), tx.PutApp(second)) })
 	first.Name, first.DeleteAt, first.Settings.RevealSecrets = "Renamed_1", 99, false
@@ -140,16 +142,16 @@ func testCollaborators(t *testing.T, s directory.Store) {
 }
 
 // fullUser has every field set.
-func fullUser(uid directory.UID) directory.User {
+func fullUser() directory.User {
 	return directory.User{
-		UID: uid, Name: "Ünal 😀 O'Hara", Avatar: "https://example.com/a.png", Link: "https://example.com/" + string(uid), Role: "default",
+		UID: "u", Name: "Ünal 😀 O'Hara", Avatar: "https://example.com/a.png", Link: "https://example.com/u", Role: "default",
 		StatusMessage: "busy\nuntil noon", Metadata: json.RawMessage(`{"a":{"b":[1,2.50,null]},"\u0000":"\u0000"}`), Tags: []string{"b", "a,c", `"`},
 		CreatedAt: 100, UpdatedAt: 200, LastActiveAt: 300, DeactivatedAt: 0,
 	}
 }
 
 func testUsersReadBack(t *testing.T, s directory.Store) {
-	user := fullUser("u")
+	user := fullUser()
 	read := func() (directory.User, bool) {
 		var user directory.User
 		var found bool
@@ -537,7 +539,7 @@ var errRefused = errors.New("refused")
 func testRefusedUpdate(t *testing.T, s directory.Store) {
 	err := s.Update(t.Context(), app, nil, func(tx directory.Tx) error {
 		_, err := appendChange(tx, app, "u")
-		return errors.Join(err, tx.PutUser(app, fullUser("u")), errRefused)
+		return errors.Join(err, tx.PutUser(app, fullUser()), errRefused)
 	})
 	if !errors.Is(err, errRefused) {
 		t.Errorf("got %v, want the function's own error", err)
@@ -558,7 +560,7 @@ func expectNothing(t *testing.T, s directory.Store) {
 
 func testRefusedAfterReading(t *testing.T, s directory.Store) {
 	err := s.Update(t.Context(), app, []directory.UID{"u"}, func(tx directory.Tx) error {
-		if err := tx.PutUser(app, fullUser("u")); err != nil {
+		if err := tx.PutUser(app, fullUser()); err != nil {
 			return err
 		}
 		count, err := tx.CountUsers(directory.UserQuery{App: app})
@@ -573,11 +575,11 @@ func testRefusedAfterReading(t *testing.T, s directory.Store) {
 
 func testReadOwnWrites(t *testing.T, s directory.Store) {
 	update(t, s, func(tx directory.Tx) error {
-		if err := tx.PutUser(app, fullUser("u")); err != nil {
+		if err := tx.PutUser(app, fullUser()); err != nil {
 			return err
 		}
 		got, found, err := tx.User(app, "u")
-		equal(t, got, fullUser("u"))
+		equal(t, got, fullUser())
 		equal(t, found, true)
 		errDelete := tx.DeleteUser(app, "u")
 		_, found, errGone := tx.User(app, "u")
@@ -755,7 +757,7 @@ func testNeighbours(t *testing.T, s directory.Store) {
 func testCanceled(t *testing.T, s directory.Store) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	err := s.Update(ctx, app, nil, func(tx directory.Tx) error { return tx.PutUser(app, fullUser("u")) })
+	err := s.Update(ctx, app, nil, func(tx directory.Tx) error { return tx.PutUser(app, fullUser()) })
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v, want context.Canceled", err)
 	}
