@@ -54,7 +54,7 @@ type Server struct {
 func Start(ctx context.Context, config Config) (_ *Server, err error) {
 	config = config.orDefault()
 	s := &Server{config: config, failed: make(chan error, 4)}
-	defer func() {
+	defer func() { //nolint:contextcheck // what was started is stopped also when ctx has ended
 		if err != nil {
 			err = errors.Join(err, s.release())
 		}

@@ -24,6 +24,8 @@ const (
 	ownerLock = 0x726f6c6c63616c6c
 	// batchTimeout bounds a write transaction: a database that hangs is an error, not a queue that never moves.
 	batchTimeout = 30 * time.Second
+	// ownerGone is how long PostgreSQL may take to notice that the server which held the database is gone.
+	ownerGone = 2 * time.Second
 	// maxPending bounds how many statements wait to be sent together.
 	maxPending = 512
 )
@@ -85,14 +87,23 @@ func takeOwnership(ctx context.Context, config *pgx.ConnConfig) (*pgx.Conn, erro
 	if err != nil {
 		return nil, fmt.Errorf("connect to database: %w", err)
 	}
-	var owned bool
-	if err := conn.QueryRow(ctx, `SELECT pg_try_advisory_lock($1)`, int64(ownerLock)).Scan(&owned); err != nil {
-		return nil, errors.Join(fmt.Errorf("lock database: %w", err), conn.Close(ctx))
+	for tried := time.Now(); ; {
+		var owned bool
+		if err := conn.QueryRow(ctx, `SELECT pg_try_advisory_lock($1)`, int64(ownerLock)).Scan(&owned); err != nil {
+			return nil, errors.Join(fmt.Errorf("lock database: %w", err), conn.Close(ctx))
+		}
+		if owned {
+			return conn, nil
+		}
+		if time.Since(tried) > ownerGone {
+			return nil, errors.Join(fmt.Errorf("the database is in use by another rollcall server%s; stop it first", describeOwner(ctx, conn)), conn.Close(ctx))
+		}
+		select {
+		case <-time.After(ownerGone / 40):
+		case <-ctx.Done():
+			return nil, errors.Join(ctx.Err(), conn.Close(context.WithoutCancel(ctx)))
+		}
 	}
-	if !owned {
-		return nil, errors.Join(fmt.Errorf("the database is in use by another rollcall server%s; stop it first", describeOwner(ctx, conn)), conn.Close(ctx))
-	}
-	return conn, nil
 }
 
 // describeOwner tells which connection holds the database, as far as can be seen.
@@ -113,7 +124,9 @@ func (e *postgres) keepOwnership(ctx context.Context, owner *pgx.Conn) {
 	for {
 		_, err := owner.WaitForNotification(ctx) // nothing is ever sent: it returns when the connection breaks
 		if ctx.Err() != nil {
-			_ = owner.Close(context.WithoutCancel(ctx)) // the lock goes with the connection either way
+			closing := context.WithoutCancel(ctx)
+			_, _ = owner.Exec(closing, `SELECT pg_advisory_unlock($1)`, int64(ownerLock)) // else it goes with the connection
+			_ = owner.Close(closing)
 			return
 		}
 		if err == nil {
