@@ -393,7 +393,26 @@ type Me struct {
 	// JWT authenticates the socket. It is short-lived.
 	JWT       string         `json:"jwt"`
 	WSChannel WSChannel      `json:"wsChannel"`
-	Settings  map[string]any `json:"settings"`
+	Settings  Settings `json:"settings"`
+}
+
+// Settings are what a chat client works with (sdk-wire.md section A2).
+type Settings struct {
+	AdminAPIHost           string   `json:"ADMIN_API_HOST"`
+	ClientAPIHost          string   `json:"CLIENT_API_HOST"`
+	ChatAPIVersion         string   `json:"CHAT_API_VERSION"`
+	WSAPIVersion           string   `json:"WS_API_VERSION"`
+	AnalyticsHost          string   `json:"ANALYTICS_HOST"`
+	AnalyticsVersion       string   `json:"ANALYTICS_VERSION"`
+	AnalyticsUseSSL        bool     `json:"ANALYTICS_USE_SSL"`
+	AppVersion             int      `json:"APP_VERSION"`
+	Mode                   string   `json:"MODE"`
+	Region                 string   `json:"REGION"`
+	ExtensionDomain        string   `json:"EXTENSION_DOMAIN"`
+	Extensions             []string `json:"extensions"`
+	Parameters             struct{} `json:"parameters"`
+	SettingsHash           string   `json:"settingsHash"`
+	SettingsHashReceivedAt int64    `json:"settingsHashReceivedAt"`
 }
 
 // WSChannel names the user on the socket.

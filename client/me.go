@@ -32,6 +32,6 @@ func (s *MeService) JWT(ctx context.Context, passthrough any) (string, error) {
 }
 
 // Settings returns the settings that chat clients work with.
-func (s *MeService) Settings(ctx context.Context) (map[string]any, error) {
-	return get[map[string]any](ctx, s.service, "/settings", nil)
+func (s *MeService) Settings(ctx context.Context) (api.Settings, error) {
+	return get[api.Settings](ctx, s.service, "/settings", nil)
 }

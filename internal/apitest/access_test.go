@@ -151,6 +151,7 @@ func callCode(t *testing.T, address, method, path string, headers map[string]str
 	if err != nil {
 		t.Fatal(err)
 	}
+	request.Header.Set("Origin", "https://page.example.com")
 	for name, value := range headers {
 		request.Header.Set(name, value)
 	}

@@ -22,6 +22,7 @@ func raw(t *testing.T, s *apitest.Server, method, path, body string) (*http.Resp
 	if err != nil {
 		t.Fatal(err)
 	}
+	request.Header.Set("Origin", "https://page.example.com")
 	request.Header.Set("appId", s.Credentials.AppID)
 	request.Header.Set("apikey", s.Credentials.RestAPIKey)
 	response, err := http.DefaultTransport.RoundTrip(request)
@@ -263,6 +264,7 @@ func TestPreflight(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		request.Header.Set("Origin", "https://page.example.com")
 		response, err := http.DefaultTransport.RoundTrip(request)
 		if err != nil {
 			t.Fatal(err)

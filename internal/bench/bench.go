@@ -159,10 +159,13 @@ func (r *run) againstCPU(row *Row, most float64) {
 	row.goal(fmt.Sprintf("<= %.1fx CPU", most), ratio <= most)
 }
 
+// unreachable is a rate limit that counts every request and stops none.
+const unreachable = "1000000000"
+
 func (r *run) startServer(ctx context.Context, name string, extra ...string) (*process, error) {
 	data := filepath.Join(r.folder, name)
 	p, err := start(ctx, filepath.Join(r.folder, name+".log"), append([]string{
-		"serve", "--data", data, "--http", "127.0.0.1:0", "--https", "", "--rate-core", "-1", "--rate-standard", "-1", "--rate-token", "-1",
+		"serve", "--data", data, "--http", "127.0.0.1:0", "--https", "", "--rate-core", unreachable, "--rate-standard", unreachable, "--rate-token", unreachable,
 	}, append(extra, r.ServeFlags...)...)...)
 	if err != nil {
 		return nil, err

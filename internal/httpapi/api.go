@@ -5,11 +5,13 @@ package httpapi
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"strings"
 	"time"
 
+	"github.com/go-jose/go-jose/v4"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/rollcall/rollcall/api"
@@ -60,6 +62,8 @@ type API struct {
 	metrics *metrics
 	docs    *docs
 	closing chan struct{}
+	// socketSigner is nil when there is no Signer in the configuration.
+	socketSigner jose.Signer
 }
 
 // New returns the API. Close ends the streams that would otherwise keep a server from shutting down.
@@ -89,6 +93,11 @@ func New(config Config) (*API, error) {
 	a := &API{
 		config: config, dir: config.Directory, mux: http.NewServeMux(), limiter: limiter, metrics: newMetrics(config.Registerer),
 		docs: newDocs(), closing: make(chan struct{}),
+	}
+	if config.Signer != nil {
+		if a.socketSigner, err = newSocketSigner(config.Signer); err != nil {
+			return nil, fmt.Errorf("prepare signing: %w", err)
+		}
 	}
 	for _, route := range a.routes() {
 		a.mount(route)

@@ -59,7 +59,6 @@ func (c *call) streamChanges(since int64) error {
 	ctx := c.w.streamContext
 	header := c.w.Header()
 	header.Set("Content-Type", "text/event-stream")
-	header.Set("Cache-Control", "no-store")
 	c.w.WriteHeader(http.StatusOK)
 	heartbeat := time.NewTicker(streamHeartbeat)
 	defer heartbeat.Stop()

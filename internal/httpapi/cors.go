@@ -11,8 +11,11 @@ var (
 	corsMaxAge  = []string{"86400"}
 )
 
-// allowOrigin opens an answer to pages of any origin.
-func allowOrigin(header http.Header) {
+// allowOrigin opens an answer to pages of any origin, when a page asks.
+func allowOrigin(header http.Header, r *http.Request) {
+	if len(r.Header["Origin"]) == 0 {
+		return
+	}
 	header["Access-Control-Allow-Origin"] = corsOrigin
 	header["Access-Control-Expose-Headers"] = corsExpose
 }

@@ -61,6 +61,9 @@ func (x *exchange) Write(body []byte) (int, error) {
 // Unwrap lets http.ResponseController reach the connection.
 func (x *exchange) Unwrap() http.ResponseWriter { return x.ResponseWriter }
 
+// noStore keeps what is meant for one caller out of caches, which do not know this API's credential headers.
+var noStore = []string{"no-store"}
+
 // requestIDHeader carries the id under which a request is logged. A proxy may send one.
 const requestIDHeader = "X-Request-Id"
 
@@ -89,7 +92,8 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		*x = exchange{}
 		exchanges.Put(x)
 	}()
-	allowOrigin(header)
+	header["Cache-Control"] = noStore
+	allowOrigin(header, r)
 	if r.Method == http.MethodOptions {
 		x.route = "OPTIONS"
 		answerPreflight(x)

@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"crypto/ed25519"
+	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
@@ -33,19 +34,28 @@ func (c *call) sessionID() string {
 
 // signSocketJWT issues the short-lived token that the socket authenticates with.
 func (a *API) signSocketJWT(c *call) (string, error) {
-	id, key := a.config.Signer.SigningKey()
-	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.HS256, Key: key}, (&jose.SignerOptions{}).WithType("JWT").WithHeader("kid", id))
-	if err != nil {
-		return "", fmt.Errorf("sign JWT: %w", err)
-	}
 	now := time.Unix(a.dir.Now(), 0)
-	return jwt.Signed(signer).Claims(socketClaims{
+	claims, err := json.Marshal(socketClaims{
 		Claims: jwt.Claims{
 			Issuer: "rollcall", Subject: string(c.caller.User), Audience: jwt.Audience{socketAudience}, IssuedAt: jwt.NewNumericDate(now),
 			Expiry: jwt.NewNumericDate(now.Add(a.config.JWTLifetime)),
 		},
 		App: string(c.caller.App), Token: string(c.caller.Token), Session: c.sessionID(),
-	}).Serialize()
+	})
+	if err != nil {
+		return "", fmt.Errorf("sign JWT: %w", err)
+	}
+	signed, err := a.socketSigner.Sign(claims)
+	if err != nil {
+		return "", fmt.Errorf("sign JWT: %w", err)
+	}
+	return signed.CompactSerialize()
+}
+
+// newSocketSigner returns the signer of socket JWTs. It is safe for concurrent use.
+func newSocketSigner(keys Signer) (jose.Signer, error) {
+	id, key := keys.SigningKey()
+	return jose.NewSigner(jose.SigningKey{Algorithm: jose.HS256, Key: key}, (&jose.SignerOptions{}).WithType("JWT").WithHeader("kid", id))
 }
 
 // jwtIsFresh reports whether the request's socket JWT is this caller's and has more than half its life left.

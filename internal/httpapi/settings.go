@@ -21,24 +21,13 @@ func (c *call) host() string {
 
 // settings returns the map of sdk-wire.md section A2. There is no chat host in it as long as there is no socket: the
 // SDK opens none then.
-func (c *call) settings() map[string]any {
+func (c *call) settings() api.Settings {
 	host := c.host()
-	return map[string]any{
-		"ADMIN_API_HOST":         host,
-		"CLIENT_API_HOST":        host,
-		"CHAT_API_VERSION":       apiVersion,
-		"WS_API_VERSION":         apiVersion,
-		"ANALYTICS_HOST":         host,
-		"ANALYTICS_VERSION":      apiVersion,
-		"ANALYTICS_USE_SSL":      true,
-		"APP_VERSION":            4,
-		"MODE":                   "DEFAULT",
-		"REGION":                 c.policy.App.Region,
-		"EXTENSION_DOMAIN":       host,
-		"extensions":             []string{},
-		"parameters":             struct{}{},
-		"settingsHash":           settingsHash(host, c.policy.App),
-		"settingsHashReceivedAt": c.api.dir.Now(),
+	return api.Settings{
+		AdminAPIHost: host, ClientAPIHost: host, ChatAPIVersion: apiVersion, WSAPIVersion: apiVersion,
+		AnalyticsHost: host, AnalyticsVersion: apiVersion, AnalyticsUseSSL: true, AppVersion: 4, Mode: "DEFAULT",
+		Region: c.policy.App.Region, ExtensionDomain: host, Extensions: []string{},
+		SettingsHash: settingsHash(host, c.policy.App), SettingsHashReceivedAt: c.api.dir.Now(),
 	}
 }
 
