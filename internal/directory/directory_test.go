@@ -1,0 +1,353 @@
+package directory_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/rollcall/rollcall/internal/directory"
+	"github.com/rollcall/rollcall/internal/secret"
+	"github.com/rollcall/rollcall/internal/sqlstore"
+)
+
+// world is a directory over a real database, with a clock that the test moves.
+type world struct {
+	*directory.Directory
+	store   *sqlstore.Store
+	app     directory.App
+	backend directory.Caller
+	clock   *time.Time
+	erased  []directory.Tombstone
+}
+
+const day = 24 * time.Hour
+
+func newWorld(t *testing.T, masters ...secret.MasterKey) *world {
+	t.Helper()
+	store, err := sqlstore.OpenSQLite(t.Context(), filepath.Join(t.TempDir(), "test.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := store.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	if len(masters) == 0 {
+		masters = []secret.MasterKey{secret.NewMasterKey()}
+	}
+	now := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
+	w := &world{store: store, clock: &now}
+	w.Directory = w.over(t, masters...)
+	created, err := w.CreateApp(t.Context(), "operator", directory.NewApp{Name: "Test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.app = created.App
+	w.backend = directory.Caller{App: created.App.ID, Actor: "key:test", Key: created.FullAccess.ID, Private: true}
+	return w
+}
+
+// over returns another directory over the same database, with other master keys.
+func (w *world) over(t *testing.T, masters ...secret.MasterKey) *directory.Directory {
+	t.Helper()
+	keyring, err := secret.NewKeyring(masters...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return directory.New(directory.Config{
+		Store: w.store, Secrets: keyring, Now: func() time.Time { return *w.clock },
+		Erased: func(tombstone directory.Tombstone) { w.erased = append(w.erased, tombstone) },
+	})
+}
+
+func (w *world) create(t *testing.T, uid string) directory.CreatedUser {
+	t.Helper()
+	created, err := w.CreateUser(t.Context(), w.backend, directory.NewUser{UID: uid, Name: "Name of " + uid, WithAuthToken: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return created
+}
+
+func (w *world) policy(t *testing.T) *directory.Policy {
+	t.Helper()
+	policy, err := w.Policy(t.Context(), w.app.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return policy
+}
+
+// everything returns the whole change log as text.
+func (w *world) everything(t *testing.T) string {
+	t.Helper()
+	changes, last, err := w.ListChanges(t.Context(), w.backend, 0, 1000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, change := range changes {
+		if change.Revision != int64(i+1) {
+			t.Fatalf("change %d has revision %d", i+1, change.Revision)
+		}
+	}
+	if last != int64(len(changes)) {
+		t.Fatalf("the log has %d changes and ends at %d", len(changes), last)
+	}
+	text, err := json.Marshal(changes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+func TestDirectory_DeleteUser_leavesOnlyATombstone(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	created := w.create(t, "ada")
+	w.create(t, "adam")
+	if _, err := w.UpdateMe(t.Context(), directory.Caller{App: w.app.ID, Actor: "user:ada", User: "ada", Token: created.Token.ID}, w.policy(t), created.User,
+		directory.Me{Profile: directory.UserPatch{StatusMessage: new(string)}}); err != nil {
+		t.Fatal(err)
+	}
+	tombstone, err := w.DeleteUser(t.Context(), w.backend, "Ada")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(w.erased, []directory.Tombstone{tombstone}) {
+		t.Errorf("announced %v", w.erased)
+	}
+	if n := strings.Count(w.everything(t), `"ada"`); n != 1 || strings.Contains(w.everything(t), "user:ada") {
+		t.Errorf("the log names the user %d times: %s", n, w.everything(t))
+	}
+	*w.clock = w.clock.Add(8 * day)
+	if err := w.Sweep(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(w.everything(t), `"ada"`) {
+		t.Errorf("after a week the log still names the user: %s", w.everything(t))
+	}
+	if !strings.Contains(w.everything(t), `"adam"`) || strings.Contains(tombstone.Hash, "ada") {
+		t.Error("somebody else was erased, or the tombstone tells who it is for")
+	}
+	if _, _, err := w.Authenticate(t.Context(), w.policy(t), created.Token.Text); !directory.IsCode(err, directory.CodeTokenUnknown) {
+		t.Errorf("the token of the erased user: %v", err)
+	}
+}
+
+func TestDirectory_ApplyTombstones(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.create(t, "ada")
+	tombstone, err := w.DeleteUser(t.Context(), w.backend, "ada")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// An older backup has the user and not the tombstone; here another time in the tombstone stands for that.
+	known := tombstone
+	known.At++
+	*w.clock = w.clock.Add(time.Second)
+	w.create(t, "ada")
+	w.create(t, "bob")
+	if erased, err := w.ApplyTombstones(t.Context(), []directory.Tombstone{known}); err != nil || erased != 1 {
+		t.Errorf("erased %d, %v", erased, err)
+	}
+	*w.clock = w.clock.Add(day)
+	w.create(t, "ada")
+	known.At++
+	if erased, err := w.ApplyTombstones(t.Context(), []directory.Tombstone{known}); err != nil || erased != 0 {
+		t.Errorf("erased %d created after the tombstone, %v", erased, err)
+	}
+	if _, err := w.GetUser(t.Context(), w.backend, w.policy(t), directory.User{}, "bob"); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestDirectory_Sweep_purgesArchivedApps(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.create(t, "ada")
+	operator := directory.Operator(w.app.ID)
+	if _, err := w.DeleteApp(t.Context(), operator); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Policy(t.Context(), w.app.ID); !directory.IsCode(err, directory.CodeAppArchived) {
+		t.Errorf("an archived app: %v", err)
+	}
+	*w.clock = w.clock.Add(29 * day)
+	if err := w.Sweep(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.RestoreApp(t.Context(), operator); err != nil {
+		t.Fatalf("after 29 days it cannot be restored: %v", err)
+	}
+	w.policy(t)
+	if _, err := w.DeleteApp(t.Context(), operator); err != nil {
+		t.Fatal(err)
+	}
+	*w.clock = w.clock.Add(31 * day)
+	if err := w.Sweep(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.GetApp(t.Context(), w.app.ID); !directory.IsCode(err, directory.CodeAppNotFound) {
+		t.Errorf("after 31 days: %v", err)
+	}
+}
+
+func TestDirectory_ResealSecrets(t *testing.T) {
+	t.Parallel()
+	old, current := secret.NewMasterKey(), secret.NewMasterKey()
+	w := newWorld(t, old)
+	var tokens []string
+	for i := range 3 {
+		tokens = append(tokens, w.create(t, fmt.Sprint("user-", i)).Token.Text)
+	}
+	created, err := w.CreateKey(t.Context(), w.backend, directory.NewKey{Name: "K", Scope: directory.FullAccess})
+	if err != nil {
+		t.Fatal(err)
+	}
+	works := func(d *directory.Directory) error {
+		policy, err := d.Policy(t.Context(), w.app.ID)
+		if err != nil {
+			return err
+		}
+		if _, err := d.Key(policy, created.Text); err != nil {
+			return err
+		}
+		for _, token := range tokens {
+			if _, _, err := d.Authenticate(t.Context(), policy, token); err != nil {
+				return err
+			}
+		}
+		list, err := d.ListKeys(t.Context(), w.backend, directory.KeyQuery{})
+		if err == nil && !slices.ContainsFunc(list.Items, func(key directory.Key) bool { return key.Text == created.Text }) {
+			err = fmt.Errorf("the key is not listed with its text")
+		}
+		return err
+	}
+	both := w.over(t, current, old)
+	if err := works(both); err != nil {
+		t.Errorf("before resealing: %v", err)
+	}
+	if resealed, err := both.ResealSecrets(t.Context()); err != nil || resealed != 6 {
+		t.Errorf("resealed %d of 3 keys and 3 tokens, %v", resealed, err)
+	}
+	if resealed, err := both.ResealSecrets(t.Context()); err != nil || resealed != 0 {
+		t.Errorf("resealed %d again, %v", resealed, err)
+	}
+	if err := works(w.over(t, current)); err != nil {
+		t.Errorf("without the old master key: %v", err)
+	}
+	if err := works(w.over(t, old)); err == nil {
+		t.Error("the old master key still opens everything")
+	}
+}
+
+func TestDirectory_idempotencyKeysAreForgotten(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ctx := directory.WithIdempotencyKey(t.Context(), "key", "request")
+	first, err := w.CreateUser(ctx, w.backend, directory.NewUser{UID: "ada", Name: "Ada", WithAuthToken: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := w.CreateUser(ctx, w.backend, directory.NewUser{UID: "ada", Name: "Ada", WithAuthToken: true})
+	if err != nil || again.Token.Text != first.Token.Text || again.User.Metadata != nil {
+		t.Errorf("the repetition: %+v, %v", again, err)
+	}
+	if err := w.Sweep(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.CreateUser(ctx, w.backend, directory.NewUser{UID: "ada", Name: "Ada"}); err != nil {
+		t.Errorf("forgotten too early: %v", err)
+	}
+	*w.clock = w.clock.Add(25 * time.Hour)
+	if err := w.Sweep(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.CreateUser(ctx, w.backend, directory.NewUser{UID: "ada", Name: "Ada"}); !directory.IsCode(err, directory.CodeUserExists) {
+		t.Errorf("not forgotten: %v", err)
+	}
+}
+
+// TestDirectory_policyNeverOutlivesAChange reads policies while keys come and go: a key deleted before a read began must
+// not be in what was read.
+func TestDirectory_policyNeverOutlivesAChange(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	stop := make(chan struct{})
+	var readers sync.WaitGroup
+	for range 4 {
+		readers.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+					if _, err := w.Policy(t.Context(), w.app.ID); err != nil {
+						t.Error(err)
+						return
+					}
+				}
+			}
+		})
+	}
+	for range 50 {
+		key, err := w.CreateKey(t.Context(), w.backend, directory.NewKey{Name: "K"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.Key(w.policy(t), key.Text); err != nil {
+			t.Errorf("a key just made: %v", err)
+		}
+		if _, err := w.DeleteKey(t.Context(), w.backend, string(key.ID), false); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.Key(w.policy(t), key.Text); err == nil {
+			t.Error("a key just deleted still works")
+		}
+	}
+	close(stop)
+	readers.Wait()
+}
+
+func TestDirectory_DeleteRole_movesManyUsers(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	if _, err := w.CreateRole(t.Context(), w.backend, directory.Role{ID: "vip", Name: "VIP"}); err != nil {
+		t.Fatal(err)
+	}
+	const users = 1203
+	var group sync.WaitGroup
+	for i := range users {
+		group.Go(func() {
+			if _, err := w.CreateUser(t.Context(), w.backend, directory.NewUser{UID: fmt.Sprint("u", i), Name: "U", Role: "VIP"}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	group.Wait()
+	if _, err := w.DeactivateUser(t.Context(), w.backend, "u7"); err != nil {
+		t.Fatal(err)
+	}
+	_, before, err := w.ListChanges(t.Context(), w.backend, 0, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.DeleteRole(t.Context(), w.backend, "vip"); err != nil {
+		t.Fatal(err)
+	}
+	_, after, err := w.ListChanges(t.Context(), w.backend, 0, 1)
+	if err != nil || after-before != users+1 {
+		t.Errorf("%d changes, %v; want one a user and one for the role", after-before, err)
+	}
+	list, err := w.ListUsers(t.Context(), w.backend, w.policy(t), directory.User{}, directory.UserFilter{Roles: []string{"default"}, Activity: directory.ActiveOrDeactivated})
+	if err != nil || list.Total != users {
+		t.Errorf("%d users have the default role, %v", list.Total, err)
+	}
+}
