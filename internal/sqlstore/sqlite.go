@@ -9,6 +9,8 @@ import (
 	"os"
 	"runtime"
 	"strings"
+	"sync/atomic"
+	"time"
 
 	"github.com/ncruces/go-sqlite3"
 	_ "github.com/ncruces/go-sqlite3/driver" // database/sql, for migrations only
@@ -31,7 +33,7 @@ func OpenSQLite(ctx context.Context, path string) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	engine := &sqlite{writer: writer, readers: make(chan *connection, max(4, 2*runtime.GOMAXPROCS(0)))}
+	engine := &sqlite{writer: writer, readers: make(chan *reader, max(4, 2*runtime.GOMAXPROCS(0)))}
 	if err := engine.prepare(ctx, path); err != nil {
 		return nil, errors.Join(err, engine.close())
 	}
@@ -40,13 +42,16 @@ func OpenSQLite(ctx context.Context, path string) (*Store, error) {
 
 // The pragmas of each connection. busy_timeout comes first: the others may have to wait for a lock.
 var (
-	// A commit returns when it is on the disk (synchronous=FULL). The log is folded into the file every 16 MB.
+	// A commit returns when it is on the disk (synchronous=FULL). The engine folds the log into the file by itself.
 	writerPragmas = []string{
 		"busy_timeout(10000)", "journal_mode(wal)", "synchronous(full)", "foreign_keys(off)",
-		"cache_size(-8000)", "wal_autocheckpoint(4000)", "journal_size_limit(67108864)",
+		"cache_size(-8000)", "wal_autocheckpoint(0)", "journal_size_limit(67108864)",
 	}
 	readerPragmas = []string{"busy_timeout(10000)", "query_only(on)", "cache_size(-2000)"}
 )
+
+// busyTimeout is how long a connection waits for a lock, as in the pragmas.
+const busyTimeout = 10 * time.Second
 
 func dataSource(path string, pragmas []string) string {
 	query := url.Values{"_pragma": pragmas}
@@ -54,11 +59,38 @@ func dataSource(path string, pragmas []string) string {
 }
 
 // sqlite is one connection that writes and a pool of connections that read.
+//
+// A reader keeps its read transaction open for the next view, and begins another only when something was committed since:
+// while nothing is written, a view takes no lock and asks the kernel nothing. The price is that open readers keep
+// the log from being folded into the file, so the engine does that itself, at a moment without readers.
 type sqlite struct {
 	path    string
 	writer  *connection
-	readers chan *connection // a nil connection is one not opened yet
+	readers chan *reader
+	// commits counts what has been committed. It is raised before anybody is told of a commit.
+	commits atomic.Uint64
+	// logPages is the length of the write-ahead log after the last commit, and foldAt the length at which to fold it
+	// into the file. Both belong to whoever holds the writer.
+	logPages, foldAt int
 }
+
+// reader is a connection that reads. Its connection is nil until it is first used.
+type reader struct {
+	*connection
+	// open says that a read transaction is open, and seen how many commits it sees, at least.
+	open bool
+	seen uint64
+}
+
+const (
+	// foldPages is the length of the log, 16 MB, at which it is folded into the file.
+	foldPages = 4000
+	// foldAgainPages is how much longer the log may get when it could not be folded to its end, since somebody, such
+	// as a backup, still reads an old state.
+	foldAgainPages = 1000
+	// foldPatience is how long folding waits for the views under way.
+	foldPatience = 200 * time.Millisecond
+)
 
 func (e *sqlite) prepare(ctx context.Context, path string) error {
 	e.path = path
@@ -66,8 +98,13 @@ func (e *sqlite) prepare(ctx context.Context, path string) error {
 		return err
 	}
 	for range cap(e.readers) {
-		e.readers <- nil
+		e.readers <- &reader{}
 	}
+	e.foldAt = foldPages
+	e.writer.conn.WALHook(func(_ *sqlite3.Conn, _ string, pages int) error {
+		e.logPages = pages
+		return nil
+	})
 	return nil
 }
 
@@ -89,55 +126,150 @@ func (e *sqlite) migrate(ctx context.Context) error {
 func (e *sqlite) lane(directory.AppID) string { return "" }
 
 func (e *sqlite) close() error {
+	var failures []error
 	for range len(e.readers) {
-		if reader := <-e.readers; reader != nil {
-			if err := reader.close(); err != nil {
-				return err
-			}
+		if r := <-e.readers; r.connection != nil {
+			failures = append(failures, r.end(), r.close())
 		}
 	}
-	return e.writer.close()
+	return errors.Join(append(failures, e.writer.close())...)
 }
 
 func (e *sqlite) begin(context.Context) (transaction, error) {
 	if err := e.writer.exec(`BEGIN IMMEDIATE`); err != nil {
 		return nil, err
 	}
-	return &sqliteTransaction{e.writer}, nil
+	return &sqliteTransaction{e.writer, e}, nil
 }
 
 func (e *sqlite) view(ctx context.Context, fn func(session) error) error {
-	var reader *connection
+	var r *reader
 	select {
-	case reader = <-e.readers:
+	case r = <-e.readers:
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	defer func() { e.readers <- reader }()
-	if reader == nil {
-		opened, err := openConnection(e.path, readerPragmas)
-		if err != nil {
-			return err
-		}
-		reader = opened
-	}
-	if err := reader.exec(`BEGIN`); err != nil {
+	defer func() { e.readers <- r }()
+	if err := e.refresh(r); err != nil {
 		return err
 	}
-	err := fn(reader)
-	if endErr := reader.exec(`COMMIT`); endErr != nil && err == nil {
-		err = endErr
+	err := fn(r)
+	if isEngineError(err) {
+		return errors.Join(err, r.end())
 	}
 	return err
 }
 
+// refresh lets a reader see everything that was committed before.
+func (e *sqlite) refresh(r *reader) (err error) {
+	if r.connection == nil {
+		if r.connection, err = openConnection(e.path, readerPragmas); err != nil {
+			return err
+		}
+	}
+	commits := e.commits.Load()
+	if r.open && r.seen == commits {
+		return nil
+	}
+	if err := r.end(); err != nil {
+		return err
+	}
+	if err := r.exec(`BEGIN`); err != nil {
+		return err
+	}
+	r.open, r.seen = true, commits
+	return nil
+}
+
+// end ends the read transaction, if one is open.
+func (r *reader) end() error {
+	if !r.open {
+		return nil
+	}
+	r.open = false
+	return r.exec(`ROLLBACK`)
+}
+
+// foldLog copies the log into the file and starts it anew. Most of the work is done beside the readers; only for the last
+// step, which takes no longer than a view, there must be none. It does not wait for readers in other processes.
+func (e *sqlite) foldLog() error {
+	idle, err := e.takeReaders(0) // those that nobody uses must not hold the log back
+	e.giveBack(idle)
+	if err == nil {
+		_, _, err = e.writer.conn.WALCheckpoint("main", sqlite3.CHECKPOINT_PASSIVE)
+	}
+	if err != nil {
+		return err
+	}
+	all, err := e.takeReaders(foldPatience)
+	defer e.giveBack(all)
+	if err != nil {
+		return err
+	}
+	if err := e.writer.conn.BusyTimeout(0); err != nil {
+		return err
+	}
+	_, _, err = e.writer.conn.WALCheckpoint("main", sqlite3.CHECKPOINT_RESTART)
+	return errors.Join(err, e.writer.conn.BusyTimeout(busyTimeout))
+}
+
+// takeReaders takes readers out of the pool and ends their transactions: those that are idle, or with patience, also
+// those whose views end in that time.
+func (e *sqlite) takeReaders(patience time.Duration) (taken []*reader, err error) {
+	var late <-chan time.Time
+	if patience > 0 {
+		late = time.After(patience)
+	}
+	for range cap(e.readers) {
+		var r *reader
+		select {
+		case r = <-e.readers:
+		default:
+			if late == nil {
+				return taken, nil
+			}
+			select {
+			case r = <-e.readers:
+			case <-late:
+				return taken, nil
+			}
+		}
+		taken = append(taken, r)
+		if err := r.end(); err != nil {
+			return taken, err
+		}
+	}
+	return taken, nil
+}
+
+func (e *sqlite) giveBack(readers []*reader) {
+	for _, r := range readers {
+		e.readers <- r
+	}
+}
+
 // sqliteTransaction is a write transaction on the writer connection.
-type sqliteTransaction struct{ *connection }
+type sqliteTransaction struct {
+	*connection
+	engine *sqlite
+}
 
 func (t *sqliteTransaction) lockApp(directory.AppID) error { return nil } // there is one writer
 
 func (t *sqliteTransaction) commit() (uncertain bool, err error) {
-	return false, t.exec(`COMMIT`)
+	if err := t.exec(`COMMIT`); err != nil {
+		return false, err
+	}
+	e := t.engine
+	e.commits.Add(1)
+	if e.logPages >= e.foldAt {
+		e.foldAt = foldPages
+		if err := e.foldLog(); err != nil {
+			// What was committed is safe in the log, which is folded when it is longer.
+			e.foldAt = e.logPages + foldAgainPages
+		}
+	}
+	return false, nil
 }
 
 func (t *sqliteTransaction) rollback() {

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
+	"sync"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -172,5 +174,48 @@ func TestBackup(t *testing.T) {
 	})
 	if err != nil {
 		t.Error(err)
+	}
+}
+
+// TestLogStaysShort writes much while others read without a pause: the write-ahead log must be folded all the same.
+func TestLogStaysShort(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "test.db")
+	store, err := sqlstore.OpenSQLite(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	stop := make(chan struct{})
+	var readers sync.WaitGroup
+	for range 4 {
+		readers.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				if err := store.View(t.Context(), func(tx directory.Tx) error { _, err := tx.Revision("app"); return err }); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	const writes, size = 60, 1 << 20
+	for i := range writes {
+		err := store.Update(t.Context(), "app", nil, func(tx directory.Tx) error {
+			return tx.PutUser("app", directory.User{UID: directory.UID(fmt.Sprint("u", i)), Name: "N", StatusMessage: strings.Repeat("x", size), Role: "default"})
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	close(stop)
+	readers.Wait()
+	info, err := os.Stat(path + "-wal")
+	if err != nil || info.Size() > writes*size/2 {
+		t.Errorf("the log has %d bytes, %v", info.Size(), err)
 	}
 }
