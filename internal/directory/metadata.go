@@ -1,6 +1,9 @@
 package directory
 
-import "encoding/json"
+import (
+	"bytes"
+	"encoding/json"
+)
 
 // privateKey is the reserved key of user metadata that only fullAccess keys may see (contract rest.md section 1.1).
 const privateKey = "@private"
@@ -16,7 +19,8 @@ func PublicMetadata(metadata json.RawMessage) json.RawMessage {
 
 func splitPrivate(metadata json.RawMessage) (public, private json.RawMessage) {
 	var fields map[string]json.RawMessage
-	if len(metadata) == 0 || json.Unmarshal(metadata, &fields) != nil {
+	plain := !bytes.Contains(metadata, []byte(privateKey)) && !bytes.Contains(metadata, []byte(`\u`)) // which could spell it
+	if plain || json.Unmarshal(metadata, &fields) != nil {
 		return metadata, nil
 	}
 	private = fields[privateKey]

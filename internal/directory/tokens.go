@@ -62,8 +62,13 @@ func (d *Directory) mint(tx Tx, log *logbook, caller Caller, uid UID, device Dev
 			return Token{}, err
 		}
 	}
+	next, err := tx.Revision(log.app)
+	if err != nil {
+		return Token{}, err
+	}
+	// Ids that grow keep new tokens together in the store.
 	token := Token{
-		ID: TokenID("tok_" + d.randomHex(8)), UID: uid, MintedBy: caller.Key, CreatedAt: log.at, Device: device,
+		ID: TokenID(fmt.Sprintf("tok_%012x", next+1)), UID: uid, MintedBy: caller.Key, CreatedAt: log.at, Device: device, Revision: next + 1,
 		Text: fmt.Sprintf("%s_%010d%s", uid, log.at, d.randomHex(15)),
 	}
 	token.Hash = d.secrets.Hash(token.Text)
@@ -71,7 +76,6 @@ func (d *Directory) mint(tx Tx, log *logbook, caller Caller, uid UID, device Dev
 	if err := log.append(TokenCreated, string(uid), string(token.ID)); err != nil {
 		return Token{}, err
 	}
-	token.Revision = log.revision
 	return token, tx.PutToken(log.app, token)
 }
 

@@ -47,7 +47,7 @@ var (
 		"busy_timeout(10000)", "journal_mode(wal)", "synchronous(full)", "foreign_keys(off)",
 		"cache_size(-8000)", "wal_autocheckpoint(0)", "journal_size_limit(67108864)",
 	}
-	readerPragmas = []string{"busy_timeout(10000)", "query_only(on)", "cache_size(-2000)"}
+	readerPragmas = []string{"busy_timeout(10000)", "query_only(on)", "cache_size(-4000)"}
 )
 
 // busyTimeout is how long a connection waits for a lock, as in the pragmas.

@@ -1,4 +1,5 @@
 -- +goose Up
+-- Tables with large rows keep their rowid: without it, the inner pages of the tree would hold whole rows, and be many.
 CREATE TABLE apps (
     app        TEXT    NOT NULL PRIMARY KEY,
     name       TEXT    NOT NULL,
@@ -73,7 +74,7 @@ CREATE TABLE users (
     last_active_at INTEGER NOT NULL,
     deactivated_at INTEGER NOT NULL,
     PRIMARY KEY (app, uid)
-) WITHOUT ROWID;
+);
 CREATE INDEX users_newest_first ON users (app, created_at DESC, uid);
 CREATE INDEX users_by_name ON users (app, name_key, uid);
 CREATE INDEX users_by_other_role ON users (app, role, uid) WHERE role <> 'default';
@@ -100,7 +101,7 @@ CREATE TABLE auth_tokens (
     device_id  TEXT    NOT NULL,
     app_info   TEXT    NOT NULL,
     PRIMARY KEY (app, id)
-) WITHOUT ROWID;
+);
 CREATE UNIQUE INDEX auth_tokens_by_hash ON auth_tokens (app, hash);
 CREATE INDEX auth_tokens_of_user ON auth_tokens (app, uid, revision);
 CREATE INDEX auth_tokens_by_age ON auth_tokens (app, created_at);
