@@ -28,7 +28,7 @@ var allowed = map[string][]string{
 	"internal/secret":    {},
 	"internal/server":    {"internal/directory", "internal/httpapi", "internal/secret", "internal/sqlstore"},
 	"internal/sqlstore":  {"internal/directory"},
-	"internal/storetest": {"internal/directory"},
+	"internal/storetest": {"internal/directory", "internal/pgserver"},
 }
 
 // outside are packages of others that only some packages may touch, and why.

@@ -27,19 +27,12 @@ func newServe() *cobra.Command {
 			"  rollcall serve --database postgres://rollcall@db.example.com/rollcall",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := s.load(os.LookupEnv); err != nil {
-				return err
-			}
-			log := newLogBuffer(os.Stderr)
-			defer log.Close()
-			config, err := s.serverConfig(log)
-			if err != nil {
-				return err
-			}
-			return serve(cmd, config, func(running *server.Server) {
-				if !quiet {
-					welcome(cmd, running, config.DataDir)
-				}
+			return s.withConfig(func(config server.Config) error {
+				return serve(cmd, config, func(running *server.Server) {
+					if !quiet {
+						welcome(cmd, running, config.DataDir)
+					}
+				})
 			})
 		},
 	}
@@ -50,6 +43,20 @@ func newServe() *cobra.Command {
 
 // gcPercent spends a few megabytes on collecting garbage half as often.
 const gcPercent = 200
+
+// withConfig calls run with the configuration that the options make, and a logger to the standard error.
+func (s *settings) withConfig(run func(server.Config) error) error {
+	if err := s.load(os.LookupEnv); err != nil {
+		return err
+	}
+	log := newLogBuffer(os.Stderr)
+	defer log.Close()
+	config, err := s.serverConfig(log)
+	if err != nil {
+		return err
+	}
+	return run(config)
+}
 
 // serve runs a server until the command is interrupted.
 func serve(cmd *cobra.Command, config server.Config, started func(*server.Server)) error {
@@ -122,30 +129,23 @@ func newDev() *cobra.Command {
 		Example: "  rollcall dev\n  rollcall dev --http 127.0.0.1:0 --https '' --app-id testapp --rest-api-key $(openssl rand -hex 20)",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := s.load(os.LookupEnv); err != nil {
-				return err
-			}
-			log := newLogBuffer(os.Stderr)
-			defer log.Close()
-			config, err := s.serverConfig(log)
-			if err != nil {
-				return err
-			}
-			config.FirstApp = directory.NewApp{
-				ID: directory.AppID(appID), Name: "Development", FullAccessKey: restKey, AuthOnlyKey: authKey, SampleUsers: true,
-				Settings: directory.AppSettings{RevealSecrets: true},
-			}
-			if !cmd.Flags().Changed("data") {
-				folder, err := os.MkdirTemp("", "rollcall-dev-")
-				if err != nil {
-					return fmt.Errorf("make data directory: %w", err)
+			return s.withConfig(func(config server.Config) error {
+				config.FirstApp = directory.NewApp{
+					ID: directory.AppID(appID), Name: "Development", FullAccessKey: restKey, AuthOnlyKey: authKey, SampleUsers: true,
+					Settings: directory.AppSettings{RevealSecrets: true},
 				}
-				defer os.RemoveAll(folder)
-				config.DataDir = folder
-			}
-			return serve(cmd, config, func(running *server.Server) {
-				welcome(cmd, running, config.DataDir)
-				printf(cmd, "Sample users: cometchat-uid-1 to cometchat-uid-5. Everything is forgotten when this stops.\n")
+				if !cmd.Flags().Changed("data") {
+					folder, err := os.MkdirTemp("", "rollcall-dev-")
+					if err != nil {
+						return fmt.Errorf("make data directory: %w", err)
+					}
+					defer os.RemoveAll(folder)
+					config.DataDir = folder
+				}
+				return serve(cmd, config, func(running *server.Server) {
+					welcome(cmd, running, config.DataDir)
+					printf(cmd, "Sample users: cometchat-uid-1 to cometchat-uid-5. Everything is forgotten when this stops.\n")
+				})
 			})
 		},
 	}

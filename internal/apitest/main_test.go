@@ -1,37 +1,21 @@
 package apitest_test
 
 import (
-	"context"
-	"fmt"
 	"os"
 	"testing"
 
 	"go.uber.org/goleak"
 
 	"github.com/rollcall/rollcall/internal/pgserver"
+	"github.com/rollcall/rollcall/internal/storetest"
 )
 
 // postgres is the server that the tests of this package share; each test has a database of its own.
 var postgres *pgserver.Server
 
-func TestMain(m *testing.M) { os.Exit(run(m)) }
-
-func run(m *testing.M) int {
-	var err error
-	if postgres, err = pgserver.Start(context.Background(), false); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	code := m.Run()
-	if err := postgres.Close(); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	if err := goleak.Find(goleak.IgnoreTopFunction("internal/poll.runtime_pollWait"), goleak.IgnoreTopFunction("net/http.(*persistConn).writeLoop")); err != nil && code == 0 {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	return code
+func TestMain(m *testing.M) {
+	// Idle connections of the tests' own HTTP client.
+	os.Exit(storetest.Main(m, &postgres, goleak.IgnoreTopFunction("internal/poll.runtime_pollWait"), goleak.IgnoreTopFunction("net/http.(*persistConn).writeLoop")))
 }
 
 // onEveryEngine runs a test on SQLite and on PostgreSQL.

@@ -10,8 +10,6 @@ import (
 	"sync"
 	"testing"
 
-	"go.uber.org/goleak"
-
 	"github.com/rollcall/rollcall/internal/directory"
 	"github.com/rollcall/rollcall/internal/pgserver"
 	"github.com/rollcall/rollcall/internal/sqlstore"
@@ -21,25 +19,7 @@ import (
 // postgres is the server that the tests of this package share; each test has a database of its own.
 var postgres *pgserver.Server
 
-func TestMain(m *testing.M) { os.Exit(run(m)) }
-
-func run(m *testing.M) int {
-	var err error
-	if postgres, err = pgserver.Start(context.Background(), false); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	code := m.Run()
-	if err := postgres.Close(); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	if err := goleak.Find(); err != nil && code == 0 {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	return code
-}
+func TestMain(m *testing.M) { os.Exit(storetest.Main(m, &postgres)) }
 
 func openSQLite(t *testing.T) *sqlstore.Store {
 	return open(t, func(ctx context.Context) (*sqlstore.Store, error) {
