@@ -391,9 +391,9 @@ type Me struct {
 	// AuthToken is the very token that the call was made with.
 	AuthToken string `json:"authToken"`
 	// JWT authenticates the socket. It is short-lived.
-	JWT       string         `json:"jwt"`
-	WSChannel WSChannel      `json:"wsChannel"`
-	Settings  Settings `json:"settings"`
+	JWT       string    `json:"jwt"`
+	WSChannel WSChannel `json:"wsChannel"`
+	Settings  Settings  `json:"settings"`
 }
 
 // Settings are what a chat client works with (sdk-wire.md section A2).
