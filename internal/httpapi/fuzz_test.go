@@ -86,9 +86,18 @@ func FuzzBody(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, body string) {
 		for _, target := range [][2]string{
-			{"POST", "/users"}, {"PUT", "/users/cometchat-uid-1"}, {"PUT", "/users"}, {"DELETE", "/users"}, {"POST", "/users/cometchat-uid-1/auth_tokens"},
-			{"POST", "/roles"}, {"PUT", "/roles/default"}, {"PUT", "/roles/default/permissions"}, {"POST", "/roles/default/restrictedfeatures"},
-			{"DELETE", "/roles/default/restrictedfeatures"}, {"POST", "/apikeys"}, {"DELETE", "/auth_tokens"},
+			{"POST", "/users"},
+			{"PUT", "/users/cometchat-uid-1"},
+			{"PUT", "/users"},
+			{"DELETE", "/users"},
+			{"POST", "/users/cometchat-uid-1/auth_tokens"},
+			{"POST", "/roles"},
+			{"PUT", "/roles/default"},
+			{"PUT", "/roles/default/permissions"},
+			{"POST", "/roles/default/restrictedfeatures"},
+			{"DELETE", "/roles/default/restrictedfeatures"},
+			{"POST", "/apikeys"},
+			{"DELETE", "/auth_tokens"},
 		} {
 			s.call(t, target[0], target[1], "", body)
 		}
