@@ -10,7 +10,7 @@ import (
 func newApps() *cobra.Command {
 	r := &remote{}
 	cmd := &cobra.Command{
-		Use: "apps", Short: "Manage the apps of a running server",
+		Use: "apps", Args: cobra.NoArgs, RunE: showHelp, Short: "Manage the apps of a running server",
 		Long:    "Apps are separate worlds on one server, each with users, roles and keys of its own.",
 		Example: "  rollcall apps list\n  rollcall apps create 'Second app'\n  rollcall apps delete 5f3c2b1a09e8d7c6",
 	}
@@ -59,7 +59,7 @@ func newApps() *cobra.Command {
 func newKeys() *cobra.Command {
 	r := &remote{}
 	cmd := &cobra.Command{
-		Use: "keys", Short: "Manage the API keys of an app",
+		Use: "keys", Args: cobra.NoArgs, RunE: showHelp, Short: "Manage the API keys of an app",
 		Long:    "Keys are shown in full only when they are made; later they go by their id.",
 		Example: "  rollcall keys list\n  rollcall keys create 'CI' --scope fullAccess\n  rollcall keys delete key_1b2c3d4e5f60",
 	}

@@ -12,7 +12,7 @@ import (
 
 func newMasterKey() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "master-key",
+		Use: "master-key", Args: cobra.NoArgs, RunE: showHelp,
 		Short: "Rotate the key that protects keys and tokens at rest",
 		Long: "Rotation takes three steps: `rotate` puts a new key in front of DATA/master.key, a restart of the server encrypts\n" +
 			"everything under it while it serves, and `prune` removes the old ones when the log says that this is done.\n" +

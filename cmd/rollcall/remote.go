@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/rollcall/rollcall/client"
+	"github.com/rollcall/rollcall/internal/secret"
 	"github.com/rollcall/rollcall/internal/server"
 )
 
@@ -41,7 +42,10 @@ func envOr(name, standby string) string {
 func (r *remote) connect() (*client.Client, error) {
 	path := filepath.Join(r.data, server.CredentialsFile)
 	stored, err := server.ReadCredentials(path)
-	complete := r.appID != "" && r.apiKey != "" || r.managementKey != ""
+	if err != nil {
+		stored.ManagementKey, stored.ManagementSecret = r.derivedManagement()
+	}
+	complete := r.appID != "" && r.apiKey != "" || r.managementKey != "" || stored.ManagementKey != ""
 	if err != nil && !complete {
 		return nil, fmt.Errorf("no credentials: %w; give --data, or set ROLLCALL_APP_ID and ROLLCALL_API_KEY (ROLLCALL_MANAGEMENT_KEY and ROLLCALL_MANAGEMENT_SECRET for apps)", err)
 	}
@@ -54,6 +58,20 @@ func (r *remote) connect() (*client.Client, error) {
 		}
 	}
 	return client.New(r.url, client.WithApp(r.appID), client.WithAPIKey(r.apiKey), client.WithManagement(r.managementKey, r.managementSecret))
+}
+
+// derivedManagement returns the management credentials that come from the data directory's master key, empty when it
+// cannot be read.
+func (r *remote) derivedManagement() (key, managementSecret string) {
+	masters, err := secret.ReadFile(filepath.Join(r.data, server.MasterKeyFile))
+	if err != nil {
+		return "", ""
+	}
+	keyring, err := secret.NewKeyring(masters...)
+	if err != nil {
+		return "", ""
+	}
+	return keyring.ManagementCredentials()
 }
 
 // remoteCommand makes a command that calls the server: run returns what to print with --json, and its table.

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -63,6 +64,7 @@ func serve(cmd *cobra.Command, config server.Config, started func(*server.Server
 	if config.HTTP == "" && config.HTTPS == "" {
 		return usageError{errors.New("give --http or --https an address: there is nothing to listen on")}
 	}
+	syscall.Umask(0o077) // whatever is written is for the user who runs the server
 	if _, set := os.LookupEnv("GOGC"); !set {
 		debug.SetGCPercent(gcPercent)
 	}

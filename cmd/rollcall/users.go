@@ -16,7 +16,7 @@ var errNotSure = errors.New("erasing cannot be taken back: add --permanently, or
 func newUsers() *cobra.Command {
 	r := &remote{}
 	cmd := &cobra.Command{
-		Use: "users", Short: "Manage the users of an app",
+		Use: "users", Args: cobra.NoArgs, RunE: showHelp, Short: "Manage the users of an app",
 		Example: "  rollcall users list --search ad\n  rollcall users create ada --name Ada\n  rollcall users token ada",
 	}
 	r.register(cmd.PersistentFlags())

@@ -2,13 +2,14 @@ package directory
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 )
 
 // Answer is what was first answered under an idempotency key.
 type Answer struct {
-	// Key is the keyed hash of the idempotency key.
+	// Key is the hash of the idempotency key.
 	Key []byte
 	// Sealed is the encrypted result: it may hold an auth token.
 	Sealed []byte
@@ -37,28 +38,30 @@ func (d *Directory) replay(ctx context.Context, tx Tx, app AppID, result any) (b
 	if !ok {
 		return false, nil
 	}
-	for _, hash := range d.secrets.Hashes(used.key) {
-		answer, found, err := tx.Answer(app, hash)
-		if err != nil || !found {
-			if err != nil {
-				return false, err
-			}
-			continue
-		}
-		opened, err := d.secrets.Open(answer.Sealed, "answer:"+string(app))
-		if err != nil {
-			return false, fmt.Errorf("open answer: %w", err)
-		}
-		var kept keptAnswer
-		if err := json.Unmarshal([]byte(opened), &kept); err != nil {
-			return false, fmt.Errorf("decode answer: %w", err)
-		}
-		if kept.Request != used.request {
-			return false, fail(CodeBadRequest, "This Idempotency-Key was used with another request. Use a new key for each request.")
-		}
-		return true, json.Unmarshal(kept.Result, result)
+	answer, found, err := tx.Answer(app, used.hash(app))
+	if err != nil || !found {
+		return false, err
 	}
-	return false, nil
+	opened, err := d.secrets.Open(answer.Sealed, answerContext(app))
+	if err != nil {
+		return false, fmt.Errorf("open answer: %w", err)
+	}
+	var kept keptAnswer
+	if err := json.Unmarshal([]byte(opened), &kept); err != nil {
+		return false, fmt.Errorf("decode answer: %w", err)
+	}
+	if kept.Request != used.request {
+		return false, fail(CodeBadRequest, "This Idempotency-Key was used with another request. Use a new key for each request.")
+	}
+	return true, json.Unmarshal(kept.Result, result)
+}
+
+func answerContext(app AppID) string { return "answer:" + string(app) }
+
+// hash returns what an answer is found by. It is no secret, so it is not keyed and outlives the master key.
+func (i idempotency) hash(app AppID) []byte {
+	sum := sha256.Sum256([]byte(string(app) + "\x00" + i.key))
+	return sum[:16]
 }
 
 type keptAnswer struct {
@@ -80,8 +83,8 @@ func (d *Directory) remember(ctx context.Context, tx Tx, app AppID, result any, 
 		return fmt.Errorf("encode answer: %w", err)
 	}
 	return tx.PutAnswer(app, Answer{
-		Key:    d.secrets.Hash(used.key),
-		Sealed: d.secrets.Seal(string(kept), "answer:"+string(app)),
+		Key:    used.hash(app),
+		Sealed: d.secrets.Seal(string(kept), answerContext(app)),
 		At:     d.Now(),
 	}, about)
 }

@@ -128,6 +128,8 @@ type IdempotencyRows interface {
 	Answer(app AppID, key []byte) (Answer, bool, error)
 	// PutAnswer keeps an answer that tells something about the given users.
 	PutAnswer(AppID, Answer, []UID) error
+	// AnswersAfter lists answers in the order of their keys, from after a key on.
+	AnswersAfter(app AppID, after []byte, limit int) ([]Answer, error)
 	// DeleteAnswersAbout forgets the answers that tell something about a user.
 	DeleteAnswersAbout(app AppID, uid UID) error
 	// DeleteAnswers forgets at most limit answers given before a time and returns how many it forgot.

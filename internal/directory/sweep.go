@@ -1,6 +1,7 @@
 package directory
 
 import (
+	"bytes"
 	"context"
 	"errors"
 )
@@ -88,8 +89,43 @@ func (d *Directory) eraseNotice(ctx context.Context, tombstone Tombstone) error 
 	})
 }
 
+func (d *Directory) resealAnswers(ctx context.Context, app AppID) (int, error) {
+	total := 0
+	for after, more := []byte{}, true; more; {
+		count, next := 0, after
+		err := d.store.Update(ctx, app, nil, func(tx Tx) error {
+			count, next = 0, after
+			answers, err := tx.AnswersAfter(app, after, sweepBatch)
+			if err != nil {
+				return err
+			}
+			for _, answer := range answers {
+				next = answer.Key
+				if d.secrets.SealedByCurrent(answer.Sealed) {
+					continue
+				}
+				opened, err := d.secrets.Open(answer.Sealed, answerContext(app))
+				if err != nil {
+					return err
+				}
+				answer.Sealed = d.secrets.Seal(opened, answerContext(app))
+				if err := tx.PutAnswer(app, answer, nil); err != nil {
+					return err
+				}
+				count++
+			}
+			return nil
+		})
+		if err != nil {
+			return total, err
+		}
+		total, more, after = total+count, !bytes.Equal(next, after), next
+	}
+	return total, nil
+}
+
 // ResealSecrets re-hashes and re-encrypts, under the current master key, what was stored under an older one, and
-// returns how many keys and auth tokens that was. When it returns without an error, older master keys can be removed.
+// returns how many keys, auth tokens and kept answers that was. When it returns without an error, older master keys can be removed.
 func (d *Directory) ResealSecrets(ctx context.Context) (int, error) {
 	apps, err := d.ListApps(ctx, "", Page{Size: d.limits.Apps})
 	if err != nil {
@@ -97,7 +133,7 @@ func (d *Directory) ResealSecrets(ctx context.Context) (int, error) {
 	}
 	resealed := 0
 	for _, app := range apps.Items {
-		for _, reseal := range []func(context.Context, AppID) (int, error){d.resealKeys, d.resealTokens} {
+		for _, reseal := range []func(context.Context, AppID) (int, error){d.resealKeys, d.resealTokens, d.resealAnswers} {
 			count, err := reseal(ctx, app.ID)
 			resealed += count
 			if err != nil {

@@ -56,14 +56,14 @@ func ReadFile(path string) ([]MasterKey, error) {
 	return masters, nil
 }
 
-// ReadOrCreateFile reads the key file at path, or makes one with a fresh master key when there is none.
-func ReadOrCreateFile(path string) ([]MasterKey, error) {
-	masters, err := ReadFile(path)
+// ReadOrCreateFile reads the key file at path, or makes one with a fresh master key when there is none, and says so.
+func ReadOrCreateFile(path string) (masters []MasterKey, created bool, err error) {
+	masters, err = ReadFile(path)
 	if !errors.Is(err, fs.ErrNotExist) {
-		return masters, err
+		return masters, false, err
 	}
 	masters = []MasterKey{NewMasterKey()}
-	return masters, WriteFile(path, masters)
+	return masters, true, WriteFile(path, masters)
 }
 
 // WriteFile replaces the key file at path, durably and in one step, with mode 0600.

@@ -84,12 +84,12 @@ func TestKeyring_HashesDependOnTheMasterKey(t *testing.T) {
 func TestReadOrCreateFile(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "master.key")
-	made, err := secret.ReadOrCreateFile(path)
-	if err != nil {
-		t.Fatal(err)
+	made, created, err := secret.ReadOrCreateFile(path)
+	if err != nil || !created {
+		t.Fatal(created, err)
 	}
-	found, err := secret.ReadOrCreateFile(path)
-	if err != nil || len(found) != 1 || found[0] != made[0] {
+	found, created, err := secret.ReadOrCreateFile(path)
+	if err != nil || created || len(found) != 1 || found[0] != made[0] {
 		t.Errorf("the second time: %v", err)
 	}
 	info, err := os.Stat(path)
@@ -99,7 +99,7 @@ func TestReadOrCreateFile(t *testing.T) {
 	if err := os.Chmod(path, 0o640); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := secret.ReadOrCreateFile(path); err == nil || !strings.Contains(err.Error(), "chmod 600") {
+	if _, _, err := secret.ReadOrCreateFile(path); err == nil || !strings.Contains(err.Error(), "chmod 600") {
 		t.Errorf("a file that others may read: %v", err)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"os"
 	"path/filepath"
 	"runtime/debug"
 	"sync"
@@ -62,7 +63,7 @@ func Start(ctx context.Context, config Config) (_ *Server, err error) {
 	if s.dir, err = openDataDir(config.DataDir); err != nil {
 		return nil, err
 	}
-	keyring, err := loadKeyring(config, s.dir)
+	keyring, fresh, err := loadKeyring(config, s.dir)
 	if err != nil {
 		return nil, err
 	}
@@ -79,6 +80,11 @@ func Start(ctx context.Context, config Config) (_ *Server, err error) {
 		},
 	})
 	s.store.OnRegain(d.ForgetPolicies)
+	if fresh {
+		if err := refuseFreshKey(ctx, d, s.dir); err != nil {
+			return nil, err
+		}
+	}
 	if erased, err := tombstones.reconcile(ctx, d); err != nil {
 		return nil, err
 	} else if erased > 0 {
@@ -100,15 +106,29 @@ func Start(ctx context.Context, config Config) (_ *Server, err error) {
 	return s, nil
 }
 
-func loadKeyring(config Config, dir *dataDir) (*secret.Keyring, error) {
+// loadKeyring returns the configured keyring, and whether its master key was made just now.
+func loadKeyring(config Config, dir *dataDir) (_ *secret.Keyring, fresh bool, err error) {
 	masters, err := secret.ParseMasterKeys(config.MasterKey)
 	if config.MasterKey == "" {
-		masters, err = secret.ReadOrCreateFile(dir.file(MasterKeyFile))
+		masters, fresh, err = secret.ReadOrCreateFile(dir.file(MasterKeyFile))
 	}
 	if err != nil {
-		return nil, fmt.Errorf("load master key: %w", err)
+		return nil, false, fmt.Errorf("load master key: %w", err)
 	}
-	return secret.NewKeyring(masters...)
+	keyring, err := secret.NewKeyring(masters...)
+	return keyring, fresh, err
+}
+
+// refuseFreshKey takes a master key made just now away again when the database has apps: none of their keys and tokens
+// would work under it.
+func refuseFreshKey(ctx context.Context, d *directory.Directory, dir *dataDir) error {
+	apps, err := d.ListApps(ctx, "", directory.Page{Size: 1})
+	if err != nil || apps.Total == 0 {
+		return err
+	}
+	path := dir.file(MasterKeyFile)
+	missing := fmt.Errorf("%s is gone, and without it no key and no token in the database works: put it back from its backup", path)
+	return errors.Join(missing, os.Remove(path))
 }
 
 func openStore(ctx context.Context, config Config, dir *dataDir) (*sqlstore.Store, error) {

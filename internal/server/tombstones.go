@@ -33,9 +33,12 @@ func (l *tombstoneLog) append(tombstones ...directory.Tombstone) error {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	file, err := os.OpenFile(l.path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	file, err := os.OpenFile(l.path, os.O_CREATE|os.O_APPEND|os.O_RDWR, 0o600)
 	if err != nil {
 		return fmt.Errorf("write tombstones: %w", err)
+	}
+	if err := endLine(file); err != nil {
+		return errors.Join(fmt.Errorf("write tombstones: %w", err), file.Close())
 	}
 	encoder := json.NewEncoder(file)
 	for _, t := range tombstones {
@@ -44,6 +47,20 @@ func (l *tombstoneLog) append(tombstones ...directory.Tombstone) error {
 		}
 	}
 	return errors.Join(file.Sync(), file.Close())
+}
+
+// endLine ends a line that a crash has cut off, so that what follows can be read.
+func endLine(file *os.File) error {
+	info, err := file.Stat()
+	if err != nil || info.Size() == 0 {
+		return err
+	}
+	last := make([]byte, 1)
+	if _, err := file.ReadAt(last, info.Size()-1); err != nil || last[0] == '\n' {
+		return err
+	}
+	_, err = file.WriteString("\n")
+	return err
 }
 
 func (l *tombstoneLog) read() ([]directory.Tombstone, error) {

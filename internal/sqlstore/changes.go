@@ -78,10 +78,19 @@ func (t *tx) TombstonesWithNotice(before int64, limit int) ([]directory.Tombston
 }
 
 func (t *tx) Answer(app directory.AppID, key []byte) (answer directory.Answer, found bool, err error) {
-	found, err = t.first(`SELECT key, sealed, at FROM answers WHERE app = $1 AND key = $2`, []any{string(app), key}, func(r row) {
-		answer = directory.Answer{Key: r.blob(0), Sealed: r.blob(1), At: r.integer(2)}
-	})
+	found, err = t.first(`SELECT `+answerColumns+` FROM answers WHERE app = $1 AND key = $2`, []any{string(app), key},
+		func(r row) { answer = readAnswer(r) })
 	return answer, found, err
+}
+
+const answerColumns = `key, sealed, at`
+
+func readAnswer(r row) directory.Answer {
+	return directory.Answer{Key: r.blob(0), Sealed: r.blob(1), At: r.integer(2)}
+}
+
+func (t *tx) AnswersAfter(app directory.AppID, after []byte, limit int) ([]directory.Answer, error) {
+	return all(t, `SELECT `+answerColumns+` FROM answers WHERE app = $1 AND key > $2 ORDER BY key LIMIT $3`, []any{string(app), after, limit}, readAnswer)
 }
 
 func (t *tx) PutAnswer(app directory.AppID, answer directory.Answer, about []directory.UID) error {

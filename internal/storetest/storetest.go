@@ -468,7 +468,11 @@ func testAnswers(t *testing.T, s directory.Store) {
 		equal(t, found, true)
 		_, found, errOther := tx.Answer("other", []byte{1, 2})
 		equal(t, found, false)
-		return errors.Join(err, errOther)
+		all, errAll := tx.AnswersAfter(app, []byte{}, 1)
+		equal(t, all, []directory.Answer{answer})
+		rest, errRest := tx.AnswersAfter(app, []byte{1, 2}, 10)
+		equal(t, len(rest), 1)
+		return errors.Join(err, errOther, errAll, errRest)
 	})
 	update(t, s, func(tx directory.Tx) error { return tx.DeleteAnswersAbout(app, "w") })
 	view(t, s, func(tx directory.Tx) error {
