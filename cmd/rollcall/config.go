@@ -105,32 +105,43 @@ func (s *settings) load(getenv func(string) (string, bool)) error {
 	}
 	var failure error
 	s.flags.VisitAll(func(flag *pflag.Flag) {
-		if failure != nil || flag.Name == "help" {
-			return
-		}
-		value, source := "", "default"
-		switch fromEnv, found, err := lookup(flag.Name, getenv); {
-		case flag.Changed:
-			source = "flag"
-		case err != nil:
-			failure = err
-			return
-		case found:
-			value, source = fromEnv, "environment"
-		default:
-			if fromFile, ok := file[flag.Name]; ok {
-				value, source = fromFile, s.configFile
-			}
-		}
-		s.sources[flag.Name] = source
-		if source == "flag" || source == "default" {
-			return
-		}
-		if err := flag.Value.Set(value); err != nil {
-			failure = usageError{fmt.Errorf("option %s from %s: %w", flag.Name, source, err)}
+		if failure == nil && flag.Name != "help" {
+			failure = s.loadOption(flag, file, getenv)
 		}
 	})
 	return failure
+}
+
+// loadOption gives one option its value: the file's, over that the environment's, and over that the flag's. A value
+// that makes no sense is refused also where another one wins.
+func (s *settings) loadOption(flag *pflag.Flag, file map[string]string, getenv func(string) (string, bool)) error {
+	given := flag.Value.String()
+	s.sources[flag.Name] = "default"
+	set := func(source, value string) error {
+		s.sources[flag.Name] = source
+		if err := flag.Value.Set(value); err != nil {
+			return usageError{fmt.Errorf("option %s from %s: %w", flag.Name, source, err)}
+		}
+		return nil
+	}
+	if value, ok := file[flag.Name]; ok {
+		if err := set(s.configFile, value); err != nil {
+			return err
+		}
+	}
+	value, found, err := lookup(flag.Name, getenv)
+	if err != nil {
+		return err
+	}
+	if found {
+		if err := set("environment", value); err != nil {
+			return err
+		}
+	}
+	if flag.Changed {
+		return set("flag", given)
+	}
+	return nil
 }
 
 func lookup(option string, getenv func(string) (string, bool)) (value string, found bool, err error) {

@@ -145,12 +145,15 @@ func usersDelete(r *remote) *cobra.Command {
 	var sure bool
 	cmd := remoteCommand(r, &cobra.Command{Use: "delete UID", Short: "Erase a user for good", Example: "  rollcall users delete ada --permanently", Args: cobra.ExactArgs(1)},
 		func(cmd *cobra.Command, c *client.Client, args []string) (any, [][]string, error) {
-			if !sure {
-				return nil, nil, usageError{errNotSure}
-			}
 			err := c.Users.Delete(cmd.Context(), args[0])
 			return api.Success{Success: err == nil}, [][]string{{args[0] + " is erased"}}, err
 		})
+	cmd.PreRunE = func(*cobra.Command, []string) error {
+		if !sure {
+			return usageError{errNotSure}
+		}
+		return nil
+	}
 	cmd.Flags().BoolVar(&sure, "permanently", false, "say that you mean it")
 	return cmd
 }

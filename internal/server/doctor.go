@@ -55,7 +55,8 @@ func Diagnose(ctx context.Context, config Config) []Finding {
 		{"addresses", checkAddresses},
 	} {
 		level, detail, advice := check.run(ctx, config)
-		findings = append(findings, Finding{Check: check.name, Level: level, Detail: detail, Advice: advice})
+		oneLine := strings.Join(strings.Fields(detail), " ") // some errors have many
+		findings = append(findings, Finding{Check: check.name, Level: level, Detail: oneLine, Advice: advice})
 	}
 	return findings
 }

@@ -21,6 +21,14 @@ import (
 // OpenSQLite opens the database file at path, makes it when it is missing, and migrates it to this version's schema.
 // The caller holds the lock on the data directory: the file must have one writer.
 func OpenSQLite(ctx context.Context, path string) (*Store, error) {
+	store, err := openSQLite(ctx, path)
+	if err != nil && diskRefuses(err) {
+		err = fmt.Errorf("%w: the disk is full or cannot be written to", err)
+	}
+	return store, err
+}
+
+func openSQLite(ctx context.Context, path string) (*Store, error) {
 	// Made here so that nobody else can ever read it.
 	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
@@ -393,6 +401,10 @@ func sqliteError(doing string, err error) error {
 	if err == nil {
 		return nil
 	}
-	full := errors.Is(err, sqlite3.FULL) || errors.Is(err, sqlite3.IOERR) || errors.Is(err, sqlite3.READONLY) || errors.Is(err, sqlite3.CANTOPEN)
-	return &engineError{err: fmt.Errorf("sqlite: %s: %w", doing, err), full: full}
+	return &engineError{err: fmt.Errorf("sqlite: %s: %w", doing, err), full: diskRefuses(err)}
+}
+
+// diskRefuses reports whether SQLite failed because the disk is full or cannot be written to.
+func diskRefuses(err error) bool {
+	return errors.Is(err, sqlite3.FULL) || errors.Is(err, sqlite3.IOERR) || errors.Is(err, sqlite3.READONLY) || errors.Is(err, sqlite3.CANTOPEN)
 }
