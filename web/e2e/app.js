@@ -1,0 +1,119 @@
+// An app on the official SDK: a page in a tab, whose SDK the tests call.
+import { Tab } from "./browser.js";
+
+export class App {
+  static async open(browser, site, rollcall) {
+    const app = new App();
+    app.rollcall = rollcall;
+    app.tab = await Tab.open(browser, [site.host, rollcall.https]);
+    app.page = app.tab.page;
+    await app.page.goto(`http://${site.host}/`);
+    return app;
+  }
+
+  // sdk runs a function in the page and returns what it resolves to, as JSON has it. What it throws is thrown here,
+  // with the code, name, message and details of a CometChatException. The function can use only its one argument and
+  // what the page has.
+  async sdk(work, argument) {
+    const { value, failure } = await this.page.evaluate(
+      async ([source, argument]) => {
+        try {
+          const value = await (0, eval)(`(${source})`)(argument);
+          return { value: JSON.parse(JSON.stringify(value ?? null)) };
+        } catch (error) {
+          const { code, name, message, details } = error;
+          return { failure: { code, name, message, details } };
+        }
+      },
+      [work.toString(), argument],
+    );
+    if (failure) throw Object.assign(new Error(failure.message), failure);
+    return value;
+  }
+
+  // init does what an app does when its page has loaded. events collects what its listeners are told.
+  init({ appId = this.rollcall.appId, host = this.rollcall.https } = {}) {
+    return this.sdk(
+      async ({ appId, host }) => {
+        const { AppSettingsBuilder, LoginListener, ConnectionListener } = CometChat;
+        window.events = [];
+        const note = (event) => (detail) => events.push(detail?.code ? `${event} ${detail.code}` : event);
+        CometChat.addLoginListener(
+          "test",
+          new LoginListener({
+            loginSuccess: note("loginSuccess"),
+            loginFailure: note("loginFailure"),
+            logoutSuccess: note("logoutSuccess"),
+          }),
+        );
+        CometChat.addConnectionListener(
+          "test",
+          new ConnectionListener({
+            onConnected: note("onConnected"),
+            inConnecting: note("inConnecting"),
+            onDisconnected: note("onDisconnected"),
+          }),
+        );
+        const settings = new AppSettingsBuilder()
+          .setRegion("us")
+          .overrideAdminHost(host)
+          .overrideClientHost(host)
+          .build();
+        return CometChat.init(appId, settings);
+      },
+      { appId, host },
+    );
+  }
+
+  // reload loads the page again and initializes the SDK, which finds its session in the page's storage.
+  async reload() {
+    await this.page.reload();
+    await this.afterPing(() => this.init());
+  }
+
+  // login logs in with a uid and the auth key, or with a token, and waits for the ping that follows.
+  login(...credentials) {
+    return this.afterPing(() => this.sdk((credentials) => CometChat.login(...credentials), credentials));
+  }
+
+  // loginAs logs in with a uid and the auth key.
+  loginAs(uid) {
+    return this.login(uid, this.rollcall.authKey);
+  }
+
+  // afterPing does what makes the SDK start to ping, and returns when its first ping is answered and that answer has
+  // been taken. A ping still on its way would meet whatever a test does next.
+  async afterPing(work) {
+    const answered = this.page.waitForResponse((response) => new URL(response.url()).pathname.endsWith("/ping"));
+    const [result] = await Promise.all([work(), answered.then((response) => response.finished())]);
+    return result;
+  }
+
+  loggedInUser() {
+    return this.sdk(() => CometChat.getLoggedinUser());
+  }
+
+  // takeEvents returns what the listeners were told since it was last asked.
+  takeEvents() {
+    return this.sdk(() => events.splice(0));
+  }
+
+  // pass moves the page's clock, firing the timers on the way.
+  pass(seconds) {
+    return this.page.clock.runFor(seconds * 1000);
+  }
+
+  // passReport moves the page's clock to where the SDK has reported its device, as it does 5 s after a login, and
+  // returns the answer.
+  async passReport() {
+    const answered = this.page.waitForResponse("**/user_sessions");
+    await this.pass(6);
+    const answer = await answered;
+    await answer.finished();
+    return answer;
+  }
+
+  close() {
+    return this.tab.close();
+  }
+}

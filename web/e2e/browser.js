@@ -1,0 +1,111 @@
+// Debian's headless Chromium, and tabs that remember everything they do: a test says which refusals it provokes, and
+// whatever else goes wrong in the page, in the console or on the network fails it.
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+
+import { chromium } from "playwright-core";
+
+import { until } from "./wait.js";
+
+const args = [
+  "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+  "--disable-background-networking", "--disable-component-update", "--disable-sync",
+];
+
+export function launch() {
+  const executablePath = execFileSync("which", ["chromium"], { encoding: "utf8" }).trim();
+  return chromium.launch({ executablePath, args });
+}
+
+// While the server offers no socket, its settings name no chat host, and the SDK throws this once for every login and
+// for every page load with a session. Nothing else comes of it.
+const withoutSocket = "Failed to construct 'WebSocket': The URL 'wss://undefined:undefined' is invalid.";
+
+// What Chromium prints about answers and failures that are remembered as such.
+const repeated = "Failed to load resource: ";
+
+export class Tab {
+  // open returns a tab with storage of its own. Its clock stands still until a test moves it, so that no timer of the
+  // page fires unasked. Requests may only go to the given hosts.
+  static async open(browser, hosts) {
+    const tab = new Tab();
+    tab.context = await browser.newContext({ ignoreHTTPSErrors: true });
+    tab.page = await tab.context.newPage();
+    tab.watch(hosts);
+    await tab.page.clock.install();
+    await tab.page.clock.pauseAt(Date.now() + 60_000);
+    return tab;
+  }
+
+  // calls are the requests so far, as "GET /path". Files of the page itself are not among them.
+  calls = [];
+  // refusals are the answers with an error status, as "404 GET /path". The path is without a version, since which one
+  // the SDK uses depends on whether it holds settings at that moment.
+  refusals = [];
+  // failures are requests without an answer, as "GET https://host/path".
+  failures = [];
+  // problems are what no test expects.
+  problems = [];
+  // socketErrors counts how often the SDK missed a chat host.
+  socketErrors = 0;
+
+  watch(hosts) {
+    this.page.on("request", (request) => this.noteRequest(request, hosts));
+    this.page.on("response", (response) => this.noteResponse(response));
+    this.page.on("requestfailed", (request) => {
+      this.failures.push(`${request.method()} ${request.url()}`);
+    });
+    this.page.on("websocket", (socket) => this.problems.push(`socket to ${socket.url()}`));
+    this.page.on("pageerror", (error) => this.noteError(error));
+    this.page.on("console", (message) => {
+      if (["error", "warning"].includes(message.type()) && !message.text().startsWith(repeated)) {
+        this.problems.push(`console ${message.type()}: ${message.text()}`);
+      }
+    });
+  }
+
+  noteRequest(request, hosts) {
+    const url = new URL(request.url());
+    if (url.protocol === "data:") return;
+    if (!hosts.includes(url.host)) this.problems.push(`request to a foreign host: ${request.method()} ${request.url()}`);
+    if (["fetch", "xhr"].includes(request.resourceType())) this.calls.push(`${request.method()} ${url.pathname}${url.search}`);
+  }
+
+  noteResponse(response) {
+    if (response.status() < 400) return;
+    const path = new URL(response.url()).pathname.replace(/^\/v3\.0\//, "/");
+    this.refusals.push(`${response.status()} ${response.request().method()} ${path}`);
+  }
+
+  noteError(error) {
+    if (error.message.includes(withoutSocket)) this.socketErrors++;
+    else this.problems.push(`uncaught: ${error.stack}`);
+  }
+
+  // takeCalls returns the calls since it was last asked, in order.
+  takeCalls() {
+    return this.calls.splice(0);
+  }
+
+  // expectRefusals says which refusals there are since it was last asked, in any order.
+  async expectRefusals(...expected) {
+    await until(`there are ${expected.length} refusals`, () => this.refusals.length >= expected.length);
+    assert.deepEqual(this.refusals.splice(0).sort(), expected.sort(), "answers with an error status");
+  }
+
+  // expectFailures says which requests found nobody to answer since it was last asked, in any order.
+  async expectFailures(...expected) {
+    await until(`${expected.length} requests have failed`, () => this.failures.length >= expected.length);
+    assert.deepEqual(this.failures.splice(0).sort(), expected.sort(), "requests without an answer");
+  }
+
+  // expectNoProblems fails when anything went wrong that the test has not asked for.
+  expectNoProblems() {
+    const { refusals, failures, problems } = this;
+    assert.deepEqual({ refusals, failures, problems }, { refusals: [], failures: [], problems: [] }, "went wrong in the tab");
+  }
+
+  close() {
+    return this.context.close();
+  }
+}

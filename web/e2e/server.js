@@ -1,0 +1,95 @@
+// The Rollcall server under test: the real binary on a data directory of its own, and REST calls to look into it.
+import assert from "node:assert/strict";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+import { Program, repository } from "./program.js";
+import { until } from "./wait.js";
+
+// ROLLCALL_BIN names another build than the one that `make build` leaves.
+const binary = process.env.ROLLCALL_BIN ?? join(repository, "bin/rollcall");
+
+export class Rollcall {
+  // start makes a data directory and runs the server on free ports.
+  static async start() {
+    const rollcall = new Rollcall();
+    rollcall.data = await mkdtemp(join(tmpdir(), "rollcall-e2e-"));
+    rollcall.credentialsFile = join(rollcall.data, "credentials.json");
+    try {
+      await rollcall.run("127.0.0.1:0", "127.0.0.1:0");
+    } catch (error) {
+      await rollcall.stop();
+      throw error;
+    }
+    const { appId, restApiKey, authKey } = JSON.parse(await readFile(rollcall.credentialsFile, "utf8"));
+    Object.assign(rollcall, { appId, restApiKey, authKey });
+    return rollcall;
+  }
+
+  async run(http, https) {
+    this.program = new Program(binary, ["serve", "--data", this.data, "--http", http, "--https", https, "--log-format", "json"]);
+    const printed = (scheme) => this.program.stdout.match(new RegExp(` ${scheme}://(127\\.0\\.0\\.1:\\d+)`))?.[1];
+    await until("the server prints its addresses", () => {
+      this.program.mustRun();
+      return printed("http") && printed("https");
+    });
+    this.http = printed("http");
+    this.https = printed("https");
+    await until("/readyz answers 200", async () => {
+      this.program.mustRun();
+      return (await fetch(`http://${this.http}/readyz`).catch(() => undefined))?.ok;
+    });
+  }
+
+  // pause stops the server; resume starts it again on the same data and addresses.
+  pause() {
+    return this.program.stop();
+  }
+
+  resume() {
+    return this.run(this.http, this.https);
+  }
+
+  // stop ends the server, and fails when it had logged a fault of its own.
+  async stop() {
+    await this.program.stop();
+    await rm(this.data, { recursive: true, force: true });
+    const faults = this.program.stderr.split("\n").filter((line) => line.includes('"level":"ERROR"'));
+    assert.deepEqual(faults, [], "the server logged faults");
+  }
+
+  // call makes a REST call with the fullAccess key and returns the whole answer.
+  async call(method, path, body) {
+    const response = await fetch(`http://${this.http}/v3${path}`, {
+      method,
+      headers: { appId: this.appId, apikey: this.restApiKey, ...(body && { "content-type": "application/json" }) },
+      body: body && JSON.stringify(body),
+    });
+    return { status: response.status, ...(await response.json()) };
+  }
+
+  // rest makes a REST call that must succeed and returns its data.
+  async rest(method, path, body) {
+    const answer = await this.call(method, path, body);
+    assert.equal(answer.status, 200, `${method} ${path}: ${JSON.stringify(answer.error)}`);
+    return answer.data;
+  }
+
+  user(uid) {
+    return this.rest("GET", `/users/${uid}`);
+  }
+
+  createUser(uid, fields) {
+    return this.rest("POST", "/users", { uid, name: uid, ...fields });
+  }
+
+  // mint returns the text of a new auth token.
+  async mint(uid) {
+    return (await this.rest("POST", `/users/${uid}/auth_tokens`)).authToken;
+  }
+
+  tokens(uid) {
+    return this.rest("GET", `/users/${uid}/auth_tokens`);
+  }
+}
