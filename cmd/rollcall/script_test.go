@@ -283,8 +283,7 @@ func exitsCommand(ts *testscript.TestScript, neg bool, args []string) {
 
 func demandExit(ts *testscript.TestScript, want string, err error) {
 	code := 0
-	var exit *exec.ExitError
-	if errors.As(err, &exit) {
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 		code = exit.ExitCode()
 	} else {
 		ts.Check(err)
