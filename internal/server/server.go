@@ -45,6 +45,8 @@ type Server struct {
 	servers []*http.Server
 
 	stopping   atomic.Bool
+	closing    sync.Once
+	closed     error // what closing returned
 	background sync.WaitGroup
 	cancel     context.CancelFunc
 	failed     chan error
@@ -238,11 +240,14 @@ func (s *Server) sweep(ctx context.Context, d *directory.Directory) {
 func (s *Server) Failed() <-chan error { return s.failed }
 
 // Close stops the server: it takes no more requests, finishes those in flight, and closes the database. It returns
-// what could not be finished in time.
+// what could not be finished in time. Closing it again returns the same.
 func (s *Server) Close() error {
-	s.stopping.Store(true)
-	s.api.Close()
-	return s.release()
+	s.closing.Do(func() {
+		s.stopping.Store(true)
+		s.api.Close()
+		s.closed = s.release()
+	})
+	return s.closed
 }
 
 // release stops and closes whatever was started, in reverse order.

@@ -1,0 +1,239 @@
+package client_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/rollcall/rollcall/api"
+	"github.com/rollcall/rollcall/client"
+	"github.com/rollcall/rollcall/internal/apitest"
+	"github.com/rollcall/rollcall/internal/httpapi"
+	"github.com/rollcall/rollcall/internal/server"
+)
+
+func must[T any](t *testing.T, value T, err error) T {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return value
+}
+
+func check(t *testing.T, what string, holds bool) {
+	t.Helper()
+	if !holds {
+		t.Error(what)
+	}
+}
+
+//go:fix inline
+func TestClient_Users(t *testing.T) {
+	t.Parallel()
+	c := apitest.Start(t, "", nil).Backend(t)
+	ctx := t.Context()
+	for i := range 5 {
+		user, err := c.Users.Create(ctx, api.CreateUserRequest{UID: fmt.Sprint("U", i), Name: fmt.Sprint("Name ", i), Tags: []string{"a,b"}})
+		check(t, "created", must(t, user, err).UID == fmt.Sprint("u", i))
+	}
+	updated, err := c.Users.Update(ctx, "u1", api.UpdateUserRequest{Name: new("New"), StatusMessage: new("Hi")})
+	check(t, "updated", must(t, updated, err).Name == "New")
+	got, err := c.Users.Get(ctx, "u1")
+	check(t, "read back", must(t, got, err).StatusMessage == "Hi")
+	var walked []string
+	for user, err := range c.Users.All(ctx, client.UserListOptions{PageOptions: client.PageOptions{PerPage: 2}, WithTags: true, Tags: []string{"a,b"}, UIDs: []string{"u0", "u1", "u2"}, SearchIn: []string{"uid", "name"}}) {
+		walked = append(walked, must(t, user, err).UID)
+	}
+	check(t, "walked "+strings.Join(walked, " "), len(walked) == 3)
+	off, err := c.Users.Deactivate(ctx, "u1", "nobody")
+	check(t, "deactivated", len(must(t, off, err).Deactivated) == 1 && len(off.NotFound) == 1)
+	on, err := c.Users.Reactivate(ctx, "u1", "u2")
+	check(t, "reactivated", len(must(t, on, err).Reactivated) == 1 && len(on.NonDeactivated) == 1)
+	if err := c.Users.Delete(ctx, "u1"); err != nil {
+		t.Fatal(err)
+	}
+	_, err = c.Users.Get(ctx, "u1")
+	var refused *client.Error
+	if !errors.As(err, &refused) || refused.Code != api.CodeUIDNotFound || refused.Status != http.StatusNotFound || refused.RequestID == "" {
+		t.Errorf("a deleted user: %#v", err)
+	}
+	_, err = c.Users.Create(ctx, api.CreateUserRequest{UID: "no good"})
+	if !errors.As(err, &refused) || refused.Details["uid"] == nil || refused.Details["name"] == nil {
+		t.Errorf("bad input: %#v", err)
+	}
+}
+
+func TestClient_TokensAndMe(t *testing.T) {
+	t.Parallel()
+	s := apitest.Start(t, "", nil)
+	c, ctx := s.Backend(t), t.Context()
+	_, err := c.Users.Create(ctx, api.CreateUserRequest{UID: "ada", Name: "Ada"})
+	must(t, 0, err)
+	token, err := c.AuthTokens.Create(ctx, "ada", api.CreateAuthTokenRequest{Platform: "WEB"})
+	must(t, token, err)
+	bound, err := c.AuthTokens.Update(ctx, "ada", token.ID, api.UpdateAuthTokenRequest{Platform: new("IOS"), DeviceID: new("d")})
+	check(t, "bound", must(t, bound, err).Platform == "IOS")
+	read, err := c.AuthTokens.Get(ctx, "ada", token.Token)
+	check(t, "read by its text", must(t, read, err).DeviceID == "d" && read.Token == token.Token)
+	listed, err := c.AuthTokens.List(ctx, "ada", client.PageOptions{})
+	check(t, "listed, masked", must(t, listed, err).Pagination.Total == 1 && listed.Items[0].Token != token.Token)
+
+	me := s.Client(t, client.WithAuthToken(token.Token))
+	profile, err := me.Me.Update(ctx, api.UpdateUserRequest{Name: new("Ada L."), Role: new("admin")})
+	check(t, "own profile", must(t, profile, err).Name == "Ada L." && profile.Role == "default" && profile.AuthToken == token.Token && profile.JWT != "")
+	again, err := me.Me.Get(ctx)
+	check(t, "read back", must(t, again, err).Name == "Ada L.")
+	settings, err := me.Me.Settings(ctx)
+	check(t, "settings", must(t, settings, err).ChatAPIVersion == "v3.0" && settings.AppVersion == 4)
+	jwt, err := me.Me.JWT(ctx, map[string]int{"a": 1})
+	check(t, "JWT", strings.Count(must(t, jwt, err), ".") == 2)
+	if err := me.Me.LogOut(ctx); err != nil {
+		t.Fatal(err)
+	}
+	_, err = me.Me.Get(ctx)
+	check(t, "logged out", client.IsCode(err, api.CodeAuthTokenUnknown))
+
+	stats, err := c.Stats.Get(ctx, apitest.Epoch, apitest.Epoch+1)
+	check(t, "active users", must(t, stats, err).Metrics.ActiveUsers == 1)
+}
+
+func TestClient_KeysAndRoles(t *testing.T) {
+	t.Parallel()
+	c := apitest.Start(t, "", nil).Backend(t)
+	ctx := t.Context()
+	key, err := c.APIKeys.Create(ctx, api.CreateAPIKeyRequest{Name: "K"})
+	check(t, "key", must(t, key, err).Scope == "authOnly")
+	renamed, err := c.APIKeys.Update(ctx, key.ID, api.UpdateAPIKeyRequest{Name: new("L")})
+	check(t, "renamed", must(t, renamed, err).Name == "L")
+	found, err := c.APIKeys.Get(ctx, key.Key)
+	check(t, "found", must(t, found, err).ID == key.ID)
+	keys, err := c.APIKeys.List(ctx, client.APIKeyListOptions{SearchKey: "l", Scope: "authOnly"})
+	check(t, "listed", must(t, keys, err).Pagination.Total == 1)
+	_, err = c.APIKeys.Delete(ctx, key.ID, api.DeleteAPIKeyRequest{})
+	must(t, 0, err)
+
+	role, err := c.Roles.Create(ctx, api.CreateRoleRequest{Role: "vip", Name: "VIP", Settings: &api.RoleSettings{ListUsers: "friendsOnly"}})
+	check(t, "role", must(t, role, err).Settings.ListUsers == "friendsOnly")
+	_, err = c.Roles.Update(ctx, "vip", api.UpdateRoleRequest{Unset: []string{"settings"}, Description: new("d")})
+	must(t, 0, err)
+	role, err = c.Roles.Get(ctx, "vip")
+	check(t, "updated", must(t, role, err).Settings == nil && role.Description == "d")
+	set, err := c.Roles.SetPermissions(ctx, "vip", api.UpdatePermissionsRequest{Permissions: map[string]json.RawMessage{"listUsers": json.RawMessage(`"deny"`)}})
+	check(t, "permission", string(must(t, set, err)["listUsers"]) == `"deny"`)
+	_, err = c.Roles.SetPermissions(ctx, "vip", api.UpdatePermissionsRequest{Permissions: map[string]json.RawMessage{"fly": json.RawMessage(`"deny"`)}})
+	check(t, "unknown permission", err != nil)
+	definitions, err := c.Roles.Permissions(ctx, "vip")
+	check(t, "28 definitions", len(must(t, definitions, err)) == 28)
+	left, err := c.Roles.DeletePermission(ctx, "vip", "listUsers")
+	check(t, "permission deleted", len(must(t, left, err)) == 0)
+	if err := errors.Join(c.Roles.RestrictFeatures(ctx, "vip", "getUser"), c.Roles.AllowFeatures(ctx, "vip", api.AllowFeaturesRequest{Features: []string{"nothing"}})); err != nil {
+		t.Fatal(err)
+	}
+	restricted, err := c.Roles.RestrictedFeatures(ctx, "vip", client.PageOptions{})
+	check(t, "restricted", must(t, restricted, err).Items[0].Key == "u.getUser")
+	if err := c.Roles.Delete(ctx, "vip"); err != nil {
+		t.Fatal(err)
+	}
+	roles, err := c.Roles.List(ctx, client.PageOptions{})
+	check(t, "one role left", must(t, roles, err).Pagination.Total == 1)
+	changes, last, err := c.Changes.List(ctx, 0, 3)
+	check(t, "changes", len(must(t, changes, err)) == 3 && last > 3)
+}
+
+func TestClient_Apps(t *testing.T) {
+	t.Parallel()
+	c := apitest.Start(t, "", nil).Operator(t)
+	ctx := t.Context()
+	app, err := c.Apps.Create(ctx, api.CreateAppRequest{Name: "Second", SkipSampleData: true})
+	check(t, "two keys", len(must(t, app, err).APIKeys) == 2)
+	_, err = c.Apps.Update(ctx, app.ID, api.UpdateAppRequest{Name: "Renamed"})
+	must(t, 0, err)
+	page, err := c.Apps.List(ctx, "renam", client.PageOptions{})
+	check(t, "found", must(t, page, err).Pagination.Total == 1)
+	reveal := true
+	_, err = c.Apps.UpdateSettings(ctx, app.ID, api.UpdateAppSettingsRequest{RevealSecrets: &reveal})
+	must(t, 0, err)
+	settings, err := c.Apps.Settings(ctx, app.ID)
+	check(t, "settings", must(t, settings, err).RevealSecrets)
+	usage, err := c.Apps.Usage(ctx, app.ID, api.UsageRequest{})
+	check(t, "usage", must(t, usage, err).Users == 0)
+	_, err = c.Apps.AddCollaborator(ctx, app.ID, api.Collaborator{Email: "a@example.com", Role: "admin"})
+	must(t, 0, err)
+	people, err := c.Apps.Collaborators(ctx, app.ID, client.PageOptions{})
+	check(t, "collaborators", must(t, people, err).Pagination.Total == 1)
+	if err := c.Apps.RemoveCollaborator(ctx, app.ID, "a@example.com"); err != nil {
+		t.Fatal(err)
+	}
+	deleted, err := c.Apps.Delete(ctx, app.ID)
+	check(t, "deleted", must(t, deleted, err).ScheduledToDeleteAt > 0)
+	restored, err := c.Apps.Restore(ctx, app.ID)
+	check(t, "restored", must(t, restored, err).State == "active")
+	got, err := c.Apps.Get(ctx, app.ID)
+	check(t, "read back", must(t, got, err).Name == "Renamed")
+}
+
+func TestClient_IdempotencyKey(t *testing.T) {
+	t.Parallel()
+	c := apitest.Start(t, "", nil).Backend(t)
+	ctx := client.WithIdempotencyKey(t.Context(), "a key")
+	first, err := c.Users.Create(ctx, api.CreateUserRequest{UID: "ada", Name: "Ada", WithAuthToken: true})
+	must(t, first, err)
+	second, err := c.Users.Create(ctx, api.CreateUserRequest{UID: "ada", Name: "Ada", WithAuthToken: true})
+	check(t, "the first answer again", must(t, second, err).AuthToken == first.AuthToken)
+}
+
+// counting counts requests on their way.
+type counting struct{ requests atomic.Int64 }
+
+func (c *counting) RoundTrip(r *http.Request) (*http.Response, error) {
+	c.requests.Add(1)
+	return http.DefaultTransport.RoundTrip(r)
+}
+
+func TestClient_TriesAgainOnlyWhereThatIsSafe(t *testing.T) {
+	t.Parallel()
+	s := apitest.Start(t, "", func(config *server.Config) {
+		config.RateLimits = httpapi.RateLimits{Core: 60_000, Standard: 60_000, Token: 60_000}
+	})
+	transport := &counting{}
+	c := s.Client(t, client.WithAPIKey(s.Credentials.RestAPIKey), client.WithHTTPClient(&http.Client{Transport: transport}))
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for what, test := range map[string]struct {
+		call func(context.Context) error
+		want int64
+	}{
+		"a read": {func(ctx context.Context) error { _, err := c.Users.Get(ctx, "ada"); return err }, 3},
+		"a write": {func(ctx context.Context) error {
+			_, err := c.Users.Update(ctx, "ada", api.UpdateUserRequest{})
+			return err
+		}, 1},
+		"a write with an idempotency key": {func(ctx context.Context) error {
+			_, err := c.Users.Update(client.WithIdempotencyKey(ctx, "k"), "ada", api.UpdateUserRequest{})
+			return err
+		}, 3},
+	} {
+		transport.requests.Store(0)
+		if err := test.call(t.Context()); err == nil {
+			t.Errorf("%s: a stopped server answered", what)
+		}
+		if got := transport.requests.Load(); got != test.want {
+			t.Errorf("%s: tried %d times, want %d", what, got, test.want)
+		}
+	}
+}
+
+func TestNew_refusesWhatIsNoAddress(t *testing.T) {
+	t.Parallel()
+	for _, address := range []string{"", "127.0.0.1:8080", "ftp://example.com", "http://", "%"} {
+		if _, err := client.New(address); err == nil {
+			t.Errorf("%q was taken", address)
+		}
+	}
+}
