@@ -37,8 +37,11 @@ func openDatabase(ctx context.Context, path string) (*sql.DB, error) {
 	if err := file.Close(); err != nil {
 		return nil, fmt.Errorf("open database: %w", err)
 	}
-	pragmas := url.Values{"_pragma": {"busy_timeout(5000)", "journal_mode(wal)", "foreign_keys(on)"}}
-	db, err := sql.Open("sqlite3", "file:"+(&url.URL{Path: path}).EscapedPath()+"?"+pragmas.Encode())
+	options := url.Values{
+		"_pragma": {"busy_timeout(5000)", "journal_mode(wal)", "foreign_keys(on)"},
+		"modeof":  {path}, // the files that SQLite adds get the mode of this one
+	}
+	db, err := sql.Open("sqlite3", "file:"+(&url.URL{Path: path}).EscapedPath()+"?"+options.Encode())
 	if err != nil {
 		return nil, fmt.Errorf("open database %s: %w", path, err)
 	}

@@ -305,6 +305,21 @@ func TestSessions(t *testing.T) {
 	}
 }
 
+func TestDatabaseIsForItsOwnerAlone(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	db, err := openDatabase(t.Context(), filepath.Join(folder, "a b#?.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	for _, name := range []string{"a b#?.db", "a b#?.db-wal"} {
+		if info, err := os.Stat(filepath.Join(folder, name)); err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("%s: %v, %v", name, info, err)
+		}
+	}
+}
+
 func TestPageWithAndWithoutSDK(t *testing.T) {
 	t.Parallel()
 	a := start(t)
