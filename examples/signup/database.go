@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"strings"
 
 	_ "github.com/ncruces/go-sqlite3/driver" // registers "sqlite3"
 )
@@ -41,7 +42,8 @@ func openDatabase(ctx context.Context, path string) (*sql.DB, error) {
 		"_pragma": {"busy_timeout(5000)", "journal_mode(wal)", "foreign_keys(on)"},
 		"modeof":  {path}, // the files that SQLite adds get the mode of this one
 	}
-	db, err := sql.Open("sqlite3", "file:"+(&url.URL{Path: path}).EscapedPath()+"?"+options.Encode())
+	query := strings.ReplaceAll(options.Encode(), "+", "%20") // SQLite knows no other blank
+	db, err := sql.Open("sqlite3", "file:"+(&url.URL{Path: path}).EscapedPath()+"?"+query)
 	if err != nil {
 		return nil, fmt.Errorf("open database %s: %w", path, err)
 	}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"runtime"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -41,7 +42,7 @@ func openSQLite(ctx context.Context, path string) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	engine := &sqlite{writer: writer, readers: make(chan *reader, max(4, 2*runtime.GOMAXPROCS(0)))}
+	engine := &sqlite{writer: writer, readers: newReaderPool(max(4, 2*runtime.GOMAXPROCS(0)))}
 	if err := engine.prepare(ctx, path); err != nil {
 		return nil, errors.Join(err, engine.close())
 	}
@@ -74,7 +75,7 @@ func dataSource(path string, pragmas []string) string {
 type sqlite struct {
 	path    string
 	writer  *connection
-	readers chan *reader
+	readers *readerPool
 	// commits counts what has been committed. It is raised before anybody is told of a commit.
 	commits atomic.Uint64
 	// logPages is the length of the write-ahead log after the last commit, and foldAt the length at which to fold it
@@ -105,9 +106,6 @@ func (e *sqlite) prepare(ctx context.Context, path string) error {
 	if err := e.migrate(ctx); err != nil {
 		return err
 	}
-	for range cap(e.readers) {
-		e.readers <- &reader{}
-	}
 	e.foldAt = foldPages
 	e.writer.conn.WALHook(func(_ *sqlite3.Conn, _ string, pages int) error {
 		e.logPages = pages
@@ -135,8 +133,9 @@ func (e *sqlite) lane(directory.AppID) string { return "" }
 
 func (e *sqlite) close() error {
 	var failures []error
-	for range len(e.readers) {
-		if r := <-e.readers; r.connection != nil {
+	for range cap(e.readers.free) {
+		<-e.readers.free
+		if r := e.readers.pop(); r.connection != nil {
 			failures = append(failures, r.end(), r.close())
 		}
 	}
@@ -153,11 +152,12 @@ func (e *sqlite) begin(context.Context) (transaction, error) {
 func (e *sqlite) view(ctx context.Context, fn func(session) error) error {
 	var r *reader
 	select {
-	case r = <-e.readers:
+	case <-e.readers.free:
+		r = e.readers.pop()
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	defer func() { e.readers <- r }()
+	defer func() { e.readers.push(r) }()
 	if err := e.refresh(r); err != nil {
 		return err
 	}
@@ -228,20 +228,20 @@ func (e *sqlite) takeReaders(patience time.Duration) (taken []*reader, err error
 	if patience > 0 {
 		late = time.After(patience)
 	}
-	for range cap(e.readers) {
-		var r *reader
+	for range cap(e.readers.free) {
 		select {
-		case r = <-e.readers:
+		case <-e.readers.free:
 		default:
 			if late == nil {
 				return taken, nil
 			}
 			select {
-			case r = <-e.readers:
+			case <-e.readers.free:
 			case <-late:
 				return taken, nil
 			}
 		}
+		r := e.readers.pop()
 		taken = append(taken, r)
 		if err := r.end(); err != nil {
 			return taken, err
@@ -252,8 +252,40 @@ func (e *sqlite) takeReaders(patience time.Duration) (taken []*reader, err error
 
 func (e *sqlite) giveBack(readers []*reader) {
 	for _, r := range readers {
-		e.readers <- r
+		e.readers.push(r)
 	}
+}
+
+// readerPool lends readers, the one that was used last first: its pages and its memory are still near.
+type readerPool struct {
+	// free holds a token for every idle reader: who has taken one may pop.
+	free chan struct{}
+	mu   sync.Mutex
+	idle []*reader // guarded by mu
+}
+
+func newReaderPool(size int) *readerPool {
+	p := &readerPool{free: make(chan struct{}, size)}
+	for range size {
+		p.push(&reader{})
+	}
+	return p
+}
+
+func (p *readerPool) pop() *reader {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	last := len(p.idle) - 1
+	r := p.idle[last]
+	p.idle = p.idle[:last]
+	return r
+}
+
+func (p *readerPool) push(r *reader) {
+	p.mu.Lock()
+	p.idle = append(p.idle, r)
+	p.mu.Unlock()
+	p.free <- struct{}{}
 }
 
 // sqliteTransaction is a write transaction on the writer connection.
