@@ -20,7 +20,7 @@ func (c *call) host() string {
 }
 
 // settings returns the map of sdk-wire.md section A2. There is no chat host in it as long as there is no socket: the
-// SDK opens none then.
+// SDK then fails once to open one, in place of trying again every five seconds.
 func (c *call) settings() api.Settings {
 	host := c.host()
 	return api.Settings{
