@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/rollcall/rollcall/api"
@@ -62,7 +63,6 @@ type run struct {
 	echo        *process
 	server      *process
 	rows        []Row
-	floors      map[int]result // of the echo, by concurrency
 }
 
 // Run measures everything and returns the report.
@@ -80,7 +80,7 @@ func Run(ctx context.Context, options Options) (_ []Row, err error) {
 	defer os.RemoveAll(folder)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // ends the processes, whatever happens
-	r := &run{Options: options, folder: folder, floors: map[int]result{}}
+	r := &run{Options: options, folder: folder}
 	steps := []func(context.Context) error{r.measureEcho, r.measureSQLite, r.measureOperations, r.measureRestart}
 	if !options.SkipPostgres {
 		steps = append(steps, r.measurePostgres)
@@ -113,28 +113,32 @@ func appendRequest(buffer []byte, method, path string, headers []string, body st
 	return append(append(buffer, "\r\n"...), body...)
 }
 
+// echoLoad is the floor that operations over HTTP are compared with.
+func (r *run) echoLoad(concurrency int) measurement {
+	return load{concurrency: concurrency, request: func(buffer []byte, n int64) []byte {
+		return appendRequest(buffer, "POST", "/echo", nil, profile(n))
+	}}.against(r.echo)
+}
+
 func (r *run) measureEcho(ctx context.Context) (err error) {
 	r.say("measuring the floor: a bare net/http JSON echo")
 	if r.echo, err = start(ctx, filepath.Join(r.folder, "echo.log"), "bench", "echo"); err != nil {
 		return err
 	}
 	for _, concurrency := range []int{16, 128} {
-		floor, err := load{address: r.echo.address, concurrency: concurrency, duration: r.Duration, request: func(buffer []byte, n int64) []byte {
-			return appendRequest(buffer, "POST", "/echo", nil, profile(n))
-		}}.run(ctx, r.echo.cmd.Process.Pid)
+		floor, err := r.echoLoad(concurrency)(ctx, r.Duration)
 		if err != nil {
 			return fmt.Errorf("echo: %w", err)
 		}
-		r.floors[concurrency] = floor
 		r.addLoad("floor: net/http JSON echo", concurrency, floor)
 	}
-	return r.echo.stop()
+	return nil
 }
 
 func (r *run) addLoad(operation string, concurrency int, measured result) *Row {
 	row := Row{
-		Operation: operation, Concurrency: concurrency, Rate: measured.rate(), P50: milliseconds(measured.p50), P99: milliseconds(measured.p99),
-		CPU: float64(measured.perOp().Nanoseconds()) / 1000,
+		Operation: operation, Concurrency: concurrency, Rate: measured.rate(),
+		P50: milliseconds(measured.percentile(50)), P99: milliseconds(measured.percentile(99)), CPU: microseconds(measured.perOp()),
 	}
 	if r.server != nil {
 		if bytes, err := rss(r.server.cmd.Process.Pid); err == nil {
@@ -146,17 +150,20 @@ func (r *run) addLoad(operation string, concurrency int, measured result) *Row {
 }
 
 func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+func microseconds(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1000 }
 func megabytes(bytes int64) float64        { return float64(bytes) / 1e6 }
 
-// againstCPU compares a row's CPU with the echo's at concurrency 16, the steadier of the two.
-func (r *run) againstCPU(row *Row, most float64) {
-	floor := float64(r.floors[16].perOp().Nanoseconds()) / 1000
-	if row.Concurrency == 128 {
-		floor = float64(r.floors[128].perOp().Nanoseconds()) / 1000
+// againstEcho measures an operation and the echo in turns, and compares their CPU time.
+func (r *run) againstEcho(ctx context.Context, operation string, l load, most float64) (row *Row, echo, measured result, err error) {
+	echo, measured, err = compare(ctx, r.Duration, r.echoLoad(l.concurrency), l.against(r.server))
+	if err != nil {
+		return nil, echo, measured, fmt.Errorf("%s: %w", operation, err)
 	}
-	ratio := row.CPU / floor
-	row.Ratio = fmt.Sprintf("%.2fx CPU", ratio)
+	row = r.addLoad(operation, l.concurrency, measured)
+	ratio := microseconds(measured.perOp()) / microseconds(echo.perOp())
+	row.Ratio = fmt.Sprintf("%.2fx CPU of %.1f", ratio, microseconds(echo.perOp()))
 	row.goal(fmt.Sprintf("<= %.1fx CPU", most), ratio <= most)
+	return row, echo, measured, nil
 }
 
 // unreachable is a rate limit that counts every request and stops none.
@@ -179,21 +186,14 @@ func (r *run) keyHeaders() []string {
 }
 
 // create is a load of creations, numbered from first on.
-func (r *run) create(p *process, concurrency int, first int64) load {
+func (r *run) create(concurrency int, first int64) load {
 	headers := r.keyHeaders()
-	return load{address: p.address, concurrency: concurrency, duration: r.Duration, request: func(buffer []byte, n int64) []byte {
+	return load{concurrency: concurrency, request: func(buffer []byte, n int64) []byte {
 		return appendRequest(buffer, "POST", "/v3/users", headers, profile(first+n))
 	}}
 }
 
 func (r *run) measureSQLite(ctx context.Context) (err error) {
-	r.say("measuring the floor: one SQLite insert per synced commit")
-	inserts, err := sqliteInserts(filepath.Join(r.folder, "floor.db"), r.Duration)
-	if err != nil {
-		return err
-	}
-	r.rows = append(r.rows, Row{Operation: "floor: SQLite insert per synced commit", Concurrency: 1, Rate: inserts})
-
 	r.say("starting the server on SQLite")
 	if r.server, err = r.startServer(ctx, "sqlite"); err != nil {
 		return err
@@ -206,8 +206,8 @@ func (r *run) measureSQLite(ctx context.Context) (err error) {
 	r.addValue("RSS idle after start", fmt.Sprintf("%.1f MB", megabytes(idle)), "<= 30 MB", idle <= 30e6)
 
 	r.say("loading %d users", r.Users)
-	loading := r.create(r.server, 128, 0)
-	loading.duration, loading.count = 0, int64(r.Users)
+	loading := r.create(128, 0)
+	loading.address, loading.count = r.server.address, int64(r.Users)
 	loaded, err := loading.run(ctx, pid)
 	if err != nil {
 		return fmt.Errorf("load users: %w", err)
@@ -226,21 +226,31 @@ func (r *run) measureSQLite(ctx context.Context) (err error) {
 	r.addValue("disk per user, change log included", fmt.Sprintf("%.0f B", perUser), "<= 1000 B", perUser <= 1000)
 
 	r.say("measuring creations")
-	many, err := r.create(r.server, 128, int64(r.Users)).run(ctx, pid)
+	created := new(atomic.Int64)
+	many := r.create(128, int64(r.Users))
+	many.next = created
+	row, echo, measured, err := r.againstEcho(ctx, "create, durable, SQLite", many, 4)
 	if err != nil {
-		return fmt.Errorf("create: %w", err)
+		return err
 	}
-	row := r.addLoad("create, durable, SQLite", 128, many)
-	r.againstCPU(row, 4)
-	share := many.rate() / r.floors[128].rate()
+	share := measured.rate() / echo.rate()
 	row.Ratio += fmt.Sprintf(", %.2fx rate", share)
 	row.goal(row.Goal+", >= 0.40x rate", *row.Met && share >= 0.4)
-	one, err := r.create(r.server, 1, int64(r.Users)+many.ops+1000).run(ctx, pid)
+
+	floor, err := openSQLiteFloor(filepath.Join(r.folder, "floor.db"))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, floor.close()) }()
+	one := r.create(1, int64(r.Users))
+	one.next = created
+	inserts, measured, err := compare(ctx, r.Duration, floor.measure, one.against(r.server))
 	if err != nil {
 		return fmt.Errorf("create: %w", err)
 	}
-	row = r.addLoad("create, durable, SQLite", 1, one)
-	share = one.rate() / inserts
+	r.rows = append(r.rows, Row{Operation: "floor: SQLite insert per synced commit", Concurrency: 1, Rate: inserts.rate()})
+	row = r.addLoad("create, durable, SQLite", 1, measured)
+	share = measured.rate() / inserts.rate()
 	row.Ratio = fmt.Sprintf("%.2fx of synced inserts", share)
 	row.goal(">= 0.45x", share >= 0.45)
 	return nil
@@ -271,17 +281,12 @@ const tokens = 1000
 
 func (r *run) measureOperations(ctx context.Context) error {
 	r.say("measuring reads and tokens")
-	pid := r.server.cmd.Process.Pid
 	headers := r.keyHeaders()
 	users := int64(r.Users)
 	scattered := func(n int64) int64 { return n * 7919 % users }
 	measure := func(operation string, concurrency int, most float64, request func([]byte, int64) []byte) error {
-		measured, err := load{address: r.server.address, concurrency: concurrency, duration: r.Duration, request: request}.run(ctx, pid)
-		if err != nil {
-			return fmt.Errorf("%s: %w", operation, err)
-		}
-		r.againstCPU(r.addLoad(operation, concurrency, measured), most)
-		return nil
+		_, _, _, err := r.againstEcho(ctx, operation, load{concurrency: concurrency, request: request}, most)
+		return err
 	}
 	err := measure("get a user by key", 16, 1.6, func(buffer []byte, n int64) []byte {
 		return appendRequest(buffer, "GET", fmt.Sprintf("/v3/users/user-%d", scattered(n)), headers, "")

@@ -13,67 +13,89 @@ import (
 	"github.com/rollcall/rollcall/internal/pgserver"
 )
 
-// sqliteInserts returns how many rows a second SQLite takes with one synced commit each.
-func sqliteInserts(path string, duration time.Duration) (rate float64, err error) {
+// sqliteFloor inserts rows into SQLite with one synced commit each.
+type sqliteFloor struct {
+	conn   *sqlite3.Conn
+	insert *sqlite3.Stmt
+	rows   int64
+}
+
+func openSQLiteFloor(path string) (*sqliteFloor, error) {
 	conn, err := sqlite3.Open("file:" + path + "?_pragma=journal_mode(wal)&_pragma=synchronous(full)")
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	defer func() { err = errors.Join(err, conn.Close()) }()
 	if err := conn.Exec(`CREATE TABLE users (uid TEXT PRIMARY KEY, profile TEXT NOT NULL) WITHOUT ROWID`); err != nil {
-		return 0, err
+		return nil, errors.Join(err, conn.Close())
 	}
 	insert, _, err := conn.Prepare(`INSERT INTO users (uid, profile) VALUES (?1, ?2)`)
 	if err != nil {
-		return 0, err
+		return nil, errors.Join(err, conn.Close())
 	}
-	defer func() { err = errors.Join(err, insert.Close()) }()
-	started := time.Now()
-	rows := 0
-	for ; time.Since(started) < duration; rows++ {
-		err := errors.Join(insert.BindText(1, fmt.Sprintf("user-%d", rows)), insert.BindText(2, profile(int64(rows))), insert.Exec())
-		if err != nil {
-			return 0, err
-		}
-	}
-	return float64(rows) / time.Since(started).Seconds(), nil
+	return &sqliteFloor{conn: conn, insert: insert}, nil
 }
+
+func (f *sqliteFloor) measure(ctx context.Context, duration time.Duration) (result, error) {
+	started := time.Now()
+	var inserted int64
+	for time.Since(started) < duration && ctx.Err() == nil {
+		err := errors.Join(f.insert.BindText(1, fmt.Sprintf("user-%d", f.rows)), f.insert.BindText(2, profile(f.rows)), f.insert.Exec())
+		if err != nil {
+			return result{}, err
+		}
+		f.rows++
+		inserted++
+	}
+	return result{ops: inserted, elapsed: time.Since(started)}, ctx.Err()
+}
+
+func (f *sqliteFloor) close() error { return errors.Join(f.insert.Close(), f.conn.Close()) }
 
 const postgresFloorConcurrency = 64
 
-// postgresInserts returns how many rows a second PostgreSQL takes through pgx with one commit each.
-func postgresInserts(ctx context.Context, url string, duration time.Duration) (float64, error) {
+// postgresFloor inserts rows into PostgreSQL through pgx with one commit each.
+type postgresFloor struct {
+	pool *pgxpool.Pool
+	rows [postgresFloorConcurrency]int64
+}
+
+func openPostgresFloor(ctx context.Context, url string) (*postgresFloor, error) {
 	config, err := pgxpool.ParseConfig(url)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	config.MaxConns = postgresFloorConcurrency
 	pool, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	defer pool.Close()
 	if _, err := pool.Exec(ctx, `CREATE TABLE users (uid TEXT PRIMARY KEY, profile TEXT NOT NULL)`); err != nil {
-		return 0, err
+		pool.Close()
+		return nil, err
 	}
+	return &postgresFloor{pool: pool}, nil
+}
+
+func (f *postgresFloor) measure(ctx context.Context, duration time.Duration) (result, error) {
 	var workers sync.WaitGroup
-	rows := make([]int, postgresFloorConcurrency)
-	failures := make([]error, postgresFloorConcurrency)
+	var inserted [postgresFloorConcurrency]int64
+	var failures [postgresFloorConcurrency]error
 	started := time.Now()
 	for i := range postgresFloorConcurrency {
 		workers.Go(func() {
 			for time.Since(started) < duration && failures[i] == nil {
-				_, failures[i] = pool.Exec(ctx, `INSERT INTO users (uid, profile) VALUES ($1, $2)`, fmt.Sprintf("user-%d-%d", i, rows[i]), profile(int64(rows[i])))
-				rows[i]++
+				_, failures[i] = f.pool.Exec(ctx, `INSERT INTO users (uid, profile) VALUES ($1, $2)`, fmt.Sprintf("user-%d-%d", i, f.rows[i]), profile(f.rows[i]))
+				f.rows[i]++
+				inserted[i]++
 			}
 		})
 	}
 	workers.Wait()
-	total := 0
-	for _, count := range rows {
-		total += count
+	total := result{elapsed: time.Since(started)}
+	for _, count := range inserted {
+		total.ops += count
 	}
-	return float64(total) / time.Since(started).Seconds(), errors.Join(failures...)
+	return total, errors.Join(failures[:]...)
 }
 
 func (r *run) measurePostgres(ctx context.Context) (err error) {
@@ -91,11 +113,11 @@ func (r *run) measurePostgres(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	inserts, err := postgresInserts(ctx, floorURL, r.Duration)
+	floor, err := openPostgresFloor(ctx, floorURL)
 	if err != nil {
 		return fmt.Errorf("insert into PostgreSQL: %w", err)
 	}
-	r.rows = append(r.rows, Row{Operation: "floor: PostgreSQL insert per commit", Concurrency: postgresFloorConcurrency, Rate: inserts})
+	defer floor.pool.Close()
 	url, err := postgres.NewDatabase(ctx)
 	if err != nil {
 		return err
@@ -103,12 +125,14 @@ func (r *run) measurePostgres(ctx context.Context) (err error) {
 	if r.server, err = r.startServer(ctx, "postgres", "--database", url); err != nil {
 		return err
 	}
-	measured, err := r.create(r.server, 128, 0).run(ctx, r.server.cmd.Process.Pid)
+	r.say("measuring creations on PostgreSQL")
+	inserts, measured, err := compare(ctx, r.Duration, floor.measure, r.create(128, 0).against(r.server))
 	if err != nil {
 		return fmt.Errorf("create on PostgreSQL: %w", err)
 	}
+	r.rows = append(r.rows, Row{Operation: "floor: PostgreSQL insert per commit", Concurrency: postgresFloorConcurrency, Rate: inserts.rate()})
 	row := r.addLoad("create, durable, PostgreSQL", 128, measured)
-	share := measured.rate() / inserts
+	share := measured.rate() / inserts.rate()
 	row.Ratio = fmt.Sprintf("%.2fx of bare inserts", share)
 	row.goal(">= 0.60x", share >= 0.6)
 	err = r.server.stop()

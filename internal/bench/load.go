@@ -20,19 +20,61 @@ import (
 type load struct {
 	address     string
 	concurrency int
-	// duration ends the load; count does when it is not zero.
-	duration time.Duration
-	count    int64
+	// count ends the load when it is not zero.
+	count int64
+	// next numbers the requests. Nil means from 0 on.
+	next *atomic.Int64
 	// request appends the n-th request to buffer.
 	request func(buffer []byte, n int64) []byte
 }
 
 // result is what a load measured.
 type result struct {
-	ops      int64
-	elapsed  time.Duration
-	p50, p99 time.Duration
-	cpu      time.Duration
+	ops       int64
+	elapsed   time.Duration
+	latencies []time.Duration // of every operation
+	cpu       time.Duration   // of the server
+}
+
+// add adds another measurement of the same load.
+func (r *result) add(other result) {
+	r.ops += other.ops
+	r.elapsed += other.elapsed
+	r.latencies = append(r.latencies, other.latencies...)
+	r.cpu += other.cpu
+}
+
+// percentile returns the latency that so many in a hundred operations did not exceed.
+func (r result) percentile(percent int) time.Duration {
+	if len(r.latencies) == 0 {
+		return 0
+	}
+	slices.Sort(r.latencies)
+	return r.latencies[len(r.latencies)*percent/100]
+}
+
+// measurement measures something for a while.
+type measurement func(ctx context.Context, duration time.Duration) (result, error)
+
+// rounds is how often a floor and what is compared with it take turns. A machine that is shared is faster at one
+// moment than at another: taking turns, both see the same of it.
+const rounds = 5
+
+// compare measures the floor and the operation in turns.
+func compare(ctx context.Context, duration time.Duration, floor, operation measurement) (floors, operations result, err error) {
+	for range rounds {
+		for _, turn := range []struct {
+			measure measurement
+			total   *result
+		}{{floor, &floors}, {operation, &operations}} {
+			measured, err := turn.measure(ctx, duration/rounds)
+			if err != nil {
+				return floors, operations, err
+			}
+			turn.total.add(measured)
+		}
+	}
+	return floors, operations, nil
 }
 
 func (r result) rate() float64 { return float64(r.ops) / r.elapsed.Seconds() }
@@ -42,24 +84,34 @@ func (r result) perOp() time.Duration {
 	return time.Duration(float64(r.cpu) / float64(max(1, r.ops)))
 }
 
-// run drives the load against the process with the given pid and returns what it cost.
-func (l load) run(ctx context.Context, pid int) (result, error) {
-	if l.duration > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, l.duration)
-		defer cancel()
+// against returns the measurement of the load on a process. Requests are numbered through all turns.
+func (l load) against(p *process) measurement {
+	l.address = p.address
+	if l.next == nil {
+		l.next = new(atomic.Int64)
 	}
+	return func(ctx context.Context, duration time.Duration) (result, error) {
+		ctx, cancel := context.WithTimeout(ctx, duration)
+		defer cancel()
+		return l.run(ctx, p.cmd.Process.Pid)
+	}
+}
+
+// run drives the load against the process with the given pid, until ctx ends or count is reached, and returns what it cost.
+func (l load) run(ctx context.Context, pid int) (result, error) {
 	before, err := cpu(pid)
 	if err != nil {
 		return result{}, err
 	}
-	var next atomic.Int64
+	if l.next == nil {
+		l.next = new(atomic.Int64)
+	}
 	latencies := make([][]time.Duration, l.concurrency)
 	failures := make([]error, l.concurrency)
 	started := time.Now()
 	var workers sync.WaitGroup
 	for i := range l.concurrency {
-		workers.Go(func() { latencies[i], failures[i] = l.work(ctx, &next) })
+		workers.Go(func() { latencies[i], failures[i] = l.work(ctx) })
 	}
 	workers.Wait()
 	elapsed := time.Since(started)
@@ -74,11 +126,10 @@ func (l load) run(ctx context.Context, pid int) (result, error) {
 	if len(all) == 0 {
 		return result{}, errors.New("nothing was measured")
 	}
-	slices.Sort(all)
-	return result{ops: int64(len(all)), elapsed: elapsed, p50: all[len(all)/2], p99: all[len(all)*99/100], cpu: after - before}, nil
+	return result{ops: int64(len(all)), elapsed: elapsed, latencies: all, cpu: after - before}, nil
 }
 
-func (l load) work(ctx context.Context, next *atomic.Int64) ([]time.Duration, error) {
+func (l load) work(ctx context.Context) ([]time.Duration, error) {
 	conn, err := new(net.Dialer).DialContext(ctx, "tcp", l.address)
 	if err != nil {
 		return nil, err
@@ -88,7 +139,7 @@ func (l load) work(ctx context.Context, next *atomic.Int64) ([]time.Duration, er
 	var latencies []time.Duration
 	var buffer []byte
 	for ctx.Err() == nil {
-		n := next.Add(1) - 1
+		n := l.next.Add(1) - 1
 		if l.count > 0 && n >= l.count {
 			break
 		}

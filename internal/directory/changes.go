@@ -51,19 +51,20 @@ type Change struct {
 	Fields []string
 }
 
-// write runs fn, which reads the given users, as one update of the caller's app. fn appends to the log what it changes; when it appends nothing,
-// nothing was changed. After the commit the app's cached settings are dropped if they changed, and whoever follows
-// the change log wakes up.
+// write runs fn, which reads the given users, as one update of the caller's app. fn appends to the log what it
+// changes; when it appends nothing, nothing was changed. After the commit, what is held in memory of the users and of
+// the app is dropped if it changed, and whoever follows the change log wakes up.
 //
 // Under an idempotency key (see WithIdempotencyKey) the first result is kept with the write, and a later call with
 // the same key gets it instead of running fn again.
 func write[T any](ctx context.Context, d *Directory, caller Caller, reads []UID, fn func(tx Tx, log *logbook) (T, error)) (T, error) {
 	var result T
 	var revision int64
+	var touched []UID
 	touchesApp := false
 	err := d.store.Update(ctx, caller.App, reads, func(tx Tx) error {
 		var zero T
-		result, revision, touchesApp = zero, 0, false
+		result, revision, touched, touchesApp = zero, 0, nil, false
 		replayed, err := d.replay(ctx, tx, caller.App, &result)
 		if err != nil || replayed {
 			return err
@@ -72,12 +73,14 @@ func write[T any](ctx context.Context, d *Directory, caller Caller, reads []UID,
 		if result, err = fn(tx, &log); err != nil {
 			return err
 		}
-		revision, touchesApp = log.revision, log.touchesApp
+		revision, touched, touchesApp = log.revision, log.users, log.touchesApp
 		return d.remember(ctx, tx, caller.App, result, log.users)
 	})
+	// What is held in memory is dropped also after an error: when the outcome of a commit is unknown, it must not outlive it.
+	d.logins.touch(caller.App, touched)
 	if touchesApp {
-		// Dropped also after an error: when the outcome of a commit is unknown, the cache must not outlive it.
 		d.apps.drop(caller.App)
+		d.logins.touchAll()
 	}
 	if err != nil {
 		var zero T

@@ -49,6 +49,7 @@ type Directory struct {
 	erased  func(Tombstone)
 	feed    *feed
 	apps    *appCache
+	logins  *logins
 
 	randomMu sync.Mutex
 	random   io.Reader // guarded by randomMu
@@ -74,6 +75,7 @@ func New(config Config) *Directory {
 		random:  config.Random,
 		feed:    newFeed(),
 		apps:    newAppCache(),
+		logins:  newLogins(),
 	}
 }
 
@@ -83,8 +85,11 @@ func (d *Directory) Limits() Limits { return d.limits }
 // Now returns the directory's time, in Unix seconds.
 func (d *Directory) Now() int64 { return d.now().Unix() }
 
-// ForgetPolicies drops what is held in memory of all apps, because the store may have changed behind it.
-func (d *Directory) ForgetPolicies() { d.apps.dropAll() }
+// Forget drops what is held in memory, because the store may have changed behind it.
+func (d *Directory) Forget() {
+	d.apps.dropAll()
+	d.logins.touchAll()
+}
 
 // Check reports whether the store answers, for readiness.
 func (d *Directory) Check(ctx context.Context) error {

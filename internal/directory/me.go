@@ -35,7 +35,7 @@ func (d *Directory) UpdateMe(ctx context.Context, caller Caller, policy *Policy,
 			return User{}, err
 		}
 		if !found || !active || user.DeactivatedAt != 0 {
-			return User{}, fail(CodeTokenUnknown, "This auth token is not valid any more. Mint a new one and log in again.")
+			return User{}, errTokenUnknown()
 		}
 		if err := d.changeDevice(tx, log, &token, me.Device); err != nil {
 			return User{}, err

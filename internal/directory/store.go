@@ -63,7 +63,7 @@ type UserRows interface {
 
 // TokenRows are the auth tokens of users.
 type TokenRows interface {
-	Token(app AppID, hash []byte) (Token, bool, error)
+	Token(app AppID, uid UID, hash []byte) (Token, bool, error)
 	TokenByID(app AppID, id TokenID) (Token, bool, error)
 	// Tokens lists the tokens of a user, newest first.
 	Tokens(app AppID, uid UID, limit, offset int) ([]Token, error)

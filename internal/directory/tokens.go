@@ -35,6 +35,13 @@ type Device struct {
 	AppInfo   json.RawMessage `json:",omitempty"`
 }
 
+// The text of a token is the uid, an underscore, the time as ten digits and random bytes in hexadecimal (contract
+// rest.md section 2).
+const (
+	tokenRandom = 15
+	tokenTail   = 10 + 2*tokenRandom
+)
+
 func tokenContext(app AppID, id TokenID) string { return "token:" + string(app) + ":" + string(id) }
 
 // CreateToken mints an auth token for a user. When the user has more than Limits.TokensPerUser, the oldest are
@@ -69,7 +76,7 @@ func (d *Directory) mint(tx Tx, log *logbook, caller Caller, uid UID, device Dev
 	// Ids that grow keep new tokens together in the store.
 	token := Token{
 		ID: TokenID(fmt.Sprintf("tok_%012x", next+1)), UID: uid, MintedBy: caller.Key, CreatedAt: log.at, Device: device, Revision: next + 1,
-		Text: fmt.Sprintf("%s_%010d%s", uid, log.at, d.randomHex(15)),
+		Text: fmt.Sprintf("%s_%010d%s", uid, log.at, d.randomHex(tokenRandom)),
 	}
 	token.Hash = d.secrets.Hash(token.Text)
 	token.Sealed = d.secrets.Seal(token.Text, tokenContext(log.app, token.ID))
@@ -110,30 +117,72 @@ func (d *Directory) checkDevice(device *Device) error {
 // Authenticate returns the owner of an auth token and the token. Errors: CodeTokenUnknown for a token that is
 // unknown or revoked, and for one whose owner is deactivated or deleted.
 func (d *Directory) Authenticate(ctx context.Context, policy *Policy, text string) (user User, token Token, err error) {
-	unknown := fail(CodeTokenUnknown, "This auth token is not valid any more. Mint a new one and log in again.")
+	app := policy.App.ID
+	hashes := d.secrets.Hashes(text)
+	key := loginKey(app, hashes[0])
+	known, ok := d.logins.get(app, key)
+	if !ok {
+		loadedAt := d.logins.begin()
+		if known, err = d.findLogin(ctx, app, text, hashes); err != nil {
+			return user, token, err
+		}
+		d.logins.put(key, known.user, known.token, loadedAt)
+	}
+	if known.token.CreatedAt < policy.App.Settings.TokensValidFrom || known.user.DeactivatedAt != 0 {
+		return user, token, errTokenUnknown()
+	}
+	known.token.Text = text
+	return known.user, known.token, nil
+}
+
+func errTokenUnknown() error {
+	return fail(CodeTokenUnknown, "This auth token is not valid any more. Mint a new one and log in again.")
+}
+
+// findLogin reads a token, which is stored under one of the hashes, and its owner. Errors: CodeTokenUnknown.
+func (d *Directory) findLogin(ctx context.Context, app AppID, text string, hashes [][]byte) (found login, err error) {
+	uid, wellFormed := tokenOwner(text)
+	if !wellFormed {
+		return login{}, errTokenUnknown()
+	}
 	err = d.store.View(ctx, func(tx Tx) error {
-		found := false
-		for _, hash := range d.secrets.Hashes(text) {
-			if token, found, err = tx.Token(policy.App.ID, hash); err != nil {
-				return err
-			}
-			if found {
-				break
-			}
-		}
-		if !found || token.CreatedAt < policy.App.Settings.TokensValidFrom {
-			return unknown
-		}
-		if user, found, err = tx.User(policy.App.ID, token.UID); err != nil {
+		token, exists, err := firstToken(tx, app, uid, hashes)
+		if err != nil {
 			return err
 		}
-		if !found || user.DeactivatedAt != 0 {
-			return unknown
+		if !exists {
+			return errTokenUnknown()
 		}
+		user, exists, err := tx.User(app, uid)
+		if err != nil {
+			return err
+		}
+		if !exists {
+			return errTokenUnknown()
+		}
+		found = login{user: user, token: token}
 		return nil
 	})
-	token.Text = text
-	return user, token, err
+	return found, err
+}
+
+// firstToken returns the user's token that is stored under one of the hashes.
+func firstToken(tx Tx, app AppID, uid UID, hashes [][]byte) (token Token, found bool, err error) {
+	for _, hash := range hashes {
+		if token, found, err = tx.Token(app, uid, hash); err != nil || found {
+			break
+		}
+	}
+	return token, found, err
+}
+
+// tokenOwner returns the uid that stands at the beginning of an auth token's text.
+func tokenOwner(text string) (uid UID, wellFormed bool) {
+	end := len(text) - len("_") - tokenTail
+	if end <= 0 || text[end] != '_' {
+		return "", false
+	}
+	return UID(text[:end]), true
 }
 
 // ListTokens lists a user's auth tokens, newest first, with their texts. Errors: CodeUserNotFound.
@@ -181,13 +230,8 @@ func (d *Directory) findToken(tx Tx, app AppID, rawUID, text string) (Token, err
 		}
 	}
 	if !found {
-		for _, hash := range d.secrets.Hashes(text) {
-			if token, found, err = tx.Token(app, hash); err != nil {
-				return Token{}, err
-			}
-			if found {
-				break
-			}
+		if token, found, err = firstToken(tx, app, uid, d.secrets.Hashes(text)); err != nil {
+			return Token{}, err
 		}
 	}
 	if !found || token.UID != uid {

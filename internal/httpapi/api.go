@@ -11,7 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/go-jose/go-jose/v4"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/rollcall/rollcall/api"
@@ -63,7 +62,7 @@ type API struct {
 	docs    *docs
 	closing chan struct{}
 	// socketSigner is nil when there is no Signer in the configuration.
-	socketSigner jose.Signer
+	socketSigner *hs256
 }
 
 // New returns the API. Close ends the streams that would otherwise keep a server from shutting down.
@@ -95,7 +94,7 @@ func New(config Config) (*API, error) {
 		docs: newDocs(), closing: make(chan struct{}),
 	}
 	if config.Signer != nil {
-		if a.socketSigner, err = newSocketSigner(config.Signer); err != nil {
+		if a.socketSigner, err = newHS256(config.Signer); err != nil {
 			return nil, fmt.Errorf("prepare signing: %w", err)
 		}
 	}
@@ -162,9 +161,16 @@ type call struct {
 
 	body     []byte
 	bodyRead bool
+	// idempotent is the context of a request with an Idempotency-Key.
+	idempotent context.Context
 }
 
-func (c *call) ctx() context.Context { return c.r.Context() }
+func (c *call) ctx() context.Context {
+	if c.idempotent != nil {
+		return c.idempotent
+	}
+	return c.w.ctx
+}
 
 func (c *call) path(name string) string { return c.r.PathValue(name) }
 

@@ -56,7 +56,7 @@ const (
 // the server stops or the key is revoked. It reads the log at the client's pace, so a slow one costs no memory.
 func (c *call) streamChanges(since int64) error {
 	control := http.NewResponseController(c.w)
-	ctx := c.w.streamContext
+	ctx := c.r.Context()
 	header := c.w.Header()
 	header.Set("Content-Type", "text/event-stream")
 	c.w.WriteHeader(http.StatusOK)

@@ -58,7 +58,7 @@ func (c *call) useIdempotencyKey() error {
 		request.Write([]byte(part))
 		request.Write([]byte{0})
 	}
-	c.r = c.r.WithContext(directory.WithIdempotencyKey(c.ctx(), string(c.caller.Actor)+" "+key, hex.EncodeToString(request.Sum(nil))))
+	c.idempotent = directory.WithIdempotencyKey(c.ctx(), string(c.caller.Actor)+" "+key, hex.EncodeToString(request.Sum(nil)))
 	return nil
 }
 

@@ -3,7 +3,6 @@ package httpapi
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -72,6 +71,10 @@ const maxPooledBuffer = 64 << 10
 var jsonContentType = []string{"application/json; charset=utf-8"}
 
 func writeJSON(w http.ResponseWriter, status int, body any) error {
+	return writeEncoded(w, status, func(buffer *bytes.Buffer) error { return encode(buffer, body) })
+}
+
+func writeEncoded(w http.ResponseWriter, status int, encode func(*bytes.Buffer) error) error {
 	buffer := buffers.Get().(*bytes.Buffer) //nolint:forcetypeassert // the pool holds nothing else
 	buffer.Reset()
 	defer func() {
@@ -79,9 +82,7 @@ func writeJSON(w http.ResponseWriter, status int, body any) error {
 			buffers.Put(buffer)
 		}
 	}()
-	encoder := json.NewEncoder(buffer)
-	encoder.SetEscapeHTML(false)
-	if err := encoder.Encode(body); err != nil {
+	if err := encode(buffer); err != nil {
 		return fmt.Errorf("encode answer: %w", err)
 	}
 	header := w.Header()
@@ -93,7 +94,7 @@ func writeJSON(w http.ResponseWriter, status int, body any) error {
 }
 
 func (a *API) writeAnswer(x *exchange, answer answer) {
-	if err := writeJSON(x, http.StatusOK, api.Body[any]{Data: answer.data, Meta: answer.meta}); err != nil {
+	if err := writeEncoded(x, http.StatusOK, func(buffer *bytes.Buffer) error { return encodeAnswer(buffer, answer) }); err != nil {
 		a.writeError(x, err)
 	}
 }

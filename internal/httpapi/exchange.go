@@ -1,7 +1,6 @@
 package httpapi
 
 import (
-	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
@@ -34,8 +33,8 @@ type exchange struct {
 	written  int
 	code     api.Code
 	cause    error
-	// streamContext lives as long as the connection: longer than the time that other requests have.
-	streamContext context.Context
+	// ctx ends with the time that a request has.
+	ctx *deadlineContext
 }
 
 var exchanges = sync.Pool{New: func() any { return new(exchange) }}
@@ -79,7 +78,11 @@ func requestID(r *http.Request) string {
 // ServeHTTP serves one request: every answer, whatever happens, is the contract's envelope, with CORS and a log record.
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x := exchanges.Get().(*exchange) //nolint:forcetypeassert // the pool holds nothing else
-	*x = exchange{ResponseWriter: w, id: requestID(r), started: time.Now(), observer: a.metrics.unrouted, streamContext: r.Context()}
+	started := time.Now()
+	*x = exchange{
+		ResponseWriter: w, id: requestID(r), started: started, observer: a.metrics.unrouted,
+		ctx: withDeadline(r.Context(), started.Add(a.config.RequestTimeout)),
+	}
 	header := w.Header()
 	header[requestIDHeader] = []string{x.id}
 	a.metrics.inFlight.Inc()
@@ -89,6 +92,7 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		a.metrics.inFlight.Dec()
 		a.record(x, r)
+		x.ctx.end()
 		*x = exchange{}
 		exchanges.Put(x)
 	}()
@@ -104,9 +108,7 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		a.writeError(x, err)
 		return
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), a.config.RequestTimeout)
-	defer cancel()
-	a.mux.ServeHTTP(x, routed.WithContext(ctx))
+	a.mux.ServeHTTP(x, routed)
 }
 
 // notFound answers for every path and verb that has no route.
@@ -125,6 +127,9 @@ func printable(text string) string {
 // normalize returns the request with a path as the route table has it: without version prefix, doubled slashes and
 // trailing slash.
 func (a *API) normalize(r *http.Request) (*http.Request, error) {
+	if rest, ok := strings.CutPrefix(r.URL.Path, "/v3/"); ok && r.URL.RawPath == "" && isPlain(rest) {
+		return withPath(r, r.URL.Path[len("/v3"):], ""), nil
+	}
 	escaped := r.URL.EscapedPath()
 	plain := escaped
 	for strings.Contains(plain, "//") {
@@ -137,21 +142,41 @@ func (a *API) normalize(r *http.Request) (*http.Request, error) {
 	if len(plain) > 1 {
 		plain = strings.TrimSuffix(plain, "/")
 	}
-	if plain == escaped && path.Clean(plain) == plain {
-		return r, nil
-	}
 	if path.Clean(plain) != plain {
 		return nil, errorf(api.CodeAPINotFound, "There is no such path. See /docs for what there is.")
 	}
+	if plain == escaped {
+		return r, nil
+	}
+	unescaped, err := neturl.PathUnescape(plain)
+	if err != nil {
+		return nil, errorf(api.CodeBadRequest, "The path is not well-formed.")
+	}
+	return withPath(r, unescaped, plain), nil
+}
+
+// isPlain reports whether a path without its first slash is as the route table has it, at a glance: most are.
+func isPlain(path string) bool {
+	slash := true
+	for i := range len(path) {
+		c := path[i]
+		switch {
+		case c == '/' && slash, c == '.', c == '%':
+			return false
+		}
+		slash = c == '/'
+	}
+	return !slash
+}
+
+// withPath returns the request for another path.
+func withPath(r *http.Request, unescaped, escaped string) *http.Request {
 	routed := new(http.Request)
 	*routed = *r
 	url := *r.URL
-	if url.Path, err = neturl.PathUnescape(plain); err != nil {
-		return nil, errorf(api.CodeBadRequest, "The path is not well-formed.")
-	}
-	url.RawPath = plain
+	url.Path, url.RawPath = unescaped, escaped
 	routed.URL = &url
-	return routed, nil
+	return routed
 }
 
 func (a *API) recovered(x *exchange, failure any) {

@@ -81,7 +81,7 @@ func Start(ctx context.Context, config Config) (_ *Server, err error) {
 			}
 		},
 	})
-	s.store.OnRegain(d.ForgetPolicies)
+	s.store.OnRegain(d.Forget)
 	if fresh {
 		if err := refuseFreshKey(ctx, d, s.dir); err != nil {
 			return nil, err

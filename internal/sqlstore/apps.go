@@ -71,6 +71,7 @@ func (t *tx) DeleteApp(app directory.AppID) error {
 			return err
 		}
 	}
+	t.revisions[app] = 0
 	return nil
 }
 

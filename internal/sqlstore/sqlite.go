@@ -38,6 +38,7 @@ func openSQLite(ctx context.Context, path string) (*Store, error) {
 	if err := file.Close(); err != nil {
 		return nil, fmt.Errorf("open database: %w", err)
 	}
+	registerVFS()
 	writer, err := openConnection(path, writerPragmas)
 	if err != nil {
 		return nil, err
@@ -63,7 +64,7 @@ var (
 const busyTimeout = 10 * time.Second
 
 func dataSource(path string, pragmas []string) string {
-	query := url.Values{"_pragma": pragmas}
+	query := url.Values{"vfs": {gatheringVFS}, "_pragma": pragmas}
 	return (&url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(), RawQuery: query.Encode()}).String()
 }
 
@@ -150,13 +151,16 @@ func (e *sqlite) begin(context.Context) (transaction, error) {
 }
 
 func (e *sqlite) view(ctx context.Context, fn func(session) error) error {
-	var r *reader
 	select {
 	case <-e.readers.free:
-		r = e.readers.pop()
-	case <-ctx.Done():
-		return ctx.Err()
+	default:
+		select {
+		case <-e.readers.free:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
+	r := e.readers.pop()
 	defer func() { e.readers.push(r) }()
 	if err := e.refresh(r); err != nil {
 		return err

@@ -17,8 +17,8 @@ func (t *tx) firstToken(where string, args ...any) (token directory.Token, found
 	return token, found, err
 }
 
-func (t *tx) Token(app directory.AppID, hash []byte) (directory.Token, bool, error) {
-	return t.firstToken(`app = $1 AND hash = $2`, string(app), hash)
+func (t *tx) Token(app directory.AppID, uid directory.UID, hash []byte) (directory.Token, bool, error) {
+	return t.firstToken(`app = $1 AND uid = $2 AND hash = $3`, string(app), string(uid), hash)
 }
 
 func (t *tx) TokenByID(app directory.AppID, id directory.TokenID) (directory.Token, bool, error) {

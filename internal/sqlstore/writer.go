@@ -32,6 +32,8 @@ type lane struct {
 	mu      sync.Mutex
 	led     bool      // guarded by mu: somebody is writing
 	waiting []*update // guarded by mu
+	// revisions holds the last revisions of apps as the lane's last commit left them. It belongs to the leader.
+	revisions map[directory.AppID]int64
 }
 
 // update is one caller's transaction on its way through the writer.
@@ -78,7 +80,7 @@ func (w *writer) enter(app directory.AppID) (*lane, error) {
 	name := w.engine.lane(app)
 	l := w.lanes[name]
 	if l == nil {
-		l = &lane{}
+		l = &lane{revisions: map[directory.AppID]int64{}}
 		w.lanes[name] = l
 	}
 	w.active.Add(1)
@@ -135,7 +137,7 @@ func (l *lane) handOver() {
 func (w *writer) commitTogether(l *lane, leader *update) {
 	done := []*update{leader}
 	done = append(done, l.take(maxBatch-1)...)
-	batch, err := w.begin(leader.ctx)
+	batch, err := w.begin(leader.ctx, l.revisions)
 	if err != nil {
 		answer(done, leader, err)
 		return
@@ -154,6 +156,7 @@ func (w *writer) commitTogether(l *lane, leader *update) {
 	}
 	if err != nil {
 		batch.rollback()
+		clear(l.revisions)
 	}
 	if err != nil && !uncertain {
 		for i, u := range done {
@@ -168,7 +171,7 @@ func (w *writer) commitTogether(l *lane, leader *update) {
 
 // commitAlone runs an update in a transaction of its own, after the database failed to run it with others.
 func (w *writer) commitAlone(u *update) error {
-	batch, err := w.begin(u.ctx)
+	batch, err := w.begin(u.ctx, nil)
 	if err != nil {
 		return err
 	}
@@ -200,17 +203,28 @@ func answer(done []*update, leader *update, commitErr error) {
 type batch struct {
 	transaction
 	revisions map[directory.AppID]int64 // the last revision of each app that the batch has locked
+	// known holds revisions that need not be read. Should they be wrong, the change log refuses what builds on them.
+	known map[directory.AppID]int64
 	// users holds users as the batch has left them so far, where the engine fetched them in advance.
 	users *userCache
 }
 
-func (w *writer) begin(ctx context.Context) (*batch, error) {
+func (w *writer) begin(ctx context.Context, known map[directory.AppID]int64) (*batch, error) {
 	// The batch serves more callers than the one whose context this is: only its values are passed on.
 	transaction, err := w.engine.begin(context.WithoutCancel(ctx))
 	if err != nil {
 		return nil, err
 	}
-	return &batch{transaction: transaction, revisions: map[directory.AppID]int64{}}, nil
+	return &batch{transaction: transaction, revisions: map[directory.AppID]int64{}, known: known}, nil
+}
+
+// commit makes the batch durable, and remembers the revisions that it ends with.
+func (b *batch) commit() (uncertain bool, err error) {
+	uncertain, err = b.transaction.commit()
+	if err == nil && b.known != nil {
+		maps.Copy(b.known, b.revisions)
+	}
+	return uncertain, err
 }
 
 // run runs one update and leaves the rules' answer in it. Nothing of a refused one stays in the transaction. The error
@@ -247,9 +261,15 @@ func (b *batch) lock(app directory.AppID) error {
 	if err := b.lockApp(app); err != nil {
 		return err
 	}
-	revision, err := (&tx{session: b.transaction}).Revision(app)
+	revision, known := b.known[app]
+	if !known {
+		var err error
+		if revision, err = (&tx{session: b.transaction}).Revision(app); err != nil {
+			return err
+		}
+	}
 	b.revisions[app] = revision
-	return err
+	return nil
 }
 
 // updateSession is the session of one update. It holds back what the update writes until the update has succeeded, so

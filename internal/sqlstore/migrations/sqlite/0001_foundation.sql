@@ -102,8 +102,7 @@ CREATE TABLE auth_tokens (
     app_info   TEXT    NOT NULL,
     PRIMARY KEY (app, id)
 );
-CREATE UNIQUE INDEX auth_tokens_by_hash ON auth_tokens (app, hash);
-CREATE INDEX auth_tokens_of_user ON auth_tokens (app, uid, revision);
+CREATE UNIQUE INDEX auth_tokens_of_user ON auth_tokens (app, uid, hash);
 CREATE INDEX auth_tokens_by_age ON auth_tokens (app, created_at);
 CREATE INDEX auth_tokens_of_key ON auth_tokens (app, minted_by);
 

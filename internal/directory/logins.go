@@ -1,0 +1,71 @@
+package directory
+
+import (
+	"hash/maphash"
+	"sync/atomic"
+
+	"github.com/maypok86/otter/v2"
+)
+
+// maxLogins bounds how many logins are held in memory, about 1 kB each; the least used are forgotten.
+const maxLogins = 10_000
+
+// logins remembers which user an auth token belongs to, so that a client's requests do not look both up every time.
+//
+// What it returns is as true as the store. Every committed write gets a number; for each user the number of the last
+// write about it is kept, and a login that was loaded before that write is not used again. Users share these numbers
+// with others by a hash: that costs a lookup now and then, and never the truth.
+type logins struct {
+	cache   *otter.Cache[string, login]
+	seed    maphash.Seed
+	writes  atomic.Uint64
+	all     atomic.Uint64 // the last write about more than single users
+	ofUsers [4096]atomic.Uint64
+}
+
+type login struct {
+	user     User
+	token    Token
+	loadedAt uint64
+}
+
+func newLogins() *logins {
+	return &logins{seed: maphash.MakeSeed(), cache: otter.Must(&otter.Options[string, login]{MaximumSize: maxLogins})}
+}
+
+func loginKey(app AppID, hash []byte) string { return string(app) + "\x00" + string(hash) }
+
+func (l *logins) ofUser(app AppID, uid UID) *atomic.Uint64 {
+	var h maphash.Hash
+	h.SetSeed(l.seed)
+	_, _ = h.WriteString(string(app)) // never fails
+	_ = h.WriteByte(0)
+	_, _ = h.WriteString(string(uid))
+	return &l.ofUsers[h.Sum64()%uint64(len(l.ofUsers))]
+}
+
+// begin returns the moment to hand to put. Call it before reading the store.
+func (l *logins) begin() uint64 { return l.writes.Load() }
+
+func (l *logins) get(app AppID, key string) (login, bool) {
+	found, ok := l.cache.GetIfPresent(key)
+	if !ok || found.loadedAt < l.all.Load() || found.loadedAt < l.ofUser(app, found.user.UID).Load() {
+		return login{}, false
+	}
+	return found, true
+}
+
+// put remembers what was read from the store after begin returned loadedAt.
+func (l *logins) put(key string, user User, token Token, loadedAt uint64) {
+	l.cache.Set(key, login{user, token, loadedAt})
+}
+
+// touch forgets the logins of users. Call it when a write about them may have been committed, before anybody is told.
+func (l *logins) touch(app AppID, users []UID) {
+	for _, uid := range users {
+		l.ofUser(app, uid).Store(l.writes.Add(1))
+	}
+}
+
+// touchAll forgets every login.
+func (l *logins) touchAll() { l.all.Store(l.writes.Add(1)) }

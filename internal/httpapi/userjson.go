@@ -1,0 +1,104 @@
+package httpapi
+
+import (
+	"bytes"
+	"encoding/json"
+	"strconv"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/rollcall/rollcall/api"
+)
+
+// encodeAnswer writes the envelope of a success. Users, of which pages are full, are written without reflection: that
+// is most of what a list costs otherwise.
+func encodeAnswer(buffer *bytes.Buffer, answer answer) error {
+	b := append(buffer.AvailableBuffer(), `{"data":`...)
+	switch data := answer.data.(type) {
+	case api.User:
+		b = appendUser(b, &data)
+	case []api.User:
+		b = append(b, '[')
+		for i := range data {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			b = appendUser(b, &data[i])
+		}
+		b = append(b, ']')
+	default:
+		return encode(buffer, api.Body[any]{Data: answer.data, Meta: answer.meta})
+	}
+	if answer.meta != nil {
+		meta, err := json.Marshal(answer.meta)
+		if err != nil {
+			return err
+		}
+		b = append(append(b, `,"meta":`...), meta...)
+	}
+	buffer.Write(append(b, "}\n"...))
+	return nil
+}
+
+// encode writes any value as JSON.
+func encode(buffer *bytes.Buffer, value any) error {
+	encoder := json.NewEncoder(buffer)
+	encoder.SetEscapeHTML(false)
+	return encoder.Encode(value)
+}
+
+// appendUser appends what encoding/json would make of a user.
+func appendUser(b []byte, user *api.User) []byte {
+	b = appendText(b, `{"uid":`, user.UID)
+	b = appendText(b, `,"name":`, user.Name)
+	b = appendOptional(b, `,"avatar":`, user.Avatar)
+	b = appendOptional(b, `,"link":`, user.Link)
+	if len(user.Metadata) > 0 {
+		b = append(append(b, `,"metadata":`...), user.Metadata...)
+	}
+	b = appendText(b, `,"status":`, user.Status)
+	b = appendText(b, `,"role":`, user.Role)
+	b = appendOptional(b, `,"statusMessage":`, user.StatusMessage)
+	for i, tag := range user.Tags {
+		before := ","
+		if i == 0 {
+			before = `,"tags":[`
+		}
+		b = appendText(b, before, tag)
+	}
+	if len(user.Tags) > 0 {
+		b = append(b, ']')
+	}
+	b = appendTime(b, `,"lastActiveAt":`, user.LastActiveAt)
+	b = strconv.AppendInt(append(b, `,"createdAt":`...), user.CreatedAt, 10)
+	b = appendTime(b, `,"updatedAt":`, user.UpdatedAt)
+	b = appendTime(b, `,"deactivatedAt":`, user.DeactivatedAt)
+	b = appendOptional(b, `,"conversationId":`, user.ConversationID)
+	b = appendOptional(b, `,"authToken":`, user.AuthToken)
+	return append(b, '}')
+}
+
+func appendOptional(b []byte, name, text string) []byte {
+	if text == "" {
+		return b
+	}
+	return appendText(b, name, text)
+}
+
+func appendTime(b []byte, name string, seconds int64) []byte {
+	if seconds == 0 {
+		return b
+	}
+	return strconv.AppendInt(append(b, name...), seconds, 10)
+}
+
+func appendText(b []byte, name, text string) []byte {
+	b = append(b, name...)
+	for i := range len(text) {
+		if c := text[i]; c < ' ' || c == '"' || c == '\\' || c >= 0x7f {
+			b, _ = jsontext.AppendQuote(b, text) // it complains about invalid UTF-8, which is refused on the way in
+			return b
+		}
+	}
+	return append(append(append(b, '"'), text...), '"')
+}
