@@ -38,7 +38,6 @@ func openSQLite(ctx context.Context, path string) (*Store, error) {
 	if err := file.Close(); err != nil {
 		return nil, fmt.Errorf("open database: %w", err)
 	}
-	registerVFS()
 	writer, err := openConnection(path, writerPragmas)
 	if err != nil {
 		return nil, err
@@ -64,6 +63,7 @@ var (
 const busyTimeout = 10 * time.Second
 
 func dataSource(path string, pragmas []string) string {
+	registerVFS()
 	query := url.Values{"vfs": {gatheringVFS}, "_pragma": pragmas}
 	return (&url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(), RawQuery: query.Encode()}).String()
 }

@@ -148,7 +148,9 @@ func (w *writer) commitTogether(l *lane, leader *update) {
 		for ; ran < len(done) && err == nil; ran++ {
 			err = batch.run(done[ran])
 		}
-		done = append(done, l.take(maxBatch-len(done))...)
+		if !batch.fetches() {
+			done = append(done, l.take(maxBatch-len(done))...)
+		}
 	}
 	uncertain := false
 	if err == nil {
