@@ -12,6 +12,8 @@ type Body[T any] struct {
 type Meta struct {
 	Pagination *Pagination `json:"pagination,omitempty"`
 	Cursor     *Cursor     `json:"cursor,omitempty"`
+	// NextCursor is what to send as cursor for the next page of a walk. It is absent on the last page.
+	NextCursor string `json:"nextCursor,omitempty"`
 	// Revision is the app's last revision when a list of changes was read.
 	Revision *int64 `json:"revision,omitempty"`
 }
@@ -35,6 +37,106 @@ type Cursor struct {
 type Success struct {
 	Success bool   `json:"success"`
 	Message string `json:"message"`
+}
+
+// ItemResult is what became of one item of a bulk call.
+type ItemResult struct {
+	Success bool   `json:"success"`
+	Message string `json:"message"`
+	// Code is there only for an item that was refused.
+	Code Code `json:"code,omitempty"`
+}
+
+// BlockRequest is the body of POST and DELETE /users/{uid}/blockedusers. The answer has an ItemResult for each uid.
+type BlockRequest struct {
+	UIDs []string `json:"blockedUids"`
+}
+
+// AddFriendsRequest is the body of POST /users/{uid}/friends.
+type AddFriendsRequest struct {
+	Accepted []string `json:"accepted"`
+}
+
+// AddFriendsResponse has an ItemResult for each uid.
+type AddFriendsResponse struct {
+	Accepted map[string]ItemResult `json:"accepted"`
+}
+
+// RemoveFriendsRequest is the body of DELETE /users/{uid}/friends.
+type RemoveFriendsRequest struct {
+	Friends []string `json:"friends"`
+}
+
+// FriendRequestsRequest is the body of POST /users/{uid}/friend_requests, with UIDs, and of PUT, with the others.
+type FriendRequestsRequest struct {
+	UIDs     []string `json:"uids,omitempty"`
+	Accept   []string `json:"accept,omitempty"`
+	Refuse   []string `json:"refuse,omitempty"`
+	Withdraw []string `json:"withdraw,omitempty"`
+}
+
+// LookupRequest is the body of POST /users/lookup.
+type LookupRequest struct {
+	UIDs []string `json:"uids"`
+}
+
+// LookupResponse holds the users in the order in which they were asked for, and the uids that nobody has.
+type LookupResponse struct {
+	Users    []User   `json:"users"`
+	NotFound []string `json:"notFound,omitempty"`
+}
+
+// UserRow is a row of POST /users/batch: a user to make, or to change where fields are there. Times are Unix seconds.
+type UserRow struct {
+	UID string `json:"uid"`
+	UpdateUserRequest
+	CreatedAt     *int64 `json:"createdAt,omitempty"`
+	LastActiveAt  *int64 `json:"lastActiveAt,omitempty"`
+	DeactivatedAt *int64 `json:"deactivatedAt,omitempty"`
+}
+
+// BatchRequest is the body of POST /users/batch.
+type BatchRequest struct {
+	Users []UserRow `json:"users"`
+}
+
+// BatchResponse has a result for each row, in their order.
+type BatchResponse struct {
+	Results []UserRowResult `json:"results"`
+}
+
+// UserRowResult is what became of a row: Status is created, updated, unchanged or failed.
+type UserRowResult struct {
+	UID    string `json:"uid"`
+	Status string `json:"status"`
+	Error  *Error `json:"error,omitempty"`
+}
+
+// Explanation is the answer of GET /visibility/explain: what the viewer may see of the subject, and the rule that decided.
+type Explanation struct {
+	Viewer   string   `json:"viewer"`
+	Subject  string   `json:"subject"`
+	Relation Relation `json:"relation"`
+	Listed   bool     `json:"listed"`
+	Detailed bool     `json:"detailed"`
+	Presence bool     `json:"presence"`
+	Contact  bool     `json:"contact"`
+	Rule     string   `json:"rule"`
+}
+
+// Relation is what is between two users, seen from the first. Times are Unix seconds; absent is never.
+type Relation struct {
+	BlockedByMeAt  int64 `json:"blockedByMeAt,omitempty"`
+	HasBlockedMeAt int64 `json:"hasBlockedMeAt,omitempty"`
+	FriendsSince   int64 `json:"friendsSince,omitempty"`
+}
+
+// ContactResponse is the answer of GET /users/{uid}/can-contact/{other}.
+type ContactResponse struct {
+	CanContact bool `json:"canContact"`
+	// Code is the contract's code for a message that is refused.
+	Code Code   `json:"code,omitempty"`
+	Rule string `json:"rule"`
 }
 
 // RevokedResponse is the answer of calls that revoke keys and auth tokens.
@@ -62,8 +164,14 @@ type User struct {
 	CreatedAt     int64           `json:"createdAt"`
 	UpdatedAt     int64           `json:"updatedAt,omitempty"`
 	DeactivatedAt int64           `json:"deactivatedAt,omitempty"`
-	// ConversationID is there only for an acting user.
+	// ConversationID and what follows about blocks are there only for an acting user.
 	ConversationID string `json:"conversationId,omitempty"`
+	BlockedByMe    bool   `json:"blockedByMe,omitempty"`
+	BlockedByMeAt  int64  `json:"blockedByMeAt,omitempty"`
+	HasBlockedMe   bool   `json:"hasBlockedMe,omitempty"`
+	HasBlockedMeAt int64  `json:"hasBlockedMeAt,omitempty"`
+	// BlockedAt is when the first of the two blocked the other.
+	BlockedAt int64 `json:"blockedAt,omitempty"`
 	// AuthToken is there only when a created user was asked for with one.
 	AuthToken string `json:"authToken,omitempty"`
 }
@@ -269,12 +377,14 @@ type AllowFeaturesRequest struct {
 
 // Change is one row of the change log.
 type Change struct {
-	Revision int64    `json:"revision"`
-	At       int64    `json:"at"`
-	Actor    string   `json:"actor"`
-	Kind     string   `json:"kind"`
-	Subject  string   `json:"subject"`
-	Fields   []string `json:"fields,omitempty"`
+	Revision int64  `json:"revision"`
+	At       int64  `json:"at"`
+	Actor    string `json:"actor"`
+	Kind     string `json:"kind"`
+	Subject  string `json:"subject"`
+	// Object is the other user of a change that is about two.
+	Object string   `json:"object,omitempty"`
+	Fields []string `json:"fields,omitempty"`
 }
 
 // Stats are the figures of GET /stats. TimeRange is in Unix milliseconds.

@@ -31,6 +31,9 @@ type Client struct {
 	AuthTokens *AuthTokensService
 	APIKeys    *APIKeysService
 	Roles      *RolesService
+	Blocks     *BlocksService
+	Friends    *FriendsService
+	Visibility *VisibilityService
 	Me         *MeService
 	Changes    *ChangesService
 	Stats      *StatsService
@@ -87,10 +90,25 @@ func New(address string, options ...Option) (*Client, error) {
 	for _, option := range options {
 		option(c)
 	}
+	c.serve()
+	return c, nil
+}
+
+// OnBehalfOf returns a client whose lists and look-ups with an API key give exactly what a user would see.
+func (c *Client) OnBehalfOf(uid string) *Client {
+	acting := *c
+	acting.headers = c.headers.Clone()
+	acting.headers.Set("onBehalfOf", uid)
+	acting.serve()
+	return &acting
+}
+
+// serve makes the services of the client.
+func (c *Client) serve() {
 	s := service{c}
 	c.Users, c.AuthTokens, c.APIKeys, c.Roles = &UsersService{s}, &AuthTokensService{s}, &APIKeysService{s}, &RolesService{s}
+	c.Blocks, c.Friends, c.Visibility = &BlocksService{s}, &FriendsService{s}, &VisibilityService{s}
 	c.Me, c.Changes, c.Stats, c.Apps = &MeService{s}, &ChangesService{s}, &StatsService{s}, &AppsService{s}
-	return c, nil
 }
 
 // Error is the server's refusal of a call. Find it with errors.As.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -66,6 +67,53 @@ func TestClient_Users(t *testing.T) {
 	if !errors.As(err, &refused) || refused.Details["uid"] == nil || refused.Details["name"] == nil {
 		t.Errorf("bad input: %#v", err)
 	}
+}
+
+func TestClient_Relations(t *testing.T) {
+	t.Parallel()
+	c := apitest.Start(t, "", nil).Backend(t)
+	ctx := t.Context()
+	rows := []api.UserRow{{UID: "ada", UpdateUserRequest: api.UpdateUserRequest{Name: new("Ada")}}, {UID: "bob", UpdateUserRequest: api.UpdateUserRequest{Name: new("Bob")}}, {UID: "cy"}}
+	results, err := c.Users.Batch(ctx, rows)
+	check(t, "batch", must(t, results, err)[0].Status == "created" && results[2].Status == "failed")
+	user, err := c.Users.Upsert(ctx, "cy", api.UpdateUserRequest{Name: new("Cy")})
+	check(t, "upsert", must(t, user, err).Name == "Cy")
+	found, err := c.Users.Lookup(ctx, "cy", "nobody")
+	check(t, "lookup", len(must(t, found, err).Users) == 1 && len(found.NotFound) == 1)
+	there, err := c.Users.Exists(ctx, "nobody")
+	check(t, "exists", !must(t, there, err))
+
+	blocked, err := c.Blocks.Block(ctx, "ada", "bob")
+	check(t, "blocked", must(t, blocked, err)["bob"].Success)
+	seen, err := c.OnBehalfOf("bob").Users.Get(ctx, "ada")
+	check(t, "flag", must(t, seen, err).HasBlockedMe)
+	contact, err := c.Visibility.CanContact(ctx, "bob", "ada")
+	check(t, "contact", must(t, contact, err).Code == api.CodeBlockedSender)
+	explained, err := c.Visibility.Explain(ctx, "ada", "bob")
+	check(t, "explained", must(t, explained, err).Rule == "viewer blocked subject")
+	check(t, "blocked list", walked(t, c.Blocks.All(ctx, "ada", "")) == "bob" && walked(t, c.Blocks.All(ctx, "bob", "hasBlockedMe")) == "ada")
+	unblocked, err := c.Blocks.Unblock(ctx, "ada", "bob")
+	check(t, "unblocked", must(t, unblocked, err)["bob"].Success && walked(t, c.Blocks.All(ctx, "ada", "both")) == "")
+
+	asked, err := c.Friends.Ask(ctx, "ada", "bob", "cy")
+	check(t, "asked", must(t, asked, err)["cy"].Success && walked(t, c.Friends.Requests(ctx, "ada", true)) == "bob cy" && walked(t, c.Friends.Requests(ctx, "bob", false)) == "ada")
+	answered, err := c.Friends.Answer(ctx, "bob", api.FriendRequestsRequest{Accept: []string{"ada"}})
+	check(t, "answered", must(t, answered, err)["ada"].Success)
+	added, err := c.Friends.Add(ctx, "cy", "ada")
+	check(t, "added", must(t, added, err)["ada"].Success && walked(t, c.Friends.All(ctx, "ada")) == "bob cy")
+	if err := c.Friends.Remove(ctx, "ada", "bob"); err != nil {
+		t.Fatal(err)
+	}
+	check(t, "friends only", walked(t, c.OnBehalfOf("ada").Users.All(ctx, client.UserListOptions{FriendsOnly: true})) == "cy")
+}
+
+func walked(t *testing.T, users iter.Seq2[api.User, error]) string {
+	t.Helper()
+	var uids []string
+	for user, err := range users {
+		uids = append(uids, must(t, user, err).UID)
+	}
+	return strings.Join(uids, " ")
 }
 
 func TestClient_TokensAndMe(t *testing.T) {

@@ -64,3 +64,27 @@ func pages[T any](ctx context.Context, s service, path string, query url.Values)
 		}
 	}
 }
+
+// walk iterates over the items of a list that has cursors.
+func walk[T any](ctx context.Context, s service, path string, query url.Values) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		query.Set("cursor", "start")
+		for {
+			answer, err := call[[]T](ctx, s, http.MethodGet, path, query, nil)
+			if err != nil {
+				var none T
+				yield(none, err)
+				return
+			}
+			for _, item := range answer.Data {
+				if !yield(item, nil) {
+					return
+				}
+			}
+			if answer.Meta == nil || answer.Meta.NextCursor == "" {
+				return
+			}
+			query.Set("cursor", answer.Meta.NextCursor)
+		}
+	}
+}

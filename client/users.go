@@ -3,7 +3,9 @@ package client
 import (
 	"context"
 	"iter"
+	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 
 	"github.com/rollcall/rollcall/api"
@@ -30,21 +32,30 @@ func (s *UsersService) Update(ctx context.Context, uid string, request api.Updat
 // UserListOptions select users. Zero fields do not restrict.
 type UserListOptions struct {
 	PageOptions
-	// SearchKey is a prefix of the uid or the name.
-	SearchKey       string
-	SearchIn        []string
-	Roles           []string
-	Tags            []string
-	UIDs            []string
-	Status          string
-	WithTags        bool
+	// SearchKey is a prefix of the uid, or of the name from any of its words on.
+	SearchKey string
+	SearchIn  []string
+	// NameContains holds words that the name must have, each by its beginning.
+	NameContains string
+	Roles        []string
+	Tags         []string
+	UIDs         []string
+	Status       string
+	WithTags     bool
+	// FriendsOnly and HideBlockedUsers are for calls as a user, or on behalf of one.
+	FriendsOnly      bool
+	HideBlockedUsers bool
+	// SortBy is name, status, createdAt, updatedAt or lastActiveAt, and SortOrder asc or desc.
+	SortBy, SortOrder string
+	// UpdatedAt, in Unix seconds, selects users changed after it.
+	UpdatedAt       int64
 	OnlyDeactivated bool
 	WithDeactivated bool
 }
 
 func (o UserListOptions) query() url.Values {
 	query := o.PageOptions.query()
-	for name, value := range map[string]string{"searchKey": o.SearchKey, "status": o.Status} {
+	for name, value := range map[string]string{"searchKey": o.SearchKey, "nameContains": o.NameContains, "status": o.Status, "sortBy": o.SortBy, "sortOrder": o.SortOrder} {
 		if value != "" {
 			query.Set(name, value)
 		}
@@ -57,7 +68,13 @@ func (o UserListOptions) query() url.Values {
 	for _, tag := range o.Tags {
 		query.Add("tags", tag)
 	}
-	for name, value := range map[string]bool{"withTags": o.WithTags, "onlyDeactivated": o.OnlyDeactivated, "withDeactivated": o.WithDeactivated} {
+	if o.UpdatedAt != 0 {
+		query.Set("updatedAt", strconv.FormatInt(o.UpdatedAt, 10))
+	}
+	for name, value := range map[string]bool{
+		"withTags": o.WithTags, "onlyDeactivated": o.OnlyDeactivated, "withDeactivated": o.WithDeactivated,
+		"friendsOnly": o.FriendsOnly, "hideBlockedUsers": o.HideBlockedUsers,
+	} {
 		if value {
 			query.Set(name, "true")
 		}
@@ -70,9 +87,36 @@ func (s *UsersService) List(ctx context.Context, options UserListOptions) (Page[
 	return list[api.User](ctx, s.service, "/users", options.query())
 }
 
-// All iterates over all users that match, page by page. It ends after the first error.
+// All walks over all users that match, from the page that options name on. Whatever is written meanwhile, a user that
+// exists and does not change comes exactly once. It ends after the first error.
 func (s *UsersService) All(ctx context.Context, options UserListOptions) iter.Seq2[api.User, error] {
-	return pages[api.User](ctx, s.service, "/users", options.query())
+	return walk[api.User](ctx, s.service, "/users", options.query())
+}
+
+// Lookup returns up to 1,000 users at once, in the order of uids, and those that there are not.
+func (s *UsersService) Lookup(ctx context.Context, uids ...string) (api.LookupResponse, error) {
+	return post[api.LookupResponse](ctx, s.service, "/users/lookup", api.LookupRequest{UIDs: uids})
+}
+
+// Upsert creates a user, or changes the fields that request sets. An authOnly key suffices.
+func (s *UsersService) Upsert(ctx context.Context, uid string, request api.UpdateUserRequest) (api.User, error) {
+	answer, err := call[api.User](ctx, s.service, http.MethodPut, "/users/"+segment(uid), url.Values{"upsert": {"true"}}, request)
+	return answer.Data, err
+}
+
+// Batch creates and changes up to 1,000 users in one durable write, and returns what became of each row.
+func (s *UsersService) Batch(ctx context.Context, rows []api.UserRow) ([]api.UserRowResult, error) {
+	answer, err := post[api.BatchResponse](ctx, s.service, "/users/batch", api.BatchRequest{Users: rows})
+	return answer.Results, err
+}
+
+// Exists reports whether there is an active user with a uid that the caller may see.
+func (s *UsersService) Exists(ctx context.Context, uid string) (bool, error) {
+	_, err := s.Get(ctx, uid)
+	if IsCode(err, api.CodeUIDNotFound) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // Deactivate hides a user and suspends its auth tokens. Reactivate takes it back.

@@ -133,6 +133,7 @@ func (n names) hide(text string) string {
 // captured are values of responses that later requests name: the first of each in a transcript.
 var captured = map[string]*regexp.Regexp{
 	"$ADA_TOKEN": regexp.MustCompile(`"authToken":"(ada_[0-9a-f]{40})"`),
+	"$BOB_TOKEN": regexp.MustCompile(`"authToken":"(bob_[0-9a-f]{40})"`),
 	"$TOKEN_ID":  regexp.MustCompile(`"id":"(tok_[0-9a-f]+)"`),
 	"$ADA_JWT":   regexp.MustCompile(`"jwt":"([^"]+)"`),
 }

@@ -2,7 +2,6 @@ package directory
 
 import (
 	"context"
-	"slices"
 	"sync"
 )
 
@@ -31,6 +30,13 @@ const (
 	UserDeactivated     Kind = "user.deactivated"
 	UserReactivated     Kind = "user.reactivated"
 	UserDeleted         Kind = "user.deleted"
+	UserBlocked         Kind = "user.blocked"
+	UserUnblocked       Kind = "user.unblocked"
+	FriendAdded         Kind = "friend.added"
+	FriendRemoved       Kind = "friend.removed"
+	FriendRequested     Kind = "friend.requested"
+	FriendRefused       Kind = "friend.refused"
+	FriendWithdrawn     Kind = "friend.withdrawn"
 	TokenCreated        Kind = "token.created"
 	TokenUpdated        Kind = "token.updated"
 	TokenRevoked        Kind = "token.revoked"
@@ -47,6 +53,8 @@ type Change struct {
 	// Subject is what was changed: a uid for users and their tokens, a role id, a key id, the app id, an e-mail
 	// address for collaborators. For an erased user it is a pseudonym that starts with "~".
 	Subject string
+	// Object is the other user of a change that is about two: Subject did something with it. Else it is empty.
+	Object string
 	// Fields names what was changed, never its content. For tokens it holds their ids.
 	Fields []string
 }
@@ -100,24 +108,46 @@ type logbook struct {
 	actor      Actor
 	revision   int64
 	touchesApp bool
-	users      []UID // whom the changes are about
+	users      []UID // whom the changes are about, once each
+	touched    map[UID]struct{}
 }
 
 func (l *logbook) append(kind Kind, subject string, fields ...string) error {
-	revision, err := l.tx.AppendChange(l.app, Change{At: l.at, Actor: l.actor, Kind: kind, Subject: subject, Fields: fields})
+	return l.add(Change{Kind: kind, Subject: subject, Fields: fields})
+}
+
+// appendPair appends what subject did with another user.
+func (l *logbook) appendPair(kind Kind, subject, object UID) error {
+	return l.add(Change{Kind: kind, Subject: string(subject), Object: string(object)})
+}
+
+func (l *logbook) add(change Change) error {
+	change.At, change.Actor = l.at, l.actor
+	revision, err := l.tx.AppendChange(l.app, change)
 	if err != nil {
 		return err
 	}
 	l.revision = revision
-	switch kind {
+	switch change.Kind {
 	case UserCreated, UserUpdated, UserDeactivated, UserReactivated, UserDeleted, TokenCreated, TokenUpdated, TokenRevoked:
-		if !slices.Contains(l.users, UID(subject)) {
-			l.users = append(l.users, UID(subject))
-		}
+		l.touch(UID(change.Subject))
+	case UserBlocked, UserUnblocked, FriendAdded, FriendRemoved, FriendRequested, FriendRefused, FriendWithdrawn:
+		l.touch(UID(change.Subject))
+		l.touch(UID(change.Object))
 	default:
 		l.touchesApp = true
 	}
 	return nil
+}
+
+func (l *logbook) touch(uid UID) {
+	if _, known := l.touched[uid]; !known {
+		if l.touched == nil {
+			l.touched = map[UID]struct{}{}
+		}
+		l.touched[uid] = struct{}{}
+		l.users = append(l.users, uid)
+	}
 }
 
 // ListChanges returns changes of the caller's app with a revision above since, in order, at most limit, and the app's

@@ -160,6 +160,8 @@ type List[T any] struct {
 	Items []T
 	Total int
 	Page  Page
+	// Next is the cursor behind the last item, for lists that can be walked; empty when there is no more.
+	Next string
 }
 
 // PageOf cuts one page out of a list that is small enough to be held whole.

@@ -35,12 +35,11 @@ func (t Tombstone) pseudonym() string { return "~" + t.Hash }
 func (d *Directory) DeleteUser(ctx context.Context, caller Caller, rawUID string) (Tombstone, error) {
 	uid := FoldUID(rawUID)
 	tombstone, err := write(ctx, d, caller, nil, func(tx Tx, log *logbook) (Tombstone, error) {
-		if _, found, err := tx.User(caller.App, uid); err != nil {
-			return Tombstone{}, err
-		} else if !found {
-			return Tombstone{}, ErrUserNotFound(string(uid))
+		user, found, err := tx.User(caller.App, uid)
+		if err != nil || !found {
+			return Tombstone{}, orNotFound(err, uid)
 		}
-		return d.erase(tx, log, uid)
+		return d.erase(tx, log, user)
 	})
 	if err == nil {
 		d.erased(tombstone)
@@ -48,7 +47,8 @@ func (d *Directory) DeleteUser(ctx context.Context, caller Caller, rawUID string
 	return tombstone, err
 }
 
-func (d *Directory) erase(tx Tx, log *logbook, uid UID) (Tombstone, error) {
+func (d *Directory) erase(tx Tx, log *logbook, user User) (Tombstone, error) {
+	uid := user.UID
 	app, err := requireApp(tx, log.app)
 	if err != nil {
 		return Tombstone{}, err
@@ -57,6 +57,9 @@ func (d *Directory) erase(tx Tx, log *logbook, uid UID) (Tombstone, error) {
 		return Tombstone{}, err
 	}
 	if err := tx.DeleteAnswersAbout(log.app, uid); err != nil {
+		return Tombstone{}, err
+	}
+	if err := tx.MoveUserTerms(log.app, uid, nameTerms(user.Name), nil); err != nil {
 		return Tombstone{}, err
 	}
 	if err := tx.DeleteUser(log.app, uid); err != nil {

@@ -18,6 +18,10 @@ type Limits struct {
 	Apps            int `json:"apps" help:"apps on this server; zero means 1000"`
 	PageSize        int `json:"pageSize" help:"largest page of a list; zero means 1000"`
 	BulkUIDs        int `json:"bulkUids" help:"uids in one bulk call and in the uids filter; zero means 25"`
+	BatchUsers      int `json:"batchUsers" help:"users in one batch and in one lookup; zero means 1000"`
+	ImportUsers     int `json:"importUsers" help:"users in one call of data_import; zero means 50"`
+	FriendsPerUser  int `json:"friendsPerUser" help:"friends of a user, and its unanswered friend requests; zero means 1000"`
+	BlocksPerUser   int `json:"blocksPerUser" help:"users that a user may block; zero means 10000"`
 }
 
 func (l Limits) orDefault() Limits {
@@ -40,6 +44,10 @@ func (l Limits) orDefault() Limits {
 		{&l.Apps, 1000},
 		{&l.PageSize, 1000},
 		{&l.BulkUIDs, 25},
+		{&l.BatchUsers, 1000},
+		{&l.ImportUsers, 50},
+		{&l.FriendsPerUser, 1000},
+		{&l.BlocksPerUser, 10_000},
 	} {
 		if *limit.field <= 0 {
 			*limit.field = limit.value

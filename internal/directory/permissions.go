@@ -39,6 +39,9 @@ const (
 	permListUsersRoles      = "listUsers.allowedRoles"
 	permUserDetailsMode     = "getUserDetails.mode"
 	permUserDetailsRoles    = "getUserDetails.allowedRoles"
+	permSendMessage         = "sendMessage"
+	permSendMessageMode     = "sendMessage.mode"
+	permSendMessageRoles    = "sendMessage.allowedReceiverRoles"
 	denied                  = "deny"
 	modeFriends             = "friends"
 	maxPermissionListLength = 100
@@ -68,10 +71,10 @@ func definePermissions() []Permission {
 		list(permListUsersRoles, "List users: roles", "listing users with these roles", TypeRolesStringArray),
 		mode(permUserDetailsMode, "User details: whom", "get the details of"),
 		list(permUserDetailsRoles, "User details: roles", "the details of users with these roles", TypeRolesStringArray),
-		allowDeny("sendMessage", "Send messages", "send messages"),
-		mode("sendMessage.mode", "Send messages: whom", "send messages to"),
+		allowDeny(permSendMessage, "Send messages", "send messages"),
+		mode(permSendMessageMode, "Send messages: whom", "send messages to"),
 		list("sendMessage.allowedReceiverTypes", "Send messages: receiver types", "these receiver types", TypeStringArray, "user", "group"),
-		list("sendMessage.allowedReceiverRoles", "Send messages: receiver roles", "receivers with these roles", TypeRolesStringArray),
+		list(permSendMessageRoles, "Send messages: receiver roles", "receivers with these roles", TypeRolesStringArray),
 		list("sendMessage.allowedMessageTypes", "Send messages: types", "messages of these types", TypeStringArray, types...),
 		list("sendMessage.allowedMessageCategories", "Send messages: categories", "messages of these categories", TypeStringArray, categories...),
 		list("sendMessage.allowedCustomTypes", "Send messages: custom types", "these custom message types", TypeCustomArray),
@@ -105,12 +108,6 @@ func permissionByID(id string) (Permission, bool) {
 	return permissions[i], true
 }
 
-// Outcome is what became of one item of a bulk call. Empty Reason means success.
-type Outcome struct {
-	ID     string
-	Reason string
-}
-
 // SetPermissions sets permissions of a role by id. A null or empty list removes a restriction. Unknown ids and wrong
 // values are reported per id; the others are set. Errors: CodeRoleNotFound.
 func (d *Directory) SetPermissions(ctx context.Context, caller Caller, id string, values map[string]json.RawMessage) ([]Outcome, Role, error) {
@@ -127,7 +124,7 @@ func (d *Directory) SetPermissions(ctx context.Context, caller Caller, id string
 		role, err := d.changeRoleIn(tx, log, id, func(role *Role) (changed []string) {
 			for _, permissionID := range slices.Sorted(maps.Keys(values)) {
 				value, reason := checkPermission(permissionID, values[permissionID], roles)
-				outcomes = append(outcomes, Outcome{ID: permissionID, Reason: reason})
+				outcomes = append(outcomes, outcome(permissionID, reason))
 				if reason != "" || sameJSON(role.Permissions[permissionID], value) {
 					continue
 				}
@@ -142,6 +139,14 @@ func (d *Directory) SetPermissions(ctx context.Context, caller Caller, id string
 		return result{outcomes, role}, err
 	})
 	return done.Outcomes, done.Role, err
+}
+
+// outcome is a success without a reason and a bad request with one.
+func outcome(id, reason string) Outcome {
+	if reason == "" {
+		return Outcome{ID: id}
+	}
+	return Outcome{ID: id, Err: fail(CodeBadRequest, "%s", reason)}
 }
 
 // checkPermission returns the value to keep, or why it is refused.
@@ -229,6 +234,9 @@ const (
 	FeatureUpdateMe     Feature = "u.updateAuthToken"
 	FeatureLogout       Feature = "u.logout"
 	FeatureListSettings Feature = "u.listSettings"
+	FeatureBlock        Feature = "u.blockUser"
+	FeatureUnblock      Feature = "u.unblockUser"
+	FeatureListBlocked  Feature = "u.getBlockedUsers"
 )
 
 // UserFeatures describes the user-scope features.
@@ -239,9 +247,9 @@ var userFeatures = []struct {
 	{FeatureListUsers, "List users", "List and search the users of the app."},
 	{FeatureGetUser, "Get a user", "Get the details of another user."},
 	{FeatureGetMe, "Get my details", "Get one's own details."},
-	{"u.blockUser", "Block users", "Block other users."},
-	{"u.unblockUser", "Unblock users", "Unblock blocked users."},
-	{"u.getBlockedUsers", "List blocked users", "List the users one has blocked."},
+	{FeatureBlock, "Block users", "Block other users."},
+	{FeatureUnblock, "Unblock users", "Unblock blocked users."},
+	{FeatureListBlocked, "List blocked users", "List the users one has blocked."},
 	{FeatureUpdateMe, "Update my details", "Update one's own profile."},
 	{FeatureLogout, "Log out", "End one's own session."},
 	{FeatureListSettings, "List settings", "Get the settings of the app."},
@@ -284,7 +292,7 @@ func (d *Directory) RestrictFeatures(ctx context.Context, caller Caller, id stri
 			for _, sent := range features {
 				feature, valid := featureID(sent)
 				if !valid {
-					outcomes = append(outcomes, Outcome{ID: sent, Reason: "This is not the name of a feature."})
+					outcomes = append(outcomes, outcome(sent, "This is not the name of a feature."))
 					continue
 				}
 				outcomes = append(outcomes, Outcome{ID: string(feature)})

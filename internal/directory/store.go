@@ -24,6 +24,7 @@ type Store interface {
 type Tx interface {
 	AppRows
 	UserRows
+	RelationRows
 	TokenRows
 	KeyRows
 	RoleRows
@@ -57,8 +58,31 @@ type UserRows interface {
 	PutUser(AppID, User) error
 	// PutUserTags replaces the tags under which Users finds a user.
 	PutUserTags(app AppID, uid UID, tags []string) error
-	// DeleteUser removes a user and everything that hangs on it: tags, auth tokens and activity.
+	// MoveUserTerms changes the terms under which Users finds a user beside its name and uid.
+	MoveUserTerms(app AppID, uid UID, from, to []string) error
+	// DeleteUser removes a user and everything that hangs on it but its terms: tags, blocks, friends, auth tokens and
+	// activity.
 	DeleteUser(app AppID, uid UID) error
+}
+
+// RelationRows are who has blocked whom, who are friends, and who has asked to be.
+type RelationRows interface {
+	// Relations returns what is between a user and others. Those without any relation are left out.
+	Relations(app AppID, of UID, others []UID) (map[UID]Relation, error)
+	PutBlock(app AppID, uid, blocked UID, at int64) error
+	DeleteBlock(app AppID, uid, blocked UID) error
+	// CountBlocks counts those whom a user has blocked.
+	CountBlocks(app AppID, uid UID) (int, error)
+	// PutFriends makes two users friends of each other.
+	PutFriends(app AppID, a, b UID, at int64) error
+	DeleteFriends(app AppID, a, b UID) error
+	CountFriends(app AppID, uid UID) (int, error)
+	// FriendRequest returns when a user asked another.
+	FriendRequest(app AppID, uid, receiver UID) (at int64, found bool, err error)
+	PutFriendRequest(app AppID, uid, receiver UID, at int64) error
+	DeleteFriendRequest(app AppID, uid, receiver UID) error
+	// CountFriendRequests counts those whom a user has asked and who have not answered.
+	CountFriendRequests(app AppID, uid UID) (int, error)
 }
 
 // TokenRows are the auth tokens of users.

@@ -2,6 +2,9 @@ package directory
 
 import (
 	"context"
+	"encoding/base64"
+	"encoding/json"
+	"slices"
 	"strings"
 	"unicode"
 
@@ -23,45 +26,105 @@ type Order int
 
 // The orders that a list can have.
 const (
-	// NewestFirst is by creation, latest first.
+	// NewestFirst is by creation, latest first, then by uid.
 	NewestFirst Order = iota
-	// ByName is by name, ignoring case and accents.
+	// ByName is by name, ignoring case and accents, then by uid.
 	ByName
+	// LastChangedFirst is by the last update, or the creation of users never updated, latest first, then by uid.
+	LastChangedFirst
+	// LastActiveFirst is by the last activity, latest first; those never active come last, the newest of them first.
+	LastActiveFirst
 )
+
+// Position is a place in an Order: behind the user it was taken from.
+type Position struct {
+	Name string `json:"n,omitempty"`
+	// Times are what the order compares before the uid.
+	Times []int64 `json:"t,omitempty"`
+	UID   UID     `json:"u"`
+}
+
+// PositionOf returns the user's position in an order.
+func PositionOf(order Order, user User) Position {
+	position := Position{UID: user.UID}
+	switch order {
+	case ByName:
+		position.Name = FoldText(user.Name)
+	case NewestFirst:
+		position.Times = []int64{user.CreatedAt}
+	case LastChangedFirst:
+		position.Times = []int64{user.changedAt()}
+	case LastActiveFirst:
+		position.Times = []int64{user.LastActiveAt, user.CreatedAt}
+	}
+	return position
+}
+
+func (u User) changedAt() int64 {
+	if u.UpdatedAt == 0 {
+		return u.CreatedAt
+	}
+	return u.UpdatedAt
+}
 
 // UserQuery selects users of an app. Zero fields do not restrict.
 type UserQuery struct {
 	App AppID
-	// Search is a prefix of the folded uid or name, as SearchUID and SearchName say.
+	// Search is a folded prefix of the uid or of the name from any word on, as SearchUID and SearchName say.
 	Search                string
 	SearchUID, SearchName bool
+	// Words are folded prefixes, for each of which the name must have a word.
+	Words []string
 	// Roles, Tags and UIDs select users with any of them.
 	Roles []string
 	Tags  []string
 	UIDs  []UID
-	// NotUID leaves one user out.
-	NotUID   UID
-	Activity Activity
-	Order    Order
-	Limit    int
-	Offset   int
+	// Related selects users by what is between them and another: each entry must be met.
+	Related []Related
+	// NotUID leaves one user out, and NotBlockedWith those who have blocked a user or are blocked by it.
+	NotUID, NotBlockedWith UID
+	// ChangedAfter and ChangedBefore select by when users were last changed, in Unix seconds.
+	ChangedAfter, ChangedBefore int64
+	Activity                    Activity
+	Order                       Order
+	// Backward reverses the order.
+	Backward bool
+	// After starts behind a position in the order.
+	After  *Position
+	Limit  int
+	Offset int
 }
 
 // UserFilter is what a caller may ask of ListUsers.
 type UserFilter struct {
-	// Search is a prefix of the uid or the name, in any case.
+	// Search is a prefix of the uid or of any word of the name, in any case.
 	Search string
 	// SearchIn holds "uid", "name" or both; empty means both.
-	SearchIn    []string
-	Roles       []string
-	Tags        []string
-	UIDs        []string
-	FriendsOnly bool
+	SearchIn []string
+	// NameContains holds words that the name must have, each by its beginning.
+	NameContains     string
+	Roles            []string
+	Tags             []string
+	UIDs             []string
+	FriendsOnly      bool
+	HideBlockedUsers bool
 	// Status is "available", "offline" or empty for all.
 	Status   string
 	Activity Activity
-	Page     Page
+	// SortBy is "name", "status", "createdAt", "updatedAt", "lastActiveAt", or empty for the caller's default.
+	SortBy string
+	// SortOrder is "asc", "desc", or empty: the natural one, which is asc for name and status and desc for times.
+	SortOrder string
+	// UpdatedAt and Affix select what was changed after a time ("append") or before it ("prepend").
+	UpdatedAt int64
+	Affix     string
+	// Cursor continues a walk behind the page it came with; "start" begins one. It replaces Page.Number.
+	Cursor string
+	Page   Page
 }
+
+// CursorStart is the cursor that begins a walk.
+const CursorStart = "start"
 
 // Statuses on the wire (contract rest.md section 1.1).
 const (
@@ -69,37 +132,60 @@ const (
 	StatusOffline   = "offline"
 )
 
-// ListUsers lists users as the caller may see them, with the true total: for an API key newest first, for a user by
-// name and without the caller itself. Errors: CodeBadRequest, CodePermissionDenied.
-func (d *Directory) ListUsers(ctx context.Context, caller Caller, policy *Policy, viewer User, filter UserFilter) (List[User], error) {
-	list := List[User]{Page: filter.Page.orDefault()}
+// ListUsers lists users as the caller may see them, with the true total. Without a wish for another order, an API key
+// gets the newest first, and a user those online first and then all by name, without itself.
+// Errors: CodeBadRequest, CodePermissionDenied.
+func (d *Directory) ListUsers(ctx context.Context, caller Caller, policy *Policy, viewer User, filter UserFilter) (List[Seen], error) {
+	list := List[Seen]{Page: filter.Page.orDefault()}
 	query, err := d.userQuery(caller, filter, list.Page)
 	if err != nil {
 		return list, err
 	}
-	if caller.User != "" {
+	switch {
+	case caller.User != "":
 		if some, err := policy.narrow(viewer, &query); err != nil || !some {
 			return list, err
 		}
-	}
-	if filter.Status == StatusAvailable || filter.FriendsOnly {
-		return list, nil // nobody has a session or a friend yet
-	}
-	err = d.store.View(ctx, func(tx Tx) error {
-		var err error
-		if list.Total, err = tx.CountUsers(query); err != nil {
-			return err
+		if filter.FriendsOnly {
+			query.Related = append(query.Related, Related{To: viewer.UID, Friends: true})
 		}
-		list.Items, err = tx.Users(query)
-		return err
-	})
+		if filter.HideBlockedUsers {
+			query.NotBlockedWith = viewer.UID
+		}
+	case filter.FriendsOnly:
+		return list, nil // a key has no friends
+	}
+	if filter.Status == StatusAvailable {
+		return list, nil // nobody has a session yet
+	}
+	err = d.store.View(ctx, func(tx Tx) error { return listUsers(tx, query, caller.User, &list) })
+	filter.endWalk(&list)
 	return list, err
+}
+
+// listUsers reads one page as a viewer sees it, and the total.
+func listUsers(tx Tx, query UserQuery, viewer UID, list *List[Seen]) error {
+	var err error
+	counted := query
+	counted.After = nil
+	if list.Total, err = tx.CountUsers(counted); err != nil {
+		return err
+	}
+	users, err := tx.Users(query)
+	if err != nil {
+		return err
+	}
+	if len(users) == query.Limit && len(users) > 0 {
+		list.Next = encodeCursor(query, users[len(users)-1])
+	}
+	list.Items, err = seen(tx, query.App, viewer, users)
+	return err
 }
 
 func (d *Directory) userQuery(caller Caller, filter UserFilter, page Page) (UserQuery, error) {
 	query := UserQuery{
 		App: caller.App, Search: FoldText(filter.Search), SearchUID: len(filter.SearchIn) == 0, SearchName: len(filter.SearchIn) == 0,
-		Tags: filter.Tags, Activity: filter.Activity, Limit: page.Size, Offset: page.offset(),
+		Words: strings.Fields(FoldText(filter.NameContains)), Tags: filter.Tags, Activity: filter.Activity, Limit: page.Size, Offset: page.offset(),
 	}
 	var wrong FieldErrors
 	for _, in := range filter.SearchIn {
@@ -111,6 +197,7 @@ func (d *Directory) userQuery(caller Caller, filter UserFilter, page Page) (User
 		checkOneOf(&wrong, "status", filter.Status, []string{StatusAvailable, StatusOffline})
 	}
 	checkText(&wrong, "searchKey", filter.Search, d.limits.Name, "")
+	checkText(&wrong, "nameContains", filter.NameContains, d.limits.Name, "")
 	for _, role := range filter.Roles {
 		query.Roles = append(query.Roles, strings.ToLower(role))
 	}
@@ -126,7 +213,116 @@ func (d *Directory) userQuery(caller Caller, filter UserFilter, page Page) (User
 			wrong.Add(list.field, "The %s may not be more than %d.", list.field, list.limit)
 		}
 	}
+	filter.selectChanged(&wrong, &query)
+	filter.order(&wrong, caller, &query)
+	filter.continueWalk(&wrong, &query)
 	return query, wrong.Err()
+}
+
+// selectChanged applies the contract's cursor: what was changed before or after a time (contract rest.md section 0).
+func (f UserFilter) selectChanged(wrong *FieldErrors, query *UserQuery) {
+	if f.Affix != "" {
+		checkOneOf(wrong, "affix", f.Affix, []string{"append", "prepend"})
+	}
+	switch {
+	case f.UpdatedAt == 0:
+	case f.Affix == "prepend":
+		query.ChangedBefore, query.Order = f.UpdatedAt, LastChangedFirst
+	default:
+		query.ChangedAfter, query.Order, query.Backward = f.UpdatedAt, LastChangedFirst, true
+	}
+}
+
+// orders maps what a caller may sort by to an order and whether it runs downward by nature.
+var orders = map[string]struct {
+	order    Order
+	downward bool
+}{
+	"name": {ByName, false}, "status": {ByName, false}, "createdat": {NewestFirst, true}, "updatedat": {LastChangedFirst, true}, "lastactiveat": {LastActiveFirst, true},
+}
+
+func (f UserFilter) order(wrong *FieldErrors, caller Caller, query *UserQuery) {
+	if f.SortOrder != "" {
+		checkOneOf(wrong, "sortOrder", strings.ToLower(f.SortOrder), []string{"asc", "desc"})
+	}
+	sortBy := strings.ToLower(f.SortBy)
+	if sortBy == "" {
+		if f.UpdatedAt != 0 {
+			return
+		}
+		sortBy = "createdat"
+		if caller.User != "" {
+			sortBy = "status"
+		}
+	}
+	order, known := orders[sortBy]
+	if !known {
+		wrong.Add("sortBy", "The sortBy must be one of: name, status, createdAt, updatedAt, lastActiveAt.")
+		return
+	}
+	query.Order, query.Backward = order.order, false
+	if f.SortOrder != "" {
+		query.Backward = (strings.ToLower(f.SortOrder) == "desc") != order.downward
+	}
+}
+
+// cursor is where a walk goes on. It belongs to one order.
+type cursor struct {
+	Order    Order    `json:"o"`
+	Backward bool     `json:"b,omitempty"`
+	After    Position `json:"a"`
+}
+
+func encodeCursor(query UserQuery, last User) string {
+	text, err := json.Marshal(cursor{query.Order, query.Backward, PositionOf(query.Order, last)})
+	if err != nil {
+		return "" // numbers and texts always have a JSON form
+	}
+	return base64.RawURLEncoding.EncodeToString(text)
+}
+
+func (f UserFilter) continueWalk(wrong *FieldErrors, query *UserQuery) {
+	if f.Cursor == "" {
+		return
+	}
+	query.Offset = 0
+	if f.Cursor == CursorStart {
+		return
+	}
+	var c cursor
+	text, err := base64.RawURLEncoding.DecodeString(f.Cursor)
+	if err == nil {
+		err = json.Unmarshal(text, &c)
+	}
+	if err != nil || c.Order != query.Order || c.Backward != query.Backward || len(c.After.Times) != len(PositionOf(c.Order, User{}).Times) {
+		wrong.Add("cursor", "The cursor must be the one that the last page came with, and sortBy and sortOrder must stay as they were.")
+		return
+	}
+	query.After = &c.After
+}
+
+// endWalk takes the cursor out of a page that is not part of a walk.
+func (f UserFilter) endWalk(list *List[Seen]) {
+	if f.Cursor == "" {
+		list.Next = ""
+	}
+}
+
+// nameTerms returns the folded name from its second, third … word on: with the name itself, every place at which a
+// search may find it.
+func nameTerms(name string) []string {
+	var terms []string
+	rest := FoldText(name)
+	for {
+		_, after, more := strings.Cut(rest, " ")
+		if !more {
+			return terms
+		}
+		rest = after
+		if !slices.Contains(terms, rest) {
+			terms = append(terms, rest)
+		}
+	}
 }
 
 // FoldText returns text as searches and name orders compare it: lower case, without accents, and with single spaces.

@@ -3,6 +3,7 @@ package directory
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -82,21 +83,10 @@ type UserPatch struct {
 // CodeRoleNotFound.
 func (d *Directory) CreateUser(ctx context.Context, caller Caller, wanted NewUser) (CreatedUser, error) {
 	user := User{
-		UID: FoldUID(wanted.UID), Name: wanted.Name, Avatar: wanted.Avatar, Link: wanted.Link, Role: strings.ToLower(wanted.Role),
+		UID: FoldUID(wanted.UID), Name: wanted.Name, Avatar: wanted.Avatar, Link: wanted.Link, Role: wanted.Role,
 		StatusMessage: wanted.StatusMessage, Metadata: wanted.Metadata, Tags: wanted.Tags,
 	}
-	if user.Role == "" {
-		user.Role = DefaultRole
-	}
-	var wrong FieldErrors
-	switch {
-	case strings.TrimSpace(wanted.UID) == "":
-		wrong.Add("uid", "The uid field is required.")
-	case !validUID(wanted.UID, d.limits.UID):
-		wrong.Add("uid", "The uid may hold letters, digits, - and _, at most %d of them.", d.limits.UID)
-	}
-	d.checkUser(&wrong, &user)
-	if err := wrong.Err(); err != nil {
+	if err := d.checkNewUser(wanted.UID, &user); err != nil {
 		return CreatedUser{}, err
 	}
 	return write(ctx, d, caller, []UID{user.UID}, func(tx Tx, log *logbook) (CreatedUser, error) {
@@ -119,8 +109,29 @@ func (d *Directory) CreateUser(ctx context.Context, caller Caller, wanted NewUse
 	})
 }
 
+// checkNewUser checks everything of a user to be made, whose uid is spelled rawUID, and gives it the default role if it
+// has none.
+func (d *Directory) checkNewUser(rawUID string, user *User) error {
+	user.Role = strings.ToLower(user.Role)
+	if user.Role == "" {
+		user.Role = DefaultRole
+	}
+	var wrong FieldErrors
+	switch {
+	case strings.TrimSpace(rawUID) == "":
+		wrong.Add("uid", "The uid field is required.")
+	case !validUID(rawUID, d.limits.UID):
+		wrong.Add("uid", "The uid may hold letters, digits, - and _, at most %d of them.", d.limits.UID)
+	}
+	d.checkUser(&wrong, user)
+	return wrong.Err()
+}
+
 func (d *Directory) addUser(tx Tx, log *logbook, user User) error {
 	if err := tx.PutUser(log.app, user); err != nil {
+		return err
+	}
+	if err := tx.MoveUserTerms(log.app, user.UID, nil, nameTerms(user.Name)); err != nil {
 		return err
 	}
 	if len(user.Tags) > 0 {
@@ -194,7 +205,13 @@ func (d *Directory) UpdateUser(ctx context.Context, caller Caller, rawUID string
 }
 
 func (d *Directory) patchUser(tx Tx, log *logbook, user User, patch UserPatch) (User, error) {
-	changed := patch.apply(&user)
+	return d.changeUser(tx, log, user, patch.apply)
+}
+
+// changeUser applies a change, which returns the names of the fields it changed, and stores the user if there are any.
+func (d *Directory) changeUser(tx Tx, log *logbook, user User, change func(*User) []string) (User, error) {
+	named := user.Name
+	changed := change(&user)
 	if len(changed) == 0 {
 		return user, nil
 	}
@@ -211,6 +228,11 @@ func (d *Directory) patchUser(tx Tx, log *logbook, user User, patch UserPatch) (
 	user.UpdatedAt = log.at
 	if err := tx.PutUser(log.app, user); err != nil {
 		return User{}, err
+	}
+	if user.Name != named {
+		if err := tx.MoveUserTerms(log.app, user.UID, nameTerms(named), nameTerms(user.Name)); err != nil {
+			return User{}, err
+		}
 	}
 	if slices.Contains(changed, "tags") {
 		if err := tx.PutUserTags(log.app, user.UID, user.Tags); err != nil {
@@ -251,16 +273,63 @@ func (p UserPatch) apply(user *User) (changed []string) {
 
 // GetUser returns an active user as the caller may see it. viewer is the acting user, if there is one.
 // Errors: CodeUserNotFound.
-func (d *Directory) GetUser(ctx context.Context, caller Caller, policy *Policy, viewer User, rawUID string) (user User, err error) {
+func (d *Directory) GetUser(ctx context.Context, caller Caller, policy *Policy, viewer User, rawUID string) (Seen, error) {
 	uid := FoldUID(rawUID)
-	err = d.store.View(ctx, func(tx Tx) error {
-		user, err = requireUser(tx, caller.App, uid, rawUID)
+	found := Seen{Present: true}
+	err := d.store.View(ctx, func(tx Tx) (err error) {
+		if found.User, err = requireUser(tx, caller.App, uid, rawUID); err == nil && caller.User != "" && caller.User != uid {
+			found.Relation, err = relationTo(tx, caller.App, caller.User, uid)
+		}
 		return err
 	})
-	if err == nil && caller.User != "" && caller.User != uid {
-		err = policy.mayGet(viewer, user)
+	if err != nil || caller.User == "" {
+		return found, err
 	}
-	return user, err
+	sight := policy.see(viewer, found.User, found.Relation)
+	if !sight.Detailed {
+		return Seen{}, ErrUserNotFound(string(uid))
+	}
+	found.Present = sight.Presence
+	return found, nil
+}
+
+// LookUpUsers returns the active users among uids as the caller may see them, in the order asked for and once each,
+// and the uids of the others as they were sent. Errors: CodeBadRequest for too many.
+func (d *Directory) LookUpUsers(ctx context.Context, caller Caller, policy *Policy, viewer User, uids []string) (found []Seen, missing []string, err error) {
+	if len(uids) == 0 || len(uids) > d.limits.BatchUsers {
+		return nil, nil, FieldErrors{"uids": {fmt.Sprintf("The uids must be 1 to %d.", d.limits.BatchUsers)}}.Err()
+	}
+	err = d.store.View(ctx, func(tx Tx) error {
+		found, missing = nil, nil
+		asked := map[UID]bool{}
+		var users []User
+		for _, sent := range uids {
+			uid := FoldUID(sent)
+			if asked[uid] {
+				continue
+			}
+			asked[uid] = true
+			user, exists, err := tx.User(caller.App, uid)
+			if err != nil {
+				return err
+			}
+			if !exists || user.DeactivatedAt != 0 {
+				missing = append(missing, sent)
+				continue
+			}
+			users = append(users, user)
+		}
+		items, err := seen(tx, caller.App, caller.User, users)
+		for _, item := range items {
+			if caller.User != "" && !policy.see(viewer, item.User, item.Relation).Detailed {
+				missing = append(missing, string(item.UID))
+				continue
+			}
+			found = append(found, item)
+		}
+		return err
+	})
+	return found, missing, err
 }
 
 // Activation says what a bulk deactivation or reactivation did. Unknown uids are spelled as they were sent.
@@ -282,14 +351,7 @@ func (d *Directory) ReactivateUsers(ctx context.Context, caller Caller, uids []s
 }
 
 func (d *Directory) setActive(ctx context.Context, caller Caller, field string, uids []string, kind Kind) (Activation, error) {
-	var wrong FieldErrors
-	switch {
-	case len(uids) == 0:
-		wrong.Add(field, "The %s field is required.", field)
-	case len(uids) > d.limits.BulkUIDs:
-		wrong.Add(field, "The %s may not be more than %d.", field, d.limits.BulkUIDs)
-	}
-	if err := wrong.Err(); err != nil {
+	if err := d.checkBulk(field, uids); err != nil {
 		return Activation{}, err
 	}
 	return write(ctx, d, caller, nil, func(tx Tx, log *logbook) (Activation, error) {

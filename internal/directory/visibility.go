@@ -1,11 +1,69 @@
 package directory
 
 import (
+	"context"
 	"encoding/json"
 	"slices"
 )
 
-// reach is how far the role of a viewer lets it see: the part of the one policy that does not depend on the subject.
+// Sight is what a viewer may see of a subject, and do about it.
+type Sight struct {
+	// Listed says that the subject appears in lists and searches, Detailed that it may be looked up.
+	Listed, Detailed bool
+	// Presence says that the viewer sees whether the subject is online and when it was last active, and hears of it.
+	Presence bool
+	// Contact says that the viewer may write to the subject or call it.
+	Contact bool
+	// Rule names what decided, for people.
+	Rule string
+}
+
+// The rules that decide about a Sight.
+const (
+	RuleSelf         = "self"
+	RuleDeactivated  = "subject deactivated"
+	RuleFriendsOnly  = "role sees friends only"
+	RuleAllowedRoles = "role sees other roles only"
+	RuleBlockedByMe  = "viewer blocked subject"
+	RuleHasBlockedMe = "subject blocked viewer"
+	RuleContact      = "role may not contact"
+	RuleFriend       = "friend"
+	RuleNone         = "nothing in the way"
+)
+
+// see is the one policy of who sees whom (lists apply it by narrow, in the form of a query).
+func (p *Policy) see(viewer, subject User, relation Relation) Sight {
+	if viewer.UID == subject.UID {
+		return Sight{Listed: true, Detailed: true, Presence: true, Contact: true, Rule: RuleSelf}
+	}
+	if subject.DeactivatedAt != 0 {
+		return Sight{Rule: RuleDeactivated}
+	}
+	reach := p.reachOf(viewer)
+	friend := relation.FriendsSince != 0
+	listed := allows(reach.listed, subject.Role) && !reach.listDenied
+	detailed := allows(reach.detailed, subject.Role) && (friend || !reach.detailsOfFriendsOnly)
+	sight := Sight{Listed: listed, Detailed: detailed, Presence: true, Contact: true, Rule: RuleNone}
+	switch {
+	case reach.friendsOnly && !friend:
+		return Sight{Rule: RuleFriendsOnly}
+	case !listed && !detailed:
+		return Sight{Rule: RuleAllowedRoles}
+	case relation.BlockedByMeAt != 0:
+		sight.Presence, sight.Contact, sight.Rule = false, false, RuleBlockedByMe
+	case relation.HasBlockedMeAt != 0:
+		sight.Presence, sight.Contact, sight.Rule = false, false, RuleHasBlockedMe
+	case reach.contactDenied, reach.contactFriendsOnly && !friend, !allows(reach.contacted, subject.Role):
+		sight.Contact, sight.Rule = false, RuleContact
+	case friend:
+		sight.Rule = RuleFriend
+	}
+	return sight
+}
+
+func allows(roles []string, role string) bool { return len(roles) == 0 || slices.Contains(roles, role) }
+
+// reach is how far the role of a viewer lets it see and act: the part of the policy that does not depend on the subject.
 type reach struct {
 	// listDenied: the viewer may not ask for lists at all.
 	listDenied bool
@@ -13,8 +71,10 @@ type reach struct {
 	friendsOnly bool
 	// detailsOfFriendsOnly: only friends may be looked up one by one.
 	detailsOfFriendsOnly bool
-	// listed and detailed are the roles of the users that may be listed and looked up; empty is all.
-	listed, detailed []string
+	// contactDenied and contactFriendsOnly: nobody, or only friends, may be written to.
+	contactDenied, contactFriendsOnly bool
+	// listed, detailed and contacted are the roles of the users that may be listed, looked up and written to; empty is all.
+	listed, detailed, contacted []string
 }
 
 func (p *Policy) reachOf(viewer User) reach {
@@ -23,20 +83,12 @@ func (p *Policy) reachOf(viewer User) reach {
 		listDenied:           role.text(permListUsers) == denied,
 		friendsOnly:          role.Settings.ListUsers == friendsOnly || role.text(permListUsersMode) == modeFriends,
 		detailsOfFriendsOnly: role.text(permUserDetailsMode) == modeFriends,
+		contactDenied:        role.text(permSendMessage) == denied,
+		contactFriendsOnly:   role.Settings.SendMessagesTo == friendsOnly || role.text(permSendMessageMode) == modeFriends,
 		listed:               role.list(permListUsersRoles),
 		detailed:             role.list(permUserDetailsRoles),
+		contacted:            role.list(permSendMessageRoles),
 	}
-}
-
-// mayGet answers a logged-in user's wish to see another. What may not be seen does not exist for the viewer.
-func (p *Policy) mayGet(viewer, subject User) error {
-	reach := p.reachOf(viewer)
-	visible := subject.DeactivatedAt == 0 && !reach.friendsOnly && !reach.detailsOfFriendsOnly &&
-		(len(reach.detailed) == 0 || slices.Contains(reach.detailed, subject.Role))
-	if !visible {
-		return ErrUserNotFound(string(subject.UID))
-	}
-	return nil
 }
 
 // narrow limits a query to what the viewer may list. It returns false when that is nobody.
@@ -46,18 +98,45 @@ func (p *Policy) narrow(viewer User, query *UserQuery) (bool, error) {
 	if reach.listDenied {
 		return false, fail(CodePermissionDenied, "Users with your role may not list users.")
 	}
-	query.Order, query.NotUID, query.Activity = ByName, viewer.UID, ActiveOnly
+	query.NotUID, query.Activity = viewer.UID, ActiveOnly
+	if reach.friendsOnly {
+		query.Related = append(query.Related, Related{To: viewer.UID, Friends: true})
+	}
 	switch {
 	case len(reach.listed) == 0:
 	case len(query.Roles) == 0:
 		query.Roles = reach.listed
 	default:
 		query.Roles = slices.DeleteFunc(query.Roles, func(role string) bool { return !slices.Contains(reach.listed, role) })
-		if len(query.Roles) == 0 {
-			return false, nil
-		}
+		return len(query.Roles) > 0, nil
 	}
-	return !reach.friendsOnly, nil
+	return true, nil
+}
+
+// Explanation is how the policy decided about a viewer and a subject.
+type Explanation struct {
+	Viewer, Subject User
+	Relation        Relation
+	Sight           Sight
+}
+
+// ExplainVisibility tells what a user may see of another, and why. Errors: CodeUserNotFound for either; a deactivated
+// subject is explained.
+func (d *Directory) ExplainVisibility(ctx context.Context, caller Caller, policy *Policy, rawViewer, rawSubject string) (Explanation, error) {
+	var e Explanation
+	err := d.store.View(ctx, func(tx Tx) (err error) {
+		if e.Viewer, err = requireUser(tx, caller.App, FoldUID(rawViewer), rawViewer); err != nil {
+			return err
+		}
+		var found bool
+		if e.Subject, found, err = tx.User(caller.App, FoldUID(rawSubject)); err != nil || !found {
+			return orNotFound(err, FoldUID(rawSubject))
+		}
+		e.Relation, err = relationTo(tx, caller.App, e.Viewer.UID, e.Subject.UID)
+		return err
+	})
+	e.Sight = policy.see(e.Viewer, e.Subject, e.Relation)
+	return e, err
 }
 
 // text returns the value of a permission of type string, empty when the role does not set it.

@@ -14,6 +14,7 @@ const (
 	headerAppID      = "Appid"
 	headerAPIKey     = "Apikey"
 	headerAuthToken  = "Authtoken"
+	headerOnBehalfOf = "Onbehalfof"
 	headerManagement = "Key"
 	headerSecret     = "Secret"
 )
@@ -100,6 +101,22 @@ func (c *call) authenticateKey() error {
 	c.setCaller(directory.Caller{
 		App: c.policy.App.ID, Actor: directory.Actor("key:" + key.ID), Key: key.ID, Private: key.Scope == directory.FullAccess,
 	})
+	return c.actOnBehalf()
+}
+
+// actOnBehalf makes a call with a key that names an acting user give exactly what that user would see. It matters to the
+// calls that a user can make itself; the others ignore the header (contract rest.md section 0).
+func (c *call) actOnBehalf() error {
+	name := headerValue(c.r, headerOnBehalfOf)
+	if name == "" || c.route.Access != KeyOrToken {
+		return nil
+	}
+	acting, err := c.api.dir.GetUser(c.ctx(), c.caller, c.policy, directory.User{}, printable(name))
+	if err != nil {
+		return err
+	}
+	c.user = acting.User
+	c.caller.User, c.caller.Private = acting.UID, false
 	return nil
 }
 

@@ -15,7 +15,7 @@ import (
 
 func showChange(change directory.Change) api.Change {
 	return api.Change{
-		Revision: change.Revision, At: change.At, Actor: string(change.Actor), Kind: string(change.Kind), Subject: change.Subject, Fields: change.Fields,
+		Revision: change.Revision, At: change.At, Actor: string(change.Actor), Kind: string(change.Kind), Subject: change.Subject, Object: change.Object, Fields: change.Fields,
 	}
 }
 

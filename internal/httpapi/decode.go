@@ -19,15 +19,30 @@ import (
 	"github.com/rollcall/rollcall/internal/directory"
 )
 
-// readBody returns the body of the request, at most BodyLimit bytes of it.
+// bodyLimit returns how many bytes the body may have: more for the calls that take many users at once.
+func (c *call) bodyLimit() int64 {
+	limits, single := c.api.dir.Limits(), c.api.config.BodyLimit
+	switch c.route.Path {
+	case "/users/batch":
+		return single * int64(limits.BatchUsers)
+	case "/users/lookup":
+		return single + int64(limits.BatchUsers*(limits.UID+len(`"",`)))
+	case "/data_import/users":
+		return single * int64(limits.ImportUsers)
+	}
+	return single
+}
+
+// readBody returns the body of the request, at most bodyLimit bytes of it.
 func (c *call) readBody() ([]byte, error) {
 	if c.bodyRead {
 		return c.body, nil
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(c.w.ResponseWriter, c.r.Body, c.api.config.BodyLimit))
+	limit := c.bodyLimit()
+	body, err := io.ReadAll(http.MaxBytesReader(c.w.ResponseWriter, c.r.Body, limit))
 	if err != nil {
 		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-			return nil, &statusError{errorf(api.CodeBadRequest, "The body may not be larger than %d bytes.", c.api.config.BodyLimit), http.StatusRequestEntityTooLarge}
+			return nil, &statusError{errorf(api.CodeBadRequest, "The body may not be larger than %d bytes.", limit), http.StatusRequestEntityTooLarge}
 		}
 		bad := errorf(api.CodeBadRequest, "The body could not be read to its end.")
 		bad.Cause = err
@@ -168,6 +183,15 @@ func parseUnixTime(text string) (int64, error) {
 		err = strconv.ErrRange
 	}
 	return value, err
+}
+
+// maybeTime returns nil when the member is absent or null.
+func (f *fields) maybeTime(name string) *int64 {
+	if !f.has(name) || f.isNull(name) {
+		return nil
+	}
+	value := f.unixTime(name)
+	return &value
 }
 
 // texts returns a member that is a list of strings; nil when it is absent or null.

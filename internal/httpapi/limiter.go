@@ -21,6 +21,8 @@ type RateLimits struct {
 	Standard int
 	// Token is for all calls with one auth token. Zero means 1,000.
 	Token int
+	// Import is for data_import, per API key. Zero means 60.
+	Import int
 }
 
 // maxLimiters bounds the memory that limiters take; the least used are forgotten.
@@ -37,7 +39,7 @@ func newLimiter(limits RateLimits, now func() time.Time) (*limiter, error) {
 	for _, limit := range []struct {
 		value   *int
 		standby int
-	}{{&limits.Core, 10_000}, {&limits.Standard, 20_000}, {&limits.Token, 1_000}} {
+	}{{&limits.Core, 10_000}, {&limits.Standard, 20_000}, {&limits.Token, 1_000}, {&limits.Import, 60}} {
 		if *limit.value == 0 {
 			*limit.value = limit.standby
 		}
@@ -63,6 +65,8 @@ func (l *limiter) take(c *call) error {
 		name, perMinute = string(c.caller.Token), l.limits.Token
 	case c.caller.Key != "" && c.route.Class == Core:
 		name, perMinute = "core "+string(c.caller.Key), l.limits.Core
+	case c.caller.Key != "" && c.route.Class == Import:
+		name, perMinute = "import "+string(c.caller.Key), l.limits.Import
 	case c.caller.Key != "":
 		name, perMinute = string(c.caller.Key), l.limits.Standard
 	default:

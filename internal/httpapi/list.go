@@ -17,6 +17,19 @@ func listOf[T, U any](list directory.List[T], show func(T) U) answer {
 	}}}
 }
 
+// outcomes returns, for each item of a bulk call, whether it succeeded, with a message for those that did.
+func outcomes(done []directory.Outcome, message string) map[string]any {
+	shown := map[string]any{}
+	for _, outcome := range done {
+		if outcome.Err != nil {
+			shown[outcome.ID] = api.ItemResult{Message: outcome.Err.Message, Code: api.Code(outcome.Err.Code)}
+			continue
+		}
+		shown[outcome.ID] = api.ItemResult{Success: true, Message: message}
+	}
+	return shown
+}
+
 // mask hides the middle of a secret: enough is left to tell two apart, and nothing to use.
 func mask(secret string) string {
 	const shown = 4

@@ -32,19 +32,6 @@ func listPermissions(c *call) (answer, error) {
 	return data(shown)
 }
 
-// outcomes returns, for each item of a bulk call, whether it succeeded.
-func outcomes(done []directory.Outcome, message string) map[string]any {
-	shown := map[string]any{}
-	for _, outcome := range done {
-		if outcome.Reason != "" {
-			shown[outcome.ID] = api.Success{Success: false, Message: outcome.Reason}
-			continue
-		}
-		shown[outcome.ID] = api.Success{Success: true, Message: message}
-	}
-	return shown
-}
-
 // permissionsOf returns the permissions that a role sets, never nil.
 func permissionsOf(role directory.Role) map[string]json.RawMessage {
 	if role.Permissions == nil {

@@ -32,6 +32,8 @@ const (
 	Standard Class = iota
 	// Core is logging in, and creating and deleting users.
 	Core
+	// Import is the import of users in bulk.
+	Import
 	// Unlimited routes are not counted.
 	Unlimited
 )
@@ -56,6 +58,32 @@ func (a *API) routes() []Route {
 		{"GET", "/users/{uid}", KeyOrToken, Standard, getUser},
 		{"PUT", "/users/{uid}", AnyKey, Standard, updateUser},
 		{"DELETE", "/users/{uid}", FullAccessKey, Core, deleteUser},
+
+		{"POST", "/users/batch", FullAccessKey, Core, batchUsers},
+		{"POST", "/users/lookup", KeyOrToken, Standard, lookUpUsers},
+		{"POST", "/data_import/users", FullAccessKey, Import, importUsers},
+
+		{"POST", "/users/{uid}/blockedusers", FullAccessKey, Standard, blockUsers},
+		{"GET", "/users/{uid}/blockedusers", FullAccessKey, Standard, listBlockedUsers},
+		{"DELETE", "/users/{uid}/blockedusers", FullAccessKey, Standard, unblockUsers},
+		{"POST", "/blockedusers", UserToken, Standard, blockUsers},
+		{"GET", "/blockedusers", UserToken, Standard, listBlockedUsers},
+		{"DELETE", "/blockedusers", UserToken, Standard, unblockUsers},
+
+		{"POST", "/users/{uid}/friends", FullAccessKey, Standard, addFriends},
+		{"GET", "/users/{uid}/friends", FullAccessKey, Standard, listFriends},
+		{"DELETE", "/users/{uid}/friends", FullAccessKey, Standard, removeFriends},
+		{"GET", "/friends", UserToken, Standard, listFriends},
+		{"DELETE", "/friends", UserToken, Standard, removeFriends},
+		{"POST", "/users/{uid}/friend_requests", FullAccessKey, Standard, askFriends},
+		{"GET", "/users/{uid}/friend_requests", FullAccessKey, Standard, listFriendRequests},
+		{"PUT", "/users/{uid}/friend_requests", FullAccessKey, Standard, answerFriends},
+		{"POST", "/friend_requests", UserToken, Standard, askFriends},
+		{"GET", "/friend_requests", UserToken, Standard, listFriendRequests},
+		{"PUT", "/friend_requests", UserToken, Standard, answerFriends},
+
+		{"GET", "/visibility/explain", FullAccessKey, Standard, explainVisibility},
+		{"GET", "/users/{uid}/can-contact/{other}", FullAccessKey, Standard, canContact},
 
 		{"POST", "/users/{uid}/auth_tokens", AnyKey, Core, createAuthToken},
 		{"GET", "/users/{uid}/auth_tokens", FullAccessKey, Standard, listAuthTokens},

@@ -74,8 +74,20 @@ func appendUser(b []byte, user *api.User) []byte {
 	b = appendTime(b, `,"updatedAt":`, user.UpdatedAt)
 	b = appendTime(b, `,"deactivatedAt":`, user.DeactivatedAt)
 	b = appendOptional(b, `,"conversationId":`, user.ConversationID)
+	b = appendFlag(b, `,"blockedByMe":true`, user.BlockedByMe)
+	b = appendTime(b, `,"blockedByMeAt":`, user.BlockedByMeAt)
+	b = appendFlag(b, `,"hasBlockedMe":true`, user.HasBlockedMe)
+	b = appendTime(b, `,"hasBlockedMeAt":`, user.HasBlockedMeAt)
+	b = appendTime(b, `,"blockedAt":`, user.BlockedAt)
 	b = appendOptional(b, `,"authToken":`, user.AuthToken)
 	return append(b, '}')
+}
+
+func appendFlag(b []byte, member string, set bool) []byte {
+	if !set {
+		return b
+	}
+	return append(b, member...)
 }
 
 func appendOptional(b []byte, name, text string) []byte {

@@ -21,6 +21,8 @@ func TestUsersAreEncodedLikeEverythingElse(t *testing.T) {
 			switch field.Interface().(type) {
 			case string:
 				field.SetString("Zoë \"Z\" \\ <b>&\n\x7f " + reflect.TypeFor[api.User]().Field(i).Name)
+			case bool:
+				field.SetBool(true)
 			case int64:
 				field.SetInt(1790000000 + int64(i))
 			case []string:

@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"encoding/json"
+	"errors"
 	"net/url"
 	"slices"
 	"strings"
@@ -26,14 +27,37 @@ func (c *call) showUser(user directory.User) api.User {
 	return shown
 }
 
+// showSeen returns a user as the viewer may see it, with what is between the two.
+func (c *call) showSeen(seen directory.Seen) api.User {
+	shown := c.showUser(seen.User)
+	if !seen.Present {
+		shown.Status, shown.LastActiveAt = directory.StatusOffline, 0
+	}
+	relation := seen.Relation
+	shown.BlockedByMe, shown.BlockedByMeAt = relation.BlockedByMeAt != 0, relation.BlockedByMeAt
+	shown.HasBlockedMe, shown.HasBlockedMeAt = relation.HasBlockedMeAt != 0, relation.HasBlockedMeAt
+	shown.BlockedAt = relation.BlockedByMeAt
+	if shown.BlockedAt == 0 || relation.HasBlockedMeAt != 0 && relation.HasBlockedMeAt < shown.BlockedAt {
+		shown.BlockedAt = relation.HasBlockedMeAt
+	}
+	return shown
+}
+
 // conversationID names the conversation of two users (contract rest.md section 1.1).
 func conversationID(a, b directory.UID) string {
 	return string(min(a, b)) + "_user_" + string(max(a, b))
 }
 
-func createUser(c *call) (answer, error) {
+func (c *call) mayCreateUsers() error {
 	if c.key.Scope == directory.AuthOnly && c.policy.App.Settings.DenyUserCreationByAuthOnlyKeys {
-		return answer{}, errorf(api.CodeNoAccess, "This app's authOnly keys may not create users. Use a fullAccess key.")
+		return errorf(api.CodeNoAccess, "This app's authOnly keys may not create users. Use a fullAccess key.")
+	}
+	return nil
+}
+
+func createUser(c *call) (answer, error) {
+	if err := c.mayCreateUsers(); err != nil {
+		return answer{}, err
 	}
 	f, err := c.decode()
 	if err != nil {
@@ -59,15 +83,38 @@ func createUser(c *call) (answer, error) {
 }
 
 func listUsers(c *call) (answer, error) {
-	if c.caller.User != "" {
-		if err := c.policy.MayUse(c.user, directory.FeatureListUsers); err != nil {
-			return answer{}, err
-		}
+	if err := c.mayUse(directory.FeatureListUsers); err != nil {
+		return answer{}, err
 	}
 	q := c.query()
+	filter := q.userFilter()
+	withTags := q.boolean("withTags")
+	if err := q.err(); err != nil {
+		return answer{}, err
+	}
+	list, err := c.api.dir.ListUsers(c.ctx(), c.caller, c.policy, c.user, filter)
+	if err != nil {
+		return answer{}, err
+	}
+	return c.userList(list, withTags), nil
+}
+
+// mayUse tells whether the acting user, if there is one, may use a feature.
+func (c *call) mayUse(feature directory.Feature) error {
+	if c.caller.User == "" {
+		return nil
+	}
+	return c.policy.MayUse(c.user, feature)
+}
+
+// userFilter reads what lists of users can be asked for (contract rest.md section 1.3, sdk-wire.md section B10).
+func (q *query) userFilter() directory.UserFilter {
 	filter := directory.UserFilter{
-		Search: q.text("searchKey"), SearchIn: q.ids("searchIn"), Roles: slices.Concat(q.ids("roles"), q.ids("role")),
-		Tags: q.texts("tags"), UIDs: q.ids("uids"), FriendsOnly: q.boolean("friendsOnly"), Status: q.text("status"), Page: q.page(),
+		Search: q.text("searchKey"), SearchIn: q.ids("searchIn"), NameContains: q.text("nameContains"),
+		Roles: slices.Concat(q.ids("roles"), q.ids("role")), Tags: q.texts("tags"), UIDs: q.ids("uids"),
+		FriendsOnly: q.boolean("friendsOnly"), HideBlockedUsers: q.boolean("hideBlockedUsers"), Status: q.text("status"),
+		SortBy: q.text("sortBy"), SortOrder: q.text("sortOrder"), UpdatedAt: q.integer(latestTime, "updatedAt"), Affix: q.text("affix"),
+		Cursor: q.text("cursor"), Page: q.page(),
 	}
 	if filter.Status == "online" {
 		filter.Status = directory.StatusAvailable
@@ -78,16 +125,14 @@ func listUsers(c *call) (answer, error) {
 	case q.boolean("withDeactivated"):
 		filter.Activity = directory.ActiveOrDeactivated
 	}
-	withTags := q.boolean("withTags")
-	if err := q.err(); err != nil {
-		return answer{}, err
-	}
-	list, err := c.api.dir.ListUsers(c.ctx(), c.caller, c.policy, c.user, filter)
-	if err != nil {
-		return answer{}, err
-	}
-	answer := listOf(list, func(user directory.User) api.User {
-		shown := c.showUser(user)
+	q.boolean("count") // the total is always there
+	return filter
+}
+
+// userList answers with a page of users as the acting user sees them.
+func (c *call) userList(list directory.List[directory.Seen], withTags bool) answer {
+	answer := listOf(list, func(seen directory.Seen) api.User {
+		shown := c.showSeen(seen)
 		if !withTags {
 			shown.Tags = nil
 		}
@@ -97,20 +142,42 @@ func listUsers(c *call) (answer, error) {
 		last := list.Items[len(list.Items)-1]
 		answer.meta.Cursor = &api.Cursor{UpdatedAt: max(last.CreatedAt, last.UpdatedAt), Affix: "append"}
 	}
-	return answer, nil
+	answer.meta.NextCursor = list.Next
+	return answer
 }
 
 func getUser(c *call) (answer, error) {
-	if c.caller.User != "" {
-		if err := c.policy.MayUse(c.user, directory.FeatureGetUser); err != nil {
-			return answer{}, err
-		}
+	if err := c.mayUse(directory.FeatureGetUser); err != nil {
+		return answer{}, err
 	}
 	user, err := c.api.dir.GetUser(c.ctx(), c.caller, c.policy, c.user, c.pathID("uid"))
 	if err != nil {
 		return answer{}, err
 	}
-	return data(c.showUser(user))
+	return data(c.showSeen(user))
+}
+
+func lookUpUsers(c *call) (answer, error) {
+	if err := c.mayUse(directory.FeatureGetUser); err != nil {
+		return answer{}, err
+	}
+	f, err := c.decode()
+	if err != nil {
+		return answer{}, err
+	}
+	uids := f.texts("uids")
+	if err := f.err(); err != nil {
+		return answer{}, err
+	}
+	found, missing, err := c.api.dir.LookUpUsers(c.ctx(), c.caller, c.policy, c.user, uids)
+	if err != nil {
+		return answer{}, err
+	}
+	response := api.LookupResponse{Users: make([]api.User, len(found)), NotFound: missing}
+	for i, user := range found {
+		response.Users[i] = c.showSeen(user)
+	}
+	return data(response)
 }
 
 // pathID returns an id from the path in the form in which errors repeat it: with whatever cannot be part of an id
@@ -152,8 +219,20 @@ func updateUser(c *call) (answer, error) {
 		return answer{}, err
 	}
 	patch := f.decodePatch()
-	if err := f.err(); err != nil {
+	q := c.query()
+	upsert := q.boolean("upsert")
+	if err := errors.Join(f.err(), q.err()); err != nil {
 		return answer{}, err
+	}
+	if upsert {
+		if err := c.mayCreateUsers(); err != nil {
+			return answer{}, err
+		}
+		result, err := c.api.dir.UpsertUser(c.ctx(), c.caller, directory.UserRow{UID: c.pathID("uid"), Patch: patch})
+		if err != nil {
+			return answer{}, err
+		}
+		return data(c.showUser(result.User))
 	}
 	user, err := c.api.dir.UpdateUser(c.ctx(), c.caller, c.pathID("uid"), patch)
 	if err != nil {

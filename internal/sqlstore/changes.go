@@ -13,8 +13,8 @@ func (t *tx) AppendChange(app directory.AppID, change directory.Change) (int64, 
 		return 0, fmt.Errorf("change appended to app %s outside its own update", app)
 	}
 	revision++
-	err := t.exec(`INSERT INTO changes (app, revision, at, actor, kind, subject, fields) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
-		string(app), revision, change.At, string(change.Actor), string(change.Kind), change.Subject, strings.Join(change.Fields, ","))
+	err := t.exec(`INSERT INTO changes (app, revision, at, actor, kind, subject, object, fields) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
+		string(app), revision, change.At, string(change.Actor), string(change.Kind), change.Subject, change.Object, strings.Join(change.Fields, ","))
 	if err != nil {
 		return 0, err
 	}
@@ -23,12 +23,12 @@ func (t *tx) AppendChange(app directory.AppID, change directory.Change) (int64, 
 }
 
 func (t *tx) Changes(app directory.AppID, since int64, limit int) ([]directory.Change, error) {
-	return all(t, `SELECT revision, at, actor, kind, subject, fields FROM changes WHERE app = $1 AND revision > $2 ORDER BY revision LIMIT $3`,
+	return all(t, `SELECT revision, at, actor, kind, subject, object, fields FROM changes WHERE app = $1 AND revision > $2 ORDER BY revision LIMIT $3`,
 		[]any{string(app), since, limit}, func(r row) directory.Change {
 			change := directory.Change{
-				Revision: r.integer(0), At: r.integer(1), Actor: directory.Actor(r.text(2)), Kind: directory.Kind(r.text(3)), Subject: r.text(4),
+				Revision: r.integer(0), At: r.integer(1), Actor: directory.Actor(r.text(2)), Kind: directory.Kind(r.text(3)), Subject: r.text(4), Object: r.text(5),
 			}
-			if fields := r.text(5); fields != "" {
+			if fields := r.text(6); fields != "" {
 				change.Fields = strings.Split(fields, ",")
 			}
 			return change
@@ -48,9 +48,16 @@ func (t *tx) EraseChange(app directory.AppID, revision int64, pseudonym string) 
 }
 
 func (t *tx) EraseChanges(app directory.AppID, uid directory.UID, pseudonym string, keep int64) error {
-	return t.exec(`UPDATE changes SET actor = CASE WHEN actor = $3 THEN $4 ELSE actor END, subject = $5
-		WHERE app = $1 AND subject = $2 AND revision <> $6 AND (kind LIKE 'user.%' OR kind LIKE 'token.%')`,
-		string(app), string(uid), "user:"+string(uid), "user:"+pseudonym, pseudonym, keep)
+	const about = ` AND revision <> $6 AND (kind LIKE 'user.%' OR kind LIKE 'token.%' OR kind LIKE 'friend.%')`
+	for _, column := range []string{"subject", "object"} {
+		err := t.exec(`UPDATE changes SET actor = CASE WHEN actor = $3 THEN $4 ELSE actor END, `+column+` = $5
+			WHERE app = $1 AND `+column+` = $2 AND `+column+` <> ''`+about,
+			string(app), string(uid), "user:"+string(uid), "user:"+pseudonym, pseudonym, keep)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (t *tx) PutTombstone(tombstone directory.Tombstone) error {

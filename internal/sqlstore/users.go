@@ -2,6 +2,7 @@ package sqlstore
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/rollcall/rollcall/internal/directory"
 )
@@ -33,12 +34,7 @@ func (t *tx) Users(query directory.UserQuery) ([]directory.User, error) {
 	var s statement
 	s.add(`SELECT ` + userColumns + ` FROM users WHERE `)
 	addUserConditions(&s, query)
-	switch query.Order {
-	case directory.ByName:
-		s.add(` ORDER BY name_key, uid`)
-	default:
-		s.add(` ORDER BY created_at DESC, uid`)
-	}
+	addUserOrder(&s, query)
 	s.add(` LIMIT ` + s.arg(query.Limit) + ` OFFSET ` + s.arg(query.Offset))
 	return all(t, s.sql.String(), s.args, readUser)
 }
@@ -50,11 +46,58 @@ func (t *tx) CountUsers(query directory.UserQuery) (int, error) {
 	return t.count(s.sql.String(), s.args...)
 }
 
+// changedAt is when a user was last changed, as the index users_last_changed has it.
+const changedAt = `(CASE WHEN updated_at = 0 THEN created_at ELSE updated_at END)`
+
+// orderColumns are the columns of each order, with times running downward.
+var orderColumns = map[directory.Order][]string{
+	directory.NewestFirst:      {"created_at"},
+	directory.ByName:           {},
+	directory.LastChangedFirst: {changedAt},
+	directory.LastActiveFirst:  {"last_active_at", "created_at"},
+}
+
+// addUserOrder adds the start of the page and the order, in the form in which an index serves them.
+func addUserOrder(s *statement, query directory.UserQuery) {
+	times := orderColumns[query.Order]
+	down, up, before, behind := ` DESC`, ``, ` < `, ` > `
+	if query.Backward {
+		down, up, before, behind = ``, ` DESC`, ` > `, ` < `
+	}
+	if query.Order == directory.ByName {
+		if query.After != nil {
+			s.add(` AND (name_key, uid)` + behind + `(` + s.arg(query.After.Name) + `, ` + s.arg(string(query.After.UID)) + `)`)
+		}
+		s.add(` ORDER BY name_key` + up + `, uid` + up)
+		return
+	}
+	if query.After != nil {
+		addAfter(s, times, *query.After, before, behind)
+	}
+	s.add(` ORDER BY `)
+	for _, column := range times {
+		s.add(column + down + `, `)
+	}
+	s.add(`uid` + up)
+}
+
+// addAfter adds that a row stands behind a position: its times lie on the far side, or are the same and its uid does. The
+// first comparison is for the index; the others leave out what of the same time was passed.
+func addAfter(s *statement, times []string, after directory.Position, before, behind string) {
+	beyond := `uid` + behind + s.arg(string(after.UID))
+	for i, column := range slices.Backward(times) {
+		value := s.arg(after.Times[i])
+		beyond = `(` + column + before + value + ` OR (` + column + ` = ` + value + ` AND ` + beyond + `))`
+	}
+	s.add(` AND ` + times[0] + strings.TrimRight(before, " ") + `= ` + s.arg(after.Times[0]) + ` AND ` + beyond)
+}
+
 // lastText sorts after every text that starts with a prefix, when put behind it.
 const lastText = "\U0010FFFF"
 
 func addUserConditions(s *statement, query directory.UserQuery) {
-	s.add(`users.app = ` + s.arg(string(query.App)))
+	app := s.arg(string(query.App))
+	s.add(`users.app = ` + app)
 	switch query.Activity {
 	case directory.ActiveOnly:
 		s.add(` AND deactivated_at = 0`)
@@ -65,18 +108,17 @@ func addUserConditions(s *statement, query directory.UserQuery) {
 	if query.NotUID != "" {
 		s.add(` AND uid <> ` + s.arg(string(query.NotUID)))
 	}
+	if query.ChangedAfter != 0 {
+		s.add(` AND ` + changedAt + ` > ` + s.arg(query.ChangedAfter))
+	}
+	if query.ChangedBefore != 0 {
+		s.add(` AND ` + changedAt + ` < ` + s.arg(query.ChangedBefore))
+	}
 	if query.Search != "" {
-		from, to := s.arg(query.Search), s.arg(query.Search+lastText)
-		uidMatches := `uid >= ` + from + ` AND uid < ` + to
-		nameMatches := `name_key >= ` + from + ` AND name_key < ` + to
-		switch {
-		case query.SearchUID && query.SearchName:
-			s.add(` AND (` + uidMatches + ` OR ` + nameMatches + `)`)
-		case query.SearchUID:
-			s.add(` AND ` + uidMatches)
-		default:
-			s.add(` AND ` + nameMatches)
-		}
+		addSearch(s, app, query.Search, query.SearchUID, query.SearchName)
+	}
+	for _, word := range query.Words {
+		addSearch(s, app, word, false, true)
 	}
 	if len(query.Roles) > 0 {
 		s.add(` AND `)
@@ -90,10 +132,32 @@ func addUserConditions(s *statement, query directory.UserQuery) {
 		in(s, `uid`, query.UIDs)
 	}
 	if len(query.Tags) > 0 {
-		s.add(` AND uid IN (SELECT uid FROM user_tags WHERE app = ` + s.arg(string(query.App)) + ` AND `)
+		s.add(` AND uid IN (SELECT uid FROM user_tags WHERE app = ` + app + ` AND `)
 		in(s, `tag`, query.Tags)
 		s.add(`)`)
 	}
+	for _, related := range query.Related {
+		s.add(` AND uid IN (` + relatedUIDs(app, s.arg(string(related.To)), related) + `)`)
+	}
+	if query.NotBlockedWith != "" {
+		s.add(` AND uid NOT IN (` + relatedUIDs(app, s.arg(string(query.NotBlockedWith)), directory.Related{Blocked: true, Blockers: true}) + `)`)
+	}
+}
+
+// addSearch adds that the uid, or the name from any of its words on, starts with a text. Each place is looked up in its
+// own index.
+func addSearch(s *statement, app, text string, inUID, inName bool) {
+	from, to := s.arg(text), s.arg(text+lastText)
+	var places []string
+	if inUID {
+		places = append(places, `SELECT uid FROM users WHERE app = `+app+` AND uid >= `+from+` AND uid < `+to)
+	}
+	if inName {
+		places = append(places,
+			`SELECT uid FROM users WHERE app = `+app+` AND name_key >= `+from+` AND name_key < `+to,
+			`SELECT uid FROM user_terms WHERE app = `+app+` AND term >= `+from+` AND term < `+to)
+	}
+	s.add(` AND uid IN (` + strings.Join(places, ` UNION ALL `) + `)`)
 }
 
 func (t *tx) PutUser(app directory.AppID, user directory.User) error {
@@ -123,10 +187,43 @@ func (t *tx) PutUserTags(app directory.AppID, uid directory.UID, tags []string) 
 	return nil
 }
 
+func (t *tx) MoveUserTerms(app directory.AppID, uid directory.UID, from, to []string) error {
+	for _, term := range from {
+		if slices.Contains(to, term) {
+			continue
+		}
+		if err := t.exec(`DELETE FROM user_terms WHERE app = $1 AND term = $2 AND uid = $3`, string(app), term, string(uid)); err != nil {
+			return err
+		}
+	}
+	for _, term := range to {
+		if slices.Contains(from, term) {
+			continue
+		}
+		if err := t.exec(`INSERT INTO user_terms (app, term, uid) VALUES ($1, $2, $3) ON CONFLICT (app, term, uid) DO NOTHING`, string(app), term, string(uid)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (t *tx) DeleteUser(app directory.AppID, uid directory.UID) error {
 	t.users.put(app, uid, nil)
-	for _, table := range []string{"user_tags", "auth_tokens", "activity", "users"} {
-		if err := t.exec(`DELETE FROM `+table+` WHERE app = $1 AND uid = $2`, string(app), string(uid)); err != nil {
+	friends, err := all(t, `SELECT friend FROM friends WHERE app = $1 AND uid = $2`, []any{string(app), string(uid)},
+		func(r row) directory.UID { return directory.UID(r.text(0)) })
+	if err != nil {
+		return err
+	}
+	for _, friend := range friends {
+		if err := t.DeleteFriends(app, uid, friend); err != nil {
+			return err
+		}
+	}
+	for _, place := range []string{
+		"user_tags WHERE app = $1 AND uid", "auth_tokens WHERE app = $1 AND uid", "activity WHERE app = $1 AND uid", "users WHERE app = $1 AND uid",
+		"blocks WHERE app = $1 AND uid", "blocks WHERE app = $1 AND blocked", "friend_requests WHERE app = $1 AND uid", "friend_requests WHERE app = $1 AND receiver",
+	} {
+		if err := t.exec(`DELETE FROM `+place+` = $2`, string(app), string(uid)); err != nil {
 			return err
 		}
 	}

@@ -1,0 +1,154 @@
+package directory
+
+import "context"
+
+// UserRow is one user of a batch: made when it does not exist, else changed where fields are set.
+type UserRow struct {
+	// UID names the user. A new user needs a name as well.
+	UID   string
+	Patch UserPatch
+	// CreatedAt, LastActiveAt and DeactivatedAt are times in Unix seconds. Nil leaves them to the server.
+	CreatedAt, LastActiveAt, DeactivatedAt *int64
+}
+
+// UserRowResult is what became of a row.
+type UserRowResult struct {
+	// UID is as the row had it when the row was refused.
+	UID     string
+	Created bool
+	// Changed says that the user was made or changed.
+	Changed bool
+	User    User
+	Err     *Error `json:",omitempty"`
+}
+
+// UpsertUser makes a user or changes it. Errors: CodeBadRequest, CodeRoleNotFound, CodeUserNotFound for a deactivated one.
+func (d *Directory) UpsertUser(ctx context.Context, caller Caller, row UserRow) (UserRowResult, error) {
+	return write(ctx, d, caller, []UID{FoldUID(row.UID)}, func(tx Tx, log *logbook) (UserRowResult, error) {
+		return d.upsert(tx, log, caller, row)
+	})
+}
+
+// UpsertUsers makes or changes many users in one durable write. A row that is refused has an error of its own and does
+// not hold up the others; a uid that comes twice is changed twice. Errors: CodeBadRequest for no or too many rows.
+func (d *Directory) UpsertUsers(ctx context.Context, caller Caller, rows []UserRow) ([]UserRowResult, error) {
+	if len(rows) == 0 || len(rows) > d.limits.BatchUsers {
+		var wrong FieldErrors
+		wrong.Add("users", "The users must be 1 to %d.", d.limits.BatchUsers)
+		return nil, wrong.Err()
+	}
+	reads := make([]UID, len(rows))
+	for i, row := range rows {
+		reads[i] = FoldUID(row.UID)
+	}
+	return write(ctx, d, caller, reads, func(tx Tx, log *logbook) ([]UserRowResult, error) {
+		results := make([]UserRowResult, len(rows))
+		memory := &batchTx{Tx: tx, written: map[UID]User{}, roles: map[string]Role{}}
+		for i, row := range rows {
+			result, err := d.upsert(memory, log, caller, row)
+			if refused, ok := err.(*Error); ok { //nolint:errorlint // what the rules answer is not wrapped
+				result = UserRowResult{UID: row.UID, Err: refused}
+			} else if err != nil {
+				return nil, err
+			}
+			results[i] = result
+		}
+		return results, nil
+	})
+}
+
+// batchTx answers from memory what the update itself has written, and what it has asked before: a question to the store
+// makes it write out what it gathers.
+type batchTx struct {
+	Tx
+	written map[UID]User
+	roles   map[string]Role
+}
+
+func (t *batchTx) User(app AppID, uid UID) (User, bool, error) {
+	if user, ok := t.written[uid]; ok {
+		return user, true, nil
+	}
+	return t.Tx.User(app, uid)
+}
+
+func (t *batchTx) PutUser(app AppID, user User) error {
+	t.written[user.UID] = user
+	return t.Tx.PutUser(app, user)
+}
+
+func (t *batchTx) Role(app AppID, id string) (Role, bool, error) {
+	if role, ok := t.roles[id]; ok {
+		return role, true, nil
+	}
+	role, found, err := t.Tx.Role(app, id)
+	if found {
+		t.roles[id] = role
+	}
+	return role, found, err
+}
+
+func (d *Directory) upsert(tx Tx, log *logbook, caller Caller, row UserRow) (UserRowResult, error) {
+	user, exists, err := tx.User(log.app, FoldUID(row.UID))
+	if err != nil {
+		return UserRowResult{}, err
+	}
+	if !exists {
+		return d.createFromRow(tx, log, caller, row)
+	}
+	if user.DeactivatedAt != 0 && row.DeactivatedAt == nil {
+		return UserRowResult{}, ErrUserNotFound(string(user.UID))
+	}
+	if !caller.Private {
+		row.Patch = row.Patch.keepingPrivate(user)
+	}
+	wasActive := user.DeactivatedAt == 0
+	changed := false
+	user, err = d.changeUser(tx, log, user, func(user *User) []string {
+		fields := append(row.Patch.apply(user), row.applyTimes(user)...)
+		changed = len(fields) > 0
+		return fields
+	})
+	if err == nil && wasActive != (user.DeactivatedAt == 0) {
+		kind := UserDeactivated
+		if !wasActive {
+			kind = UserReactivated
+		}
+		err = log.append(kind, string(user.UID), "deactivatedAt")
+	}
+	return UserRowResult{UID: string(user.UID), Changed: changed, User: user}, err
+}
+
+func (d *Directory) createFromRow(tx Tx, log *logbook, caller Caller, row UserRow) (UserRowResult, error) {
+	user := User{UID: FoldUID(row.UID)}
+	row.Patch.apply(&user)
+	if err := d.checkNewUser(row.UID, &user); err != nil {
+		return UserRowResult{}, err
+	}
+	if !caller.Private {
+		user.Metadata = PublicMetadata(user.Metadata)
+	}
+	if err := requireRole(tx, log.app, user.Role); err != nil {
+		return UserRowResult{}, err
+	}
+	user.CreatedAt = log.at
+	row.applyTimes(&user)
+	if err := d.addUser(tx, log, user); err != nil {
+		return UserRowResult{}, err
+	}
+	return UserRowResult{UID: string(user.UID), Created: true, Changed: true, User: user}, nil
+}
+
+func (r UserRow) applyTimes(user *User) (changed []string) {
+	for _, field := range []struct {
+		name   string
+		stored *int64
+		value  *int64
+	}{{"createdAt", &user.CreatedAt, r.CreatedAt}, {"lastActiveAt", &user.LastActiveAt, r.LastActiveAt}, {"deactivatedAt", &user.DeactivatedAt, r.DeactivatedAt}} {
+		if field.value != nil && *field.value != *field.stored {
+			*field.stored = *field.value
+			changed = append(changed, field.name)
+		}
+	}
+	return changed
+}

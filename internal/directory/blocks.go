@@ -1,0 +1,113 @@
+package directory
+
+import "context"
+
+// BlockUsers makes a user block others: from then on neither sees the other's presence, nor may contact the other.
+// Those blocked already stay as they are. Each uid has an outcome of its own: CodeUserNotFound, CodeCannotBlockSelf,
+// CodeQuota. Errors: CodeUserNotFound for the user itself, CodeBadRequest.
+func (d *Directory) BlockUsers(ctx context.Context, caller Caller, policy *Policy, rawUID string, uids []string) ([]Outcome, error) {
+	return write(ctx, d, caller, nil, func(tx Tx, log *logbook) ([]Outcome, error) {
+		return d.forEachOther(tx, log, rawUID, "blockedUids", uids, func(user User, other UID) error {
+			if other == user.UID {
+				return fail(CodeCannotBlockSelf, "A user cannot block itself.")
+			}
+			relation, err := d.requireOther(tx, caller, policy, user, other)
+			if err != nil || relation.BlockedByMeAt != 0 {
+				return err
+			}
+			count, err := tx.CountBlocks(log.app, user.UID)
+			if err != nil {
+				return err
+			}
+			if count >= d.limits.BlocksPerUser {
+				return fail(CodeQuota, "A user may block at most %d others.", d.limits.BlocksPerUser)
+			}
+			if err := tx.PutBlock(log.app, user.UID, other, log.at); err != nil {
+				return err
+			}
+			return log.appendPair(UserBlocked, user.UID, other)
+		})
+	})
+}
+
+// requireOther returns what is between a user and another one, who must be active and, when the user itself calls,
+// visible to it. Errors: CodeUserNotFound.
+func (d *Directory) requireOther(tx Tx, caller Caller, policy *Policy, user User, other UID) (Relation, error) {
+	subject, err := requireUser(tx, caller.App, other, string(other))
+	if err != nil {
+		return Relation{}, err
+	}
+	relation, err := relationTo(tx, caller.App, user.UID, other)
+	if err == nil && caller.User != "" && !policy.see(user, subject, relation).Listed {
+		err = ErrUserNotFound(string(other))
+	}
+	return relation, err
+}
+
+// UnblockUsers takes back BlockUsers. Unblocking somebody who is not blocked changes nothing. Each uid has an outcome
+// of its own: CodeUserNotFound. Errors: CodeUserNotFound for the user itself, CodeBadRequest.
+func (d *Directory) UnblockUsers(ctx context.Context, caller Caller, rawUID string, uids []string) ([]Outcome, error) {
+	return write(ctx, d, caller, nil, func(tx Tx, log *logbook) ([]Outcome, error) {
+		return d.forEachOther(tx, log, rawUID, "blockedUids", uids, func(user User, other UID) error {
+			if _, found, err := tx.User(log.app, other); err != nil || !found {
+				return orNotFound(err, other)
+			}
+			relation, err := relationTo(tx, log.app, user.UID, other)
+			if err != nil || relation.BlockedByMeAt == 0 {
+				return err
+			}
+			if err := tx.DeleteBlock(log.app, user.UID, other); err != nil {
+				return err
+			}
+			return log.appendPair(UserUnblocked, user.UID, other)
+		})
+	})
+}
+
+func orNotFound(err error, uid UID) error {
+	if err != nil {
+		return err
+	}
+	return ErrUserNotFound(string(uid))
+}
+
+// BlockDirection selects whom a list of blocked users holds.
+type BlockDirection string
+
+// The directions of contract rest.md section 5.
+const (
+	BlockedByMe  BlockDirection = "blockedByMe"
+	HasBlockedMe BlockDirection = "hasBlockedMe"
+	BlockedBoth  BlockDirection = "both"
+)
+
+// ListBlockedUsers lists the users that a user has blocked, that have blocked it, or both, by name.
+// Errors: CodeUserNotFound, CodeBadRequest.
+func (d *Directory) ListBlockedUsers(ctx context.Context, caller Caller, rawUID string, direction BlockDirection, filter UserFilter) (List[Seen], error) {
+	var wrong FieldErrors
+	checkOneOf(&wrong, "direction", string(direction), []string{string(BlockedByMe), string(HasBlockedMe), string(BlockedBoth)})
+	if err := wrong.Err(); err != nil {
+		return List[Seen]{}, err
+	}
+	return d.listRelated(ctx, caller, rawUID, Related{Blocked: direction != HasBlockedMe, Blockers: direction != BlockedByMe}, filter)
+}
+
+// listRelated lists the users who are related to one, as that one sees them.
+func (d *Directory) listRelated(ctx context.Context, caller Caller, rawUID string, related Related, filter UserFilter) (List[Seen], error) {
+	related.To = FoldUID(rawUID)
+	list := List[Seen]{Page: filter.Page.orDefault()}
+	filter.SortBy = "name"
+	query, err := d.userQuery(caller, filter, list.Page)
+	if err != nil {
+		return list, err
+	}
+	query.Related = []Related{related}
+	err = d.store.View(ctx, func(tx Tx) error {
+		if _, err := requireUser(tx, caller.App, related.To, rawUID); err != nil {
+			return err
+		}
+		return listUsers(tx, query, related.To, &list)
+	})
+	filter.endWalk(&list)
+	return list, err
+}

@@ -1,0 +1,109 @@
+package directory
+
+// Relation is what is between a viewer and another user. Times are Unix seconds, 0 for never.
+type Relation struct {
+	// BlockedByMeAt is when the viewer blocked the other user.
+	BlockedByMeAt int64
+	// HasBlockedMeAt is when the other user blocked the viewer.
+	HasBlockedMeAt int64
+	// FriendsSince is when the two became friends.
+	FriendsSince int64
+}
+
+// Blocked reports whether either has blocked the other.
+func (r Relation) Blocked() bool { return r.BlockedByMeAt != 0 || r.HasBlockedMeAt != 0 }
+
+// Related selects the users who are related to one in any of the ways that are set.
+type Related struct {
+	To UID
+	// Blocked are those whom To has blocked, Blockers those who have blocked To.
+	Blocked, Blockers bool
+	Friends           bool
+	// Asked are those whom To has asked to be friends, Asking those who have asked To.
+	Asked, Asking bool
+}
+
+// Seen is a user as a viewer may see it.
+type Seen struct {
+	User
+	// Relation is what is between the viewer and the user; empty when there is no viewer.
+	Relation Relation
+	// Present reports whether the viewer may see the user's presence: whether it is online, and when it was last active.
+	Present bool
+}
+
+// seen joins users with what is between them and the viewer. An empty viewer sees everything.
+func seen(tx Tx, app AppID, viewer UID, users []User) ([]Seen, error) {
+	items := make([]Seen, len(users))
+	var relations map[UID]Relation
+	if viewer != "" && len(users) > 0 {
+		uids := make([]UID, len(users))
+		for i, user := range users {
+			uids[i] = user.UID
+		}
+		var err error
+		if relations, err = tx.Relations(app, viewer, uids); err != nil {
+			return nil, err
+		}
+	}
+	for i, user := range users {
+		relation := relations[user.UID]
+		items[i] = Seen{User: user, Relation: relation, Present: !relation.Blocked()}
+	}
+	return items, nil
+}
+
+// relationTo returns what is between a viewer and one other user.
+func relationTo(tx Tx, app AppID, viewer, other UID) (Relation, error) {
+	relations, err := tx.Relations(app, viewer, []UID{other})
+	return relations[other], err
+}
+
+// Outcome is what became of one item of a bulk call. A nil Err means success.
+type Outcome struct {
+	ID  string
+	Err *Error `json:",omitempty"`
+}
+
+// forEachOther runs fn for each of the uids sent, once each, as one update for the user uid, and gathers what became
+// of them. What fn refuses with an Error is reported for that uid alone. Errors: CodeBadRequest for no or too many
+// uids, CodeUserNotFound for the user itself.
+func (d *Directory) forEachOther(tx Tx, log *logbook, rawUID, field string, sent []string, fn func(user User, other UID) error) ([]Outcome, error) {
+	if err := d.checkBulk(field, sent); err != nil {
+		return nil, err
+	}
+	user, err := requireUser(tx, log.app, FoldUID(rawUID), rawUID)
+	if err != nil {
+		return nil, err
+	}
+	outcomes := make([]Outcome, 0, len(sent))
+	done := map[UID]bool{}
+	for _, text := range sent {
+		other := FoldUID(text)
+		if done[other] {
+			continue
+		}
+		done[other] = true
+		outcome := Outcome{ID: string(other)}
+		if err := fn(user, other); err != nil {
+			refused, ok := err.(*Error) //nolint:errorlint // what the rules answer is not wrapped
+			if !ok {
+				return nil, err
+			}
+			outcome.Err = refused
+		}
+		outcomes = append(outcomes, outcome)
+	}
+	return outcomes, nil
+}
+
+func (d *Directory) checkBulk(field string, uids []string) error {
+	var wrong FieldErrors
+	switch {
+	case len(uids) == 0:
+		wrong.Add(field, "The %s field is required.", field)
+	case len(uids) > d.limits.BulkUIDs:
+		wrong.Add(field, "The %s may not be more than %d.", field, d.limits.BulkUIDs)
+	}
+	return wrong.Err()
+}

@@ -1,0 +1,172 @@
+package httpapi
+
+import (
+	"maps"
+	"slices"
+	"strconv"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/rollcall/rollcall/api"
+	"github.com/rollcall/rollcall/internal/directory"
+)
+
+// decodeRow reads one user of a batch.
+func (f *fields) decodeRow() directory.UserRow {
+	return directory.UserRow{
+		UID: f.text("uid"), Patch: f.decodePatch(),
+		CreatedAt: f.maybeTime("createdAt"), LastActiveAt: f.maybeTime("lastActiveAt"), DeactivatedAt: f.maybeTime("deactivatedAt"),
+	}
+}
+
+// decodeRows reads a list of users. Rows that are not well-formed have their errors in refused, by their index.
+func decodeRows(values []jsontext.Value) (rows []directory.UserRow, refused map[int]*directory.Error) {
+	refused = map[int]*directory.Error{}
+	for i, value := range values {
+		f, err := decodeFields(value)
+		var row directory.UserRow
+		if err == nil {
+			row = f.decodeRow()
+			err = f.err()
+		}
+		if err != nil {
+			refused[i] = asError(err)
+		}
+		rows = append(rows, row)
+	}
+	return rows, refused
+}
+
+func asError(err error) *directory.Error {
+	if refused, ok := err.(*directory.Error); ok { //nolint:errorlint // what decoding answers is not wrapped
+		return refused
+	}
+	return errorf(api.CodeBadRequest, "The row is not well-formed.")
+}
+
+// upsertRows makes or changes the users of the rows that are well-formed, and returns a result for each.
+func (c *call) upsertRows(rows []directory.UserRow, refused map[int]*directory.Error) ([]directory.UserRowResult, error) {
+	results := make([]directory.UserRowResult, len(rows))
+	var good []directory.UserRow
+	var places []int
+	for i, row := range rows {
+		if err := refused[i]; err != nil {
+			results[i] = directory.UserRowResult{UID: row.UID, Err: err}
+			continue
+		}
+		good, places = append(good, row), append(places, i)
+	}
+	if len(good) == 0 {
+		return results, nil
+	}
+	done, err := c.api.dir.UpsertUsers(c.ctx(), c.caller, good)
+	for i, result := range done {
+		results[places[i]] = result
+	}
+	return results, err
+}
+
+func batchUsers(c *call) (answer, error) {
+	f, err := c.decode()
+	if err != nil {
+		return answer{}, err
+	}
+	values := f.list("users", c.api.dir.Limits().BatchUsers)
+	if err := f.err(); err != nil {
+		return answer{}, err
+	}
+	results, err := c.upsertRows(decodeRows(values))
+	if err != nil {
+		return answer{}, err
+	}
+	response := api.BatchResponse{Results: make([]api.UserRowResult, len(results))}
+	for i, result := range results {
+		shown := api.UserRowResult{UID: result.UID, Status: "unchanged"}
+		switch {
+		case result.Err != nil:
+			shown.Status, shown.Error = "failed", showError(result.Err)
+		case result.Created:
+			shown.Status = "created"
+		case result.Changed:
+			shown.Status = "updated"
+		}
+		response.Results[i] = shown
+	}
+	return data(response)
+}
+
+func showError(err *directory.Error) *api.Error {
+	return &api.Error{Code: api.Code(err.Code), Message: err.Message, DevMessage: err.Message, Source: api.Source, Details: err.Details}
+}
+
+// list reads a member that is a list of 1 to most values.
+func (f *fields) list(name string, most int) []jsontext.Value {
+	var values []jsontext.Value
+	if f.has(name) && json.Unmarshal(f.members[name], &values) != nil {
+		f.wrong.Add(name, "The %s must be a list.", name)
+		return nil
+	}
+	if len(values) == 0 {
+		f.required(name)
+	} else if len(values) > most {
+		f.wrong.Add(name, "The %s may not be more than %d.", name, most)
+	}
+	return values
+}
+
+// importUsers is the contract's data import (rest.md section 9.4): users by their uid, or as a list.
+func importUsers(c *call) (answer, error) {
+	f, err := c.decode()
+	if err != nil {
+		return answer{}, err
+	}
+	var values []jsontext.Value
+	var names []string
+	if f.has("users") && f.members["users"].Kind() == '{' {
+		byUID, err := decodeFields(f.members["users"])
+		if err != nil {
+			return answer{}, err
+		}
+		for _, name := range slices.Sorted(maps.Keys(byUID.members)) {
+			names, values = append(names, name), append(values, byUID.members[name])
+		}
+	} else {
+		values = f.list("users", c.api.dir.Limits().ImportUsers)
+	}
+	if len(values) == 0 || len(values) > c.api.dir.Limits().ImportUsers {
+		f.wrong.Add("users", "The users must be 1 to %d.", c.api.dir.Limits().ImportUsers)
+	}
+	if err := f.err(); err != nil {
+		return answer{}, err
+	}
+	rows, refused := decodeRows(values)
+	for i := range rows {
+		switch {
+		case names == nil:
+		case rows[i].UID == "":
+			rows[i].UID = names[i]
+		case directory.FoldUID(rows[i].UID) != directory.FoldUID(names[i]):
+			refused[i] = errorf(api.CodeImportFormat, "The uid must be the one under which the user is given.")
+		}
+	}
+	results, err := c.upsertRows(rows, refused)
+	if err != nil {
+		return answer{}, err
+	}
+	shown := map[string]any{}
+	for i, result := range results {
+		name := result.UID
+		if names != nil {
+			name = names[i]
+		} else if name == "" {
+			name = strconv.Itoa(i)
+		}
+		if result.Err != nil {
+			shown[name] = map[string]any{"success": false, "error": showError(result.Err)}
+			continue
+		}
+		shown[name] = map[string]any{"success": true, "data": c.showUser(result.User)}
+	}
+	return data(shown)
+}

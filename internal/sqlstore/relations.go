@@ -1,0 +1,128 @@
+package sqlstore
+
+import (
+	"strings"
+
+	"github.com/rollcall/rollcall/internal/directory"
+)
+
+// relatedUIDs returns a query for the uids of those who are related to a user in any of the ways that related selects.
+// app and uid are placeholders.
+func relatedUIDs(app, uid string, related directory.Related) string {
+	var places []string
+	for _, place := range []struct {
+		wanted               bool
+		column, table, where string
+	}{
+		{related.Blocked, "blocked", "blocks", "uid"},
+		{related.Blockers, "uid", "blocks", "blocked"},
+		{related.Friends, "friend", "friends", "uid"},
+		{related.Asked, "receiver", "friend_requests", "uid"},
+		{related.Asking, "uid", "friend_requests", "receiver"},
+	} {
+		if place.wanted {
+			places = append(places, `SELECT `+place.column+` FROM `+place.table+` WHERE app = `+app+` AND `+place.where+` = `+uid)
+		}
+	}
+	return strings.Join(places, ` UNION ALL `)
+}
+
+func (t *tx) Relations(app directory.AppID, of directory.UID, others []directory.UID) (map[directory.UID]directory.Relation, error) {
+	relations := map[directory.UID]directory.Relation{}
+	for _, place := range []struct {
+		column, table, where string
+		set                  func(relation *directory.Relation, at int64)
+	}{
+		{"blocked", "blocks", "uid", func(r *directory.Relation, at int64) { r.BlockedByMeAt = at }},
+		{"uid", "blocks", "blocked", func(r *directory.Relation, at int64) { r.HasBlockedMeAt = at }},
+		{"friend", "friends", "uid", func(r *directory.Relation, at int64) { r.FriendsSince = at }},
+	} {
+		var s statement
+		s.add(`SELECT ` + place.column + `, at FROM ` + place.table + ` WHERE app = ` + s.arg(string(app)) + ` AND ` + place.where + ` = ` + s.arg(string(of)) + ` AND `)
+		in(&s, place.column, padded(others))
+		err := t.query(s.sql.String(), s.args, func(r row) error {
+			other := directory.UID(r.text(0))
+			relation := relations[other]
+			place.set(&relation, r.integer(1))
+			relations[other] = relation
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return relations, nil
+}
+
+// padded repeats the last of the values until there are as many as the next power of two: a list of any length makes one of
+// few statements, which stay prepared.
+func padded[T any](values []T) []T {
+	size := 1
+	for size < len(values) {
+		size *= 2
+	}
+	if len(values) == 0 {
+		return values
+	}
+	filled := append(make([]T, 0, size), values...)
+	for len(filled) < size {
+		filled = append(filled, values[len(values)-1])
+	}
+	return filled
+}
+
+func (t *tx) PutBlock(app directory.AppID, uid, blocked directory.UID, at int64) error {
+	return t.exec(`INSERT INTO blocks (app, uid, blocked, at) VALUES ($1, $2, $3, $4) ON CONFLICT (app, uid, blocked) DO NOTHING`,
+		string(app), string(uid), string(blocked), at)
+}
+
+func (t *tx) DeleteBlock(app directory.AppID, uid, blocked directory.UID) error {
+	return t.exec(`DELETE FROM blocks WHERE app = $1 AND uid = $2 AND blocked = $3`, string(app), string(uid), string(blocked))
+}
+
+func (t *tx) CountBlocks(app directory.AppID, uid directory.UID) (int, error) {
+	return t.count(`SELECT count(*) FROM blocks WHERE app = $1 AND uid = $2`, string(app), string(uid))
+}
+
+func (t *tx) PutFriends(app directory.AppID, a, b directory.UID, at int64) error {
+	for _, pair := range [][2]directory.UID{{a, b}, {b, a}} {
+		err := t.exec(`INSERT INTO friends (app, uid, friend, at) VALUES ($1, $2, $3, $4) ON CONFLICT (app, uid, friend) DO NOTHING`,
+			string(app), string(pair[0]), string(pair[1]), at)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *tx) DeleteFriends(app directory.AppID, a, b directory.UID) error {
+	for _, pair := range [][2]directory.UID{{a, b}, {b, a}} {
+		if err := t.exec(`DELETE FROM friends WHERE app = $1 AND uid = $2 AND friend = $3`, string(app), string(pair[0]), string(pair[1])); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *tx) CountFriends(app directory.AppID, uid directory.UID) (int, error) {
+	return t.count(`SELECT count(*) FROM friends WHERE app = $1 AND uid = $2`, string(app), string(uid))
+}
+
+func (t *tx) FriendRequest(app directory.AppID, uid, receiver directory.UID) (at int64, found bool, err error) {
+	found, err = t.first(`SELECT at FROM friend_requests WHERE app = $1 AND uid = $2 AND receiver = $3`,
+		[]any{string(app), string(uid), string(receiver)}, func(r row) { at = r.integer(0) })
+	return at, found, err
+}
+
+func (t *tx) PutFriendRequest(app directory.AppID, uid, receiver directory.UID, at int64) error {
+	return t.exec(`INSERT INTO friend_requests (app, uid, receiver, at) VALUES ($1, $2, $3, $4) ON CONFLICT (app, uid, receiver) DO NOTHING`,
+		string(app), string(uid), string(receiver), at)
+}
+
+func (t *tx) DeleteFriendRequest(app directory.AppID, uid, receiver directory.UID) error {
+	return t.exec(`DELETE FROM friend_requests WHERE app = $1 AND uid = $2 AND receiver = $3`, string(app), string(uid), string(receiver))
+}
+
+func (t *tx) CountFriendRequests(app directory.AppID, uid directory.UID) (int, error) {
+	return t.count(`SELECT count(*) FROM friend_requests WHERE app = $1 AND uid = $2`, string(app), string(uid))
+}
