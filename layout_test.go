@@ -18,7 +18,7 @@ const module = "github.com/rollcall/rollcall/"
 var allowed = map[string][]string{
 	"api":                {},
 	"client":             {"api"},
-	"cmd/rollcall":       {"api", "client", "internal/bench", "internal/directory", "internal/secret", "internal/server", "internal/sqlstore"},
+	"cmd/rollcall":       {"api", "client", "internal/bench", "internal/directory", "internal/secret", "internal/server", "internal/sqlstore", "internal/transfer"},
 	"examples/signup":    {"api", "client"},
 	"internal/apitest":   {"client", "internal/server"},
 	"internal/bench":     {"api", "client", "internal/pgserver", "internal/server"},
@@ -28,6 +28,7 @@ var allowed = map[string][]string{
 	"internal/secret":    {},
 	"internal/server":    {"internal/directory", "internal/httpapi", "internal/secret", "internal/sqlstore"},
 	"internal/sqlstore":  {"internal/directory"},
+	"internal/transfer":  {"api", "client"},
 	"internal/storetest": {"internal/directory", "internal/pgserver"},
 }
 

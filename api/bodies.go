@@ -91,6 +91,7 @@ type UserRow struct {
 	UID string `json:"uid"`
 	UpdateUserRequest
 	CreatedAt     *int64 `json:"createdAt,omitempty"`
+	UpdatedAt     *int64 `json:"updatedAt,omitempty"`
 	LastActiveAt  *int64 `json:"lastActiveAt,omitempty"`
 	DeactivatedAt *int64 `json:"deactivatedAt,omitempty"`
 }
@@ -109,7 +110,48 @@ type BatchResponse struct {
 type UserRowResult struct {
 	UID    string `json:"uid"`
 	Status string `json:"status"`
-	Error  *Error `json:"error,omitempty"`
+	// Fields names what was changed of a user that is updated.
+	Fields []string `json:"fields,omitempty"`
+	Error  *Error   `json:"error,omitempty"`
+}
+
+// RelationRow is a relation of two users: Type is block, friend or friendRequest. At is in Unix seconds, zero for now.
+type RelationRow struct {
+	Type  string `json:"type,omitempty"`
+	UID   string `json:"uid"`
+	Other string `json:"other"`
+	At    int64  `json:"at,omitempty"`
+}
+
+// RelationsRequest is the body of POST /relations/batch.
+type RelationsRequest struct {
+	Relations []RelationRow `json:"relations"`
+}
+
+// RelationsResponse has a result for each relation, in their order.
+type RelationsResponse struct {
+	Results []ItemResult `json:"results"`
+}
+
+// ExportLine is a line of GET /export: a role, a user, or a relation, whose type is that of the line. The last line has
+// the type end, and tells how many there are before it.
+type ExportLine struct {
+	Type               string                     `json:"type"`
+	Role               *Role                      `json:"role,omitempty"`
+	Permissions        map[string]json.RawMessage `json:"permissions,omitempty"`
+	RestrictedFeatures []string                   `json:"restrictedFeatures,omitempty"`
+	User               *UserRow                   `json:"user,omitempty"`
+	Relation           *RelationRow               `json:"relation,omitempty"`
+	Lines              int                        `json:"lines,omitempty"`
+}
+
+// Dossier is the answer of GET /users/{uid}/export: everything stored about one person. Auth tokens are without their
+// texts. Relations are by their type.
+type Dossier struct {
+	User      UserRow                  `json:"user"`
+	Tokens    []AuthToken              `json:"authTokens"`
+	Relations map[string][]RelationRow `json:"relations"`
+	Changes   []Change                 `json:"changes"`
 }
 
 // Explanation is the answer of GET /visibility/explain: what the viewer may see of the subject, and the rule that decided.
@@ -234,7 +276,7 @@ type ReactivateUsersResponse struct {
 // AuthToken is an auth token. In lists Token is masked unless the app reveals secrets; ID names it either way.
 type AuthToken struct {
 	UID       string          `json:"uid"`
-	Token     string          `json:"authToken"`
+	Token     string          `json:"authToken,omitempty"`
 	ID        string          `json:"id"`
 	CreatedAt int64           `json:"createdAt"`
 	Platform  string          `json:"platform,omitempty"`

@@ -10,6 +10,7 @@
 package client
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -231,6 +232,47 @@ func (c *Client) once(request *http.Request, answer any) error {
 		return fmt.Errorf("read answer of %s %s: %w", request.Method, request.URL.Path, err)
 	}
 	return nil
+}
+
+// ErrIncomplete means that an export ended before its last line.
+var ErrIncomplete = errors.New("the export is not complete: the server ended it early")
+
+// Export writes everything of the app that another directory can be made of to w, a JSON object a line: see
+// api.ExportLine. Errors: ErrIncomplete when the server ended early.
+func (c *Client) Export(ctx context.Context, w io.Writer) (lines int, err error) {
+	request, err := c.request(ctx, http.MethodGet, "/export", nil, nil)
+	if err != nil {
+		return 0, err
+	}
+	patient := *c.http
+	patient.Timeout = 0 // an export takes as long as it takes
+	response, err := patient.Do(request)
+	if err != nil {
+		return 0, err
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		body, err := io.ReadAll(response.Body)
+		if err != nil {
+			return 0, fmt.Errorf("read answer: %w", err)
+		}
+		return 0, refusal(response, body)
+	}
+	scanner := bufio.NewScanner(response.Body)
+	scanner.Buffer(make([]byte, 64<<10), 1<<20)
+	var last []byte
+	for scanner.Scan() {
+		last = append(last[:0], scanner.Bytes()...)
+		if _, err := w.Write(append(last, '\n')); err != nil {
+			return lines, err
+		}
+		lines++
+	}
+	var end api.ExportLine
+	if scanner.Err() != nil || json.Unmarshal(last, &end) != nil || end.Type != "end" {
+		return lines, errors.Join(ErrIncomplete, scanner.Err())
+	}
+	return end.Lines, nil
 }
 
 func refusal(response *http.Response, body []byte) error {

@@ -44,32 +44,34 @@ func list[T any](ctx context.Context, s service, path string, query url.Values) 
 
 // pages iterates over the items of all pages, fetching each page when it is reached.
 func pages[T any](ctx context.Context, s service, path string, query url.Values) iter.Seq2[T, error] {
-	return func(yield func(T, error) bool) {
-		for number := 1; ; number++ {
-			query.Set("page", strconv.Itoa(number))
-			page, err := list[T](ctx, s, path, query)
-			if err != nil {
-				var none T
-				yield(none, err)
+	return func(yield func(T, error) bool) { pagesFrom(ctx, s, path, query, 1, yield) }
+}
+
+func pagesFrom[T any](ctx context.Context, s service, path string, query url.Values, number int, yield func(T, error) bool) {
+	for ; ; number++ {
+		query.Set("page", strconv.Itoa(number))
+		page, err := list[T](ctx, s, path, query)
+		if err != nil {
+			var none T
+			yield(none, err)
+			return
+		}
+		for _, item := range page.Items {
+			if !yield(item, nil) {
 				return
 			}
-			for _, item := range page.Items {
-				if !yield(item, nil) {
-					return
-				}
-			}
-			if number >= page.Pagination.TotalPages {
-				return
-			}
+		}
+		if number >= page.Pagination.TotalPages {
+			return
 		}
 	}
 }
 
-// walk iterates over the items of a list that has cursors.
+// walk iterates over the items of a list that has cursors. A server that does not know them is asked page by page.
 func walk[T any](ctx context.Context, s service, path string, query url.Values) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		query.Set("cursor", "start")
-		for {
+		for first := true; ; first = false {
 			answer, err := call[[]T](ctx, s, http.MethodGet, path, query, nil)
 			if err != nil {
 				var none T
@@ -81,7 +83,14 @@ func walk[T any](ctx context.Context, s service, path string, query url.Values) 
 					return
 				}
 			}
-			if answer.Meta == nil || answer.Meta.NextCursor == "" {
+			if answer.Meta == nil {
+				return
+			}
+			if answer.Meta.NextCursor == "" {
+				if pagination := answer.Meta.Pagination; first && pagination != nil && pagination.TotalPages > 1 {
+					query.Del("cursor")
+					pagesFrom(ctx, s, path, query, 2, yield)
+				}
 				return
 			}
 			query.Set("cursor", answer.Meta.NextCursor)

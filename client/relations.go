@@ -91,3 +91,10 @@ func (s *VisibilityService) Explain(ctx context.Context, viewer, subject string)
 func (s *VisibilityService) CanContact(ctx context.Context, uid, other string) (api.ContactResponse, error) {
 	return get[api.ContactResponse](ctx, s.service, "/users/"+segment(uid)+"/can-contact/"+segment(other), nil)
 }
+
+// PutRelations makes up to 1,000 blocks, friendships and friend requests in one durable write, with their times, and
+// returns what became of each.
+func (s *VisibilityService) PutRelations(ctx context.Context, relations []api.RelationRow) ([]api.ItemResult, error) {
+	answer, err := post[api.RelationsResponse](ctx, s.service, "/relations/batch", api.RelationsRequest{Relations: relations})
+	return answer.Results, err
+}

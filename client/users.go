@@ -93,6 +93,11 @@ func (s *UsersService) All(ctx context.Context, options UserListOptions) iter.Se
 	return walk[api.User](ctx, s.service, "/users", options.query())
 }
 
+// Export returns everything that is stored about a user.
+func (s *UsersService) Export(ctx context.Context, uid string) (api.Dossier, error) {
+	return get[api.Dossier](ctx, s.service, "/users/"+segment(uid)+"/export", nil)
+}
+
 // Lookup returns up to 1,000 users at once, in the order of uids, and those that there are not.
 func (s *UsersService) Lookup(ctx context.Context, uids ...string) (api.LookupResponse, error) {
 	return post[api.LookupResponse](ctx, s.service, "/users/lookup", api.LookupRequest{UIDs: uids})
@@ -108,6 +113,12 @@ func (s *UsersService) Upsert(ctx context.Context, uid string, request api.Updat
 func (s *UsersService) Batch(ctx context.Context, rows []api.UserRow) ([]api.UserRowResult, error) {
 	answer, err := post[api.BatchResponse](ctx, s.service, "/users/batch", api.BatchRequest{Users: rows})
 	return answer.Results, err
+}
+
+// BatchDryRun returns what would become of the rows of a batch, and writes nothing.
+func (s *UsersService) BatchDryRun(ctx context.Context, rows []api.UserRow) ([]api.UserRowResult, error) {
+	answer, err := call[api.BatchResponse](ctx, s.service, http.MethodPost, "/users/batch", url.Values{"dryRun": {"true"}}, api.BatchRequest{Users: rows})
+	return answer.Data.Results, err
 }
 
 // Exists reports whether there is an active user with a uid that the caller may see.

@@ -58,7 +58,7 @@ func newRoot() *cobra.Command {
 		return usageError{fmt.Errorf("%w; see `%s --help`", err, cmd.CommandPath())}
 	})
 	root.AddCommand(
-		newServe(), newDev(), newApps(), newKeys(), newUsers(), newBackup(), newDoctor(), newConfig(), newMasterKey(), newBench(), newVersion(),
+		newServe(), newDev(), newApps(), newKeys(), newUsers(), newImport(), newExport(), newBackup(), newDoctor(), newConfig(), newMasterKey(), newBench(), newVersion(),
 	)
 	root.CompletionOptions.HiddenDefaultCmd = true
 	markUsageErrors(root)

@@ -20,7 +20,7 @@ func newUsers() *cobra.Command {
 		Example: "  rollcall users list --search ad\n  rollcall users create ada --name Ada\n  rollcall users token ada",
 	}
 	r.register(cmd.PersistentFlags())
-	cmd.AddCommand(usersList(r), usersGet(r), usersCreate(r), usersUpdate(r), usersToken(r), usersDeactivate(r), usersReactivate(r), usersDelete(r))
+	cmd.AddCommand(usersList(r), usersGet(r), usersCreate(r), usersUpdate(r), usersToken(r), usersDeactivate(r), usersReactivate(r), usersDelete(r), usersExport(r))
 	return cmd
 }
 
@@ -155,5 +155,23 @@ func usersDelete(r *remote) *cobra.Command {
 		return nil
 	}
 	cmd.Flags().BoolVar(&sure, "permanently", false, "say that you mean it")
+	return cmd
+}
+
+func usersExport(r *remote) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "export UID", Short: "Print everything that is stored about a user, as JSON", Example: "  rollcall users export ada > ada.json", Args: cobra.ExactArgs(1),
+	}
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		c, err := r.connect()
+		if err != nil {
+			return err
+		}
+		dossier, err := c.Users.Export(cmd.Context(), args[0])
+		if err != nil {
+			return err
+		}
+		return printJSON(cmd, dossier)
+	}
 	return cmd
 }

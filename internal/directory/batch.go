@@ -1,14 +1,17 @@
 package directory
 
-import "context"
+import (
+	"context"
+	"errors"
+)
 
 // UserRow is one user of a batch: made when it does not exist, else changed where fields are set.
 type UserRow struct {
 	// UID names the user. A new user needs a name as well.
 	UID   string
 	Patch UserPatch
-	// CreatedAt, LastActiveAt and DeactivatedAt are times in Unix seconds. Nil leaves them to the server.
-	CreatedAt, LastActiveAt, DeactivatedAt *int64
+	// CreatedAt, UpdatedAt, LastActiveAt and DeactivatedAt are times in Unix seconds. Nil leaves them to the server.
+	CreatedAt, UpdatedAt, LastActiveAt, DeactivatedAt *int64
 }
 
 // UserRowResult is what became of a row.
@@ -16,8 +19,8 @@ type UserRowResult struct {
 	// UID is as the row had it when the row was refused.
 	UID     string
 	Created bool
-	// Changed says that the user was made or changed.
-	Changed bool
+	// Changed names the fields of an existing user that were changed.
+	Changed []string
 	User    User
 	Err     *Error `json:",omitempty"`
 }
@@ -30,8 +33,9 @@ func (d *Directory) UpsertUser(ctx context.Context, caller Caller, row UserRow) 
 }
 
 // UpsertUsers makes or changes many users in one durable write. A row that is refused has an error of its own and does
-// not hold up the others; a uid that comes twice is changed twice. Errors: CodeBadRequest for no or too many rows.
-func (d *Directory) UpsertUsers(ctx context.Context, caller Caller, rows []UserRow) ([]UserRowResult, error) {
+// not hold up the others; a uid that comes twice is changed twice. A dry run tells what would become of the rows and
+// keeps nothing. Errors: CodeBadRequest for no or too many rows.
+func (d *Directory) UpsertUsers(ctx context.Context, caller Caller, rows []UserRow, dryRun bool) ([]UserRowResult, error) {
 	if len(rows) == 0 || len(rows) > d.limits.BatchUsers {
 		var wrong FieldErrors
 		wrong.Add("users", "The users must be 1 to %d.", d.limits.BatchUsers)
@@ -41,7 +45,8 @@ func (d *Directory) UpsertUsers(ctx context.Context, caller Caller, rows []UserR
 	for i, row := range rows {
 		reads[i] = FoldUID(row.UID)
 	}
-	return write(ctx, d, caller, reads, func(tx Tx, log *logbook) ([]UserRowResult, error) {
+	var told []UserRowResult
+	done, err := write(ctx, d, caller, reads, func(tx Tx, log *logbook) ([]UserRowResult, error) {
 		results := make([]UserRowResult, len(rows))
 		memory := &batchTx{Tx: tx, written: map[UID]User{}, roles: map[string]Role{}}
 		for i, row := range rows {
@@ -53,9 +58,20 @@ func (d *Directory) UpsertUsers(ctx context.Context, caller Caller, rows []UserR
 			}
 			results[i] = result
 		}
+		if dryRun {
+			told = results
+			return nil, errDryRun
+		}
 		return results, nil
 	})
+	if errors.Is(err, errDryRun) {
+		return told, nil
+	}
+	return done, err
 }
+
+// errDryRun ends an update so that nothing of it is kept.
+var errDryRun = errors.New("dry run")
 
 // batchTx answers from memory what the update itself has written, and what it has asked before: a question to the store
 // makes it write out what it gathers.
@@ -103,11 +119,13 @@ func (d *Directory) upsert(tx Tx, log *logbook, caller Caller, row UserRow) (Use
 		row.Patch = row.Patch.keepingPrivate(user)
 	}
 	wasActive := user.DeactivatedAt == 0
-	changed := false
+	var changed []string
 	user, err = d.changeUser(tx, log, user, func(user *User) []string {
-		fields := append(row.Patch.apply(user), row.applyTimes(user)...)
-		changed = len(fields) > 0
-		return fields
+		changed = append(row.Patch.apply(user), row.applyTimes(user)...)
+		if len(changed) > 0 && row.UpdatedAt == nil {
+			user.UpdatedAt = log.at
+		}
+		return changed
 	})
 	if err == nil && wasActive != (user.DeactivatedAt == 0) {
 		kind := UserDeactivated
@@ -136,7 +154,7 @@ func (d *Directory) createFromRow(tx Tx, log *logbook, caller Caller, row UserRo
 	if err := d.addUser(tx, log, user); err != nil {
 		return UserRowResult{}, err
 	}
-	return UserRowResult{UID: string(user.UID), Created: true, Changed: true, User: user}, nil
+	return UserRowResult{UID: string(user.UID), Created: true, User: user}, nil
 }
 
 func (r UserRow) applyTimes(user *User) (changed []string) {
@@ -144,7 +162,7 @@ func (r UserRow) applyTimes(user *User) (changed []string) {
 		name   string
 		stored *int64
 		value  *int64
-	}{{"createdAt", &user.CreatedAt, r.CreatedAt}, {"lastActiveAt", &user.LastActiveAt, r.LastActiveAt}, {"deactivatedAt", &user.DeactivatedAt, r.DeactivatedAt}} {
+	}{{"createdAt", &user.CreatedAt, r.CreatedAt}, {"updatedAt", &user.UpdatedAt, r.UpdatedAt}, {"lastActiveAt", &user.LastActiveAt, r.LastActiveAt}, {"deactivatedAt", &user.DeactivatedAt, r.DeactivatedAt}} {
 		if field.value != nil && *field.value != *field.stored {
 			*field.stored = *field.value
 			changed = append(changed, field.name)

@@ -81,6 +81,11 @@ type RelationRows interface {
 	FriendRequest(app AppID, uid, receiver UID) (at int64, found bool, err error)
 	PutFriendRequest(app AppID, uid, receiver UID, at int64) error
 	DeleteFriendRequest(app AppID, uid, receiver UID) error
+	// Pairs lists the relations of a kind in the order of their uids, from behind a pair on. A friendship is listed once,
+	// with the lower uid first.
+	Pairs(app AppID, kind PairKind, after Pair, limit int) ([]Pair, error)
+	// PairsOf lists the relations of a kind that a user is part of.
+	PairsOf(app AppID, kind PairKind, uid UID) ([]Pair, error)
 	// CountFriendRequests counts those whom a user has asked and who have not answered.
 	CountFriendRequests(app AppID, uid UID) (int, error)
 }
@@ -129,6 +134,8 @@ type ChangeRows interface {
 	AppendChange(app AppID, change Change) (int64, error)
 	// Changes lists changes with a revision above since, in order.
 	Changes(app AppID, since int64, limit int) ([]Change, error)
+	// ChangesAbout lists the changes about a user and, of pairs, those with it, in order.
+	ChangesAbout(app AppID, uid UID, limit int) ([]Change, error)
 	// Revision returns the last revision of an app, 0 before the first change.
 	Revision(app AppID) (int64, error)
 	// EraseChange puts pseudonym in the place of the subject of one change.

@@ -34,6 +34,8 @@ const (
 	LastChangedFirst
 	// LastActiveFirst is by the last activity, latest first; those never active come last, the newest of them first.
 	LastActiveFirst
+	// ByUID is by uid alone.
+	ByUID
 )
 
 // Position is a place in an Order: behind the user it was taken from.

@@ -205,7 +205,13 @@ func (d *Directory) UpdateUser(ctx context.Context, caller Caller, rawUID string
 }
 
 func (d *Directory) patchUser(tx Tx, log *logbook, user User, patch UserPatch) (User, error) {
-	return d.changeUser(tx, log, user, patch.apply)
+	return d.changeUser(tx, log, user, func(user *User) []string {
+		changed := patch.apply(user)
+		if len(changed) > 0 {
+			user.UpdatedAt = log.at
+		}
+		return changed
+	})
 }
 
 // changeUser applies a change, which returns the names of the fields it changed, and stores the user if there are any.
@@ -225,7 +231,6 @@ func (d *Directory) changeUser(tx Tx, log *logbook, user User, change func(*User
 			return User{}, err
 		}
 	}
-	user.UpdatedAt = log.at
 	if err := tx.PutUser(log.app, user); err != nil {
 		return User{}, err
 	}

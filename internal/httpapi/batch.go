@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"errors"
 	"maps"
 	"slices"
 	"strconv"
@@ -16,7 +17,7 @@ import (
 func (f *fields) decodeRow() directory.UserRow {
 	return directory.UserRow{
 		UID: f.text("uid"), Patch: f.decodePatch(),
-		CreatedAt: f.maybeTime("createdAt"), LastActiveAt: f.maybeTime("lastActiveAt"), DeactivatedAt: f.maybeTime("deactivatedAt"),
+		CreatedAt: f.maybeTime("createdAt"), UpdatedAt: f.maybeTime("updatedAt"), LastActiveAt: f.maybeTime("lastActiveAt"), DeactivatedAt: f.maybeTime("deactivatedAt"),
 	}
 }
 
@@ -46,7 +47,7 @@ func asError(err error) *directory.Error {
 }
 
 // upsertRows makes or changes the users of the rows that are well-formed, and returns a result for each.
-func (c *call) upsertRows(rows []directory.UserRow, refused map[int]*directory.Error) ([]directory.UserRowResult, error) {
+func (c *call) upsertRows(rows []directory.UserRow, refused map[int]*directory.Error, dryRun bool) ([]directory.UserRowResult, error) {
 	results := make([]directory.UserRowResult, len(rows))
 	var good []directory.UserRow
 	var places []int
@@ -60,7 +61,7 @@ func (c *call) upsertRows(rows []directory.UserRow, refused map[int]*directory.E
 	if len(good) == 0 {
 		return results, nil
 	}
-	done, err := c.api.dir.UpsertUsers(c.ctx(), c.caller, good)
+	done, err := c.api.dir.UpsertUsers(c.ctx(), c.caller, good, dryRun)
 	for i, result := range done {
 		results[places[i]] = result
 	}
@@ -73,10 +74,13 @@ func batchUsers(c *call) (answer, error) {
 		return answer{}, err
 	}
 	values := f.list("users", c.api.dir.Limits().BatchUsers)
-	if err := f.err(); err != nil {
+	q := c.query()
+	dryRun := q.boolean("dryRun")
+	if err := errors.Join(f.err(), q.err()); err != nil {
 		return answer{}, err
 	}
-	results, err := c.upsertRows(decodeRows(values))
+	rows, refused := decodeRows(values)
+	results, err := c.upsertRows(rows, refused, dryRun)
 	if err != nil {
 		return answer{}, err
 	}
@@ -88,8 +92,8 @@ func batchUsers(c *call) (answer, error) {
 			shown.Status, shown.Error = "failed", showError(result.Err)
 		case result.Created:
 			shown.Status = "created"
-		case result.Changed:
-			shown.Status = "updated"
+		case len(result.Changed) > 0:
+			shown.Status, shown.Fields = "updated", result.Changed
 		}
 		response.Results[i] = shown
 	}
@@ -150,7 +154,7 @@ func importUsers(c *call) (answer, error) {
 			refused[i] = errorf(api.CodeImportFormat, "The uid must be the one under which the user is given.")
 		}
 	}
-	results, err := c.upsertRows(rows, refused)
+	results, err := c.upsertRows(rows, refused, false)
 	if err != nil {
 		return answer{}, err
 	}

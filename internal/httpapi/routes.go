@@ -63,6 +63,10 @@ func (a *API) routes() []Route {
 		{"POST", "/users/lookup", KeyOrToken, Standard, lookUpUsers},
 		{"POST", "/data_import/users", FullAccessKey, Import, importUsers},
 
+		{"POST", "/relations/batch", FullAccessKey, Core, batchRelations},
+		{"GET", "/export", FullAccessKey, Standard, exportApp},
+		{"GET", "/users/{uid}/export", FullAccessKey, Standard, exportUser},
+
 		{"POST", "/users/{uid}/blockedusers", FullAccessKey, Standard, blockUsers},
 		{"GET", "/users/{uid}/blockedusers", FullAccessKey, Standard, listBlockedUsers},
 		{"DELETE", "/users/{uid}/blockedusers", FullAccessKey, Standard, unblockUsers},

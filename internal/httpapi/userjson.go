@@ -3,6 +3,7 @@ package httpapi
 import (
 	"bytes"
 	"encoding/json"
+	"io"
 	"strconv"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -41,8 +42,11 @@ func encodeAnswer(buffer *bytes.Buffer, answer answer) error {
 }
 
 // encode writes any value as JSON.
-func encode(buffer *bytes.Buffer, value any) error {
-	encoder := json.NewEncoder(buffer)
+func encode(buffer *bytes.Buffer, value any) error { return encodeLine(buffer, value) }
+
+// encodeLine writes a value as one line of a stream.
+func encodeLine(w io.Writer, value any) error {
+	encoder := json.NewEncoder(w)
 	encoder.SetEscapeHTML(false)
 	return encoder.Encode(value)
 }

@@ -22,17 +22,28 @@ func (t *tx) AppendChange(app directory.AppID, change directory.Change) (int64, 
 	return revision, nil
 }
 
+const changeColumns = `revision, at, actor, kind, subject, object, fields`
+
+func readChange(r row) directory.Change {
+	change := directory.Change{
+		Revision: r.integer(0), At: r.integer(1), Actor: directory.Actor(r.text(2)), Kind: directory.Kind(r.text(3)), Subject: r.text(4), Object: r.text(5),
+	}
+	if fields := r.text(6); fields != "" {
+		change.Fields = strings.Split(fields, ",")
+	}
+	return change
+}
+
 func (t *tx) Changes(app directory.AppID, since int64, limit int) ([]directory.Change, error) {
-	return all(t, `SELECT revision, at, actor, kind, subject, object, fields FROM changes WHERE app = $1 AND revision > $2 ORDER BY revision LIMIT $3`,
-		[]any{string(app), since, limit}, func(r row) directory.Change {
-			change := directory.Change{
-				Revision: r.integer(0), At: r.integer(1), Actor: directory.Actor(r.text(2)), Kind: directory.Kind(r.text(3)), Subject: r.text(4), Object: r.text(5),
-			}
-			if fields := r.text(6); fields != "" {
-				change.Fields = strings.Split(fields, ",")
-			}
-			return change
-		})
+	return all(t, `SELECT `+changeColumns+` FROM changes WHERE app = $1 AND revision > $2 ORDER BY revision LIMIT $3`,
+		[]any{string(app), since, limit}, readChange)
+}
+
+func (t *tx) ChangesAbout(app directory.AppID, uid directory.UID, limit int) ([]directory.Change, error) {
+	return all(t, `SELECT `+changeColumns+` FROM (
+			SELECT `+changeColumns+` FROM changes WHERE app = $1 AND subject = $2 AND (kind LIKE 'user.%' OR kind LIKE 'token.%' OR kind LIKE 'friend.%')
+			UNION ALL SELECT `+changeColumns+` FROM changes WHERE app = $1 AND object = $2 AND object <> ''
+		) AS about ORDER BY revision LIMIT $3`, []any{string(app), string(uid), limit}, readChange)
 }
 
 func (t *tx) Revision(app directory.AppID) (int64, error) {

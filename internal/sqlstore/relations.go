@@ -126,3 +126,34 @@ func (t *tx) DeleteFriendRequest(app directory.AppID, uid, receiver directory.UI
 func (t *tx) CountFriendRequests(app directory.AppID, uid directory.UID) (int, error) {
 	return t.count(`SELECT count(*) FROM friend_requests WHERE app = $1 AND uid = $2`, string(app), string(uid))
 }
+
+// pairTables are where relations are kept: the table, and the column of the other user.
+var pairTables = map[directory.PairKind]struct{ table, other string }{
+	directory.Blocks: {"blocks", "blocked"}, directory.Friendships: {"friends", "friend"}, directory.FriendRequests: {"friend_requests", "receiver"},
+}
+
+func readPair(r row) directory.Pair {
+	return directory.Pair{UID: directory.UID(r.text(0)), Other: directory.UID(r.text(1)), At: r.integer(2)}
+}
+
+func (t *tx) Pairs(app directory.AppID, kind directory.PairKind, after directory.Pair, limit int) ([]directory.Pair, error) {
+	place := pairTables[kind]
+	once := ``
+	if kind == directory.Friendships {
+		once = ` AND uid < friend`
+	}
+	return all(t, `SELECT uid, `+place.other+`, at FROM `+place.table+` WHERE app = $1 AND (uid, `+place.other+`) > ($2, $3)`+once+
+		` ORDER BY uid, `+place.other+` LIMIT $4`, []any{string(app), string(after.UID), string(after.Other), limit}, readPair)
+}
+
+func (t *tx) PairsOf(app directory.AppID, kind directory.PairKind, uid directory.UID) ([]directory.Pair, error) {
+	place := pairTables[kind]
+	pairs, err := all(t, `SELECT uid, `+place.other+`, at FROM `+place.table+` WHERE app = $1 AND uid = $2 ORDER BY `+place.other,
+		[]any{string(app), string(uid)}, readPair)
+	if err != nil || kind == directory.Friendships {
+		return pairs, err
+	}
+	received, err := all(t, `SELECT uid, `+place.other+`, at FROM `+place.table+` WHERE app = $1 AND `+place.other+` = $2 ORDER BY uid`,
+		[]any{string(app), string(uid)}, readPair)
+	return append(pairs, received...), err
+}

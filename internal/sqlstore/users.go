@@ -55,6 +55,7 @@ var orderColumns = map[directory.Order][]string{
 	directory.ByName:           {},
 	directory.LastChangedFirst: {changedAt},
 	directory.LastActiveFirst:  {"last_active_at", "created_at"},
+	directory.ByUID:            {},
 }
 
 // addUserOrder adds the start of the page and the order, in the form in which an index serves them.
@@ -69,6 +70,13 @@ func addUserOrder(s *statement, query directory.UserQuery) {
 			s.add(` AND (name_key, uid)` + behind + `(` + s.arg(query.After.Name) + `, ` + s.arg(string(query.After.UID)) + `)`)
 		}
 		s.add(` ORDER BY name_key` + up + `, uid` + up)
+		return
+	}
+	if query.Order == directory.ByUID {
+		if query.After != nil {
+			s.add(` AND uid` + behind + s.arg(string(query.After.UID)))
+		}
+		s.add(` ORDER BY uid` + up)
 		return
 	}
 	if query.After != nil {
@@ -169,7 +177,7 @@ func (t *tx) PutUser(app directory.AppID, user directory.User) error {
 	return t.exec(`INSERT INTO users (app, name_key, `+userColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
 		ON CONFLICT (app, uid) DO UPDATE SET name_key = excluded.name_key, name = excluded.name, avatar = excluded.avatar,
 		link = excluded.link, role = excluded.role, status_message = excluded.status_message, metadata = excluded.metadata,
-		tags = excluded.tags, updated_at = excluded.updated_at, last_active_at = excluded.last_active_at,
+		tags = excluded.tags, created_at = excluded.created_at, updated_at = excluded.updated_at, last_active_at = excluded.last_active_at,
 		deactivated_at = excluded.deactivated_at`,
 		string(app), directory.FoldText(user.Name), string(user.UID), user.Name, user.Avatar, user.Link, user.Role, user.StatusMessage,
 		string(user.Metadata), tags, user.CreatedAt, user.UpdatedAt, user.LastActiveAt, user.DeactivatedAt)

@@ -122,7 +122,9 @@ func testSearch(t *testing.T, s directory.Store) {
 			return errors.Join(err, errCount)
 		})
 	}
-	update(t, s, func(tx directory.Tx) error { return tx.MoveUserTerms(app, "b", []string{"van smith", "smith"}, []string{"van", "smith"}) })
+	update(t, s, func(tx directory.Tx) error {
+		return tx.MoveUserTerms(app, "b", []string{"van smith", "smith"}, []string{"van", "smith"})
+	})
 	view(t, s, func(tx directory.Tx) error {
 		count, err := tx.CountUsers(directory.UserQuery{App: app, Words: []string{"van smith"}})
 		equal(t, count, 0)

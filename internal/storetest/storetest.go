@@ -174,7 +174,7 @@ func testUsersReadBack(t *testing.T, s directory.Store) {
 	for name, change := range map[string]func(){
 		"name": func() { user.Name = "New" }, "avatar": func() { user.Avatar = "" }, "link": func() { user.Link = "" }, "role": func() { user.Role = "vip" },
 		"status message": func() { user.StatusMessage = "" }, "metadata": func() { user.Metadata = nil }, "tags": func() { user.Tags = nil },
-		"updatedAt": func() { user.UpdatedAt = 201 }, "lastActiveAt": func() { user.LastActiveAt = 301 }, "deactivatedAt": func() { user.DeactivatedAt = 400 },
+		"createdAt": func() { user.CreatedAt = 101 }, "updatedAt": func() { user.UpdatedAt = 201 }, "lastActiveAt": func() { user.LastActiveAt = 301 }, "deactivatedAt": func() { user.DeactivatedAt = 400 },
 	} {
 		change()
 		update(t, s, func(tx directory.Tx) error { return tx.PutUser(app, user) })

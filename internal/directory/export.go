@@ -1,0 +1,253 @@
+package directory
+
+import (
+	"context"
+	"iter"
+)
+
+// PairKind is a relation of two users.
+type PairKind string
+
+// The relations that are kept.
+const (
+	Blocks         PairKind = "block"
+	Friendships    PairKind = "friend"
+	FriendRequests PairKind = "friendRequest"
+)
+
+// Pair is a relation of two users: UID did it, or for friends, has the lower uid. At is in Unix seconds.
+type Pair struct {
+	UID, Other UID
+	At         int64
+}
+
+// Record is one line of an export: exactly one of its fields is set.
+type Record struct {
+	Role *Role
+	User *User
+	Kind PairKind
+	Pair *Pair
+}
+
+// exportPage is how many rows an export reads at once. It holds no snapshot open while they are written out.
+const exportPage = 500
+
+// Export returns everything of an app that another directory can be made of: its roles, users and relations, in this
+// order. What is written meanwhile may be in it or not; whoever exists and does not change is in it once.
+func (d *Directory) Export(ctx context.Context, app AppID) iter.Seq2[Record, error] {
+	return func(yield func(Record, error) bool) {
+		var roles []Role
+		err := d.store.View(ctx, func(tx Tx) (err error) {
+			roles, err = tx.Roles(app)
+			return err
+		})
+		for i := 0; i < len(roles) && err == nil; i++ {
+			if !yield(Record{Role: &roles[i]}, nil) {
+				return
+			}
+		}
+		if err == nil {
+			var more bool
+			if more, err = d.exportUsers(ctx, app, yield); !more {
+				return
+			}
+		}
+		for _, kind := range []PairKind{Blocks, Friendships, FriendRequests} {
+			if err == nil {
+				var more bool
+				if more, err = d.exportPairs(ctx, app, kind, yield); !more {
+					return
+				}
+			}
+		}
+		if err != nil {
+			yield(Record{}, err)
+		}
+	}
+}
+
+func (d *Directory) exportUsers(ctx context.Context, app AppID, yield func(Record, error) bool) (more bool, err error) {
+	query := UserQuery{App: app, Activity: ActiveOrDeactivated, Order: ByUID, Limit: exportPage}
+	for {
+		var users []User
+		err := d.store.View(ctx, func(tx Tx) (err error) {
+			users, err = tx.Users(query)
+			return err
+		})
+		if err != nil {
+			return true, err
+		}
+		for i := range users {
+			if !yield(Record{User: &users[i]}, nil) {
+				return false, nil
+			}
+		}
+		if len(users) < exportPage {
+			return true, nil
+		}
+		position := PositionOf(ByUID, users[len(users)-1])
+		query.After = &position
+	}
+}
+
+func (d *Directory) exportPairs(ctx context.Context, app AppID, kind PairKind, yield func(Record, error) bool) (more bool, err error) {
+	var after Pair
+	for {
+		var pairs []Pair
+		err := d.store.View(ctx, func(tx Tx) (err error) {
+			pairs, err = tx.Pairs(app, kind, after, exportPage)
+			return err
+		})
+		if err != nil {
+			return true, err
+		}
+		for i := range pairs {
+			if !yield(Record{Kind: kind, Pair: &pairs[i]}, nil) {
+				return false, nil
+			}
+		}
+		if len(pairs) < exportPage {
+			return true, nil
+		}
+		after = pairs[len(pairs)-1]
+	}
+}
+
+// Dossier is everything that is stored about one person.
+type Dossier struct {
+	User   User
+	Tokens []Token
+	Pairs  map[PairKind][]Pair
+	// Changes are the latest of the change log that are about the user.
+	Changes []Change
+}
+
+// dossierChanges bounds how much of the change log a dossier holds.
+const dossierChanges = 10_000
+
+// ExportUser returns everything stored about a user, active or deactivated, for the person to have. The tokens are
+// without their texts. Errors: CodeUserNotFound.
+func (d *Directory) ExportUser(ctx context.Context, caller Caller, rawUID string) (Dossier, error) {
+	uid := FoldUID(rawUID)
+	dossier := Dossier{Pairs: map[PairKind][]Pair{}}
+	err := d.store.View(ctx, func(tx Tx) error {
+		var found bool
+		var err error
+		if dossier.User, found, err = tx.User(caller.App, uid); err != nil || !found {
+			return orNotFound(err, uid)
+		}
+		if dossier.Tokens, err = tx.Tokens(caller.App, uid, d.limits.TokensPerUser, 0); err != nil {
+			return err
+		}
+		for _, kind := range []PairKind{Blocks, Friendships, FriendRequests} {
+			if dossier.Pairs[kind], err = tx.PairsOf(caller.App, kind, uid); err != nil {
+				return err
+			}
+		}
+		dossier.Changes, err = tx.ChangesAbout(caller.App, uid, dossierChanges)
+		return err
+	})
+	return dossier, err
+}
+
+// RelationRow is a relation to make.
+type RelationRow struct {
+	Kind PairKind
+	Pair
+}
+
+// PutRelations makes many relations in one durable write, with their times; zero is now. Those that are there already
+// stay as they are. Each row has an outcome of its own: CodeUserNotFound, CodeSelfRelation, CodeCannotBlockSelf.
+// Errors: CodeBadRequest for no or too many rows.
+func (d *Directory) PutRelations(ctx context.Context, caller Caller, rows []RelationRow) ([]Outcome, error) {
+	if len(rows) == 0 || len(rows) > d.limits.BatchUsers {
+		var wrong FieldErrors
+		wrong.Add("relations", "The relations must be 1 to %d.", d.limits.BatchUsers)
+		return nil, wrong.Err()
+	}
+	return write(ctx, d, caller, nil, func(tx Tx, log *logbook) ([]Outcome, error) {
+		fresh, err := missingRelations(tx, log.app, rows)
+		if err != nil {
+			return nil, err
+		}
+		outcomes := make([]Outcome, len(rows))
+		for i, row := range rows {
+			outcomes[i] = Outcome{ID: string(row.UID) + " " + string(row.Other), Err: fresh[i].refused}
+			if fresh[i].refused != nil || fresh[i].there {
+				continue
+			}
+			if row.At == 0 {
+				row.At = log.at
+			}
+			if err := putRelation(tx, log, row); err != nil {
+				return nil, err
+			}
+		}
+		return outcomes, nil
+	})
+}
+
+// relationState is what is known of a row before anything is written.
+type relationState struct {
+	refused *Error
+	there   bool
+}
+
+// missingRelations asks everything before the first write: a question after one makes the store write out what it gathers.
+func missingRelations(tx Tx, app AppID, rows []RelationRow) ([]relationState, error) {
+	states := make([]relationState, len(rows))
+	exists := map[UID]bool{}
+	for i, row := range rows {
+		if row.UID == row.Other {
+			states[i].refused = fail(CodeSelfRelation, "A user cannot have a relation to itself.")
+			continue
+		}
+		for _, uid := range []UID{row.UID, row.Other} {
+			if _, asked := exists[uid]; !asked {
+				_, found, err := tx.User(app, uid)
+				if err != nil {
+					return nil, err
+				}
+				exists[uid] = found
+			}
+			if !exists[uid] && states[i].refused == nil {
+				states[i].refused = ErrUserNotFound(string(uid))
+			}
+		}
+		if states[i].refused != nil {
+			continue
+		}
+		var err error
+		if states[i].there, err = relationExists(tx, app, row); err != nil {
+			return nil, err
+		}
+	}
+	return states, nil
+}
+
+func relationExists(tx Tx, app AppID, row RelationRow) (bool, error) {
+	if row.Kind == FriendRequests {
+		_, found, err := tx.FriendRequest(app, row.UID, row.Other)
+		return found, err
+	}
+	relation, err := relationTo(tx, app, row.UID, row.Other)
+	if row.Kind == Blocks {
+		return relation.BlockedByMeAt != 0, err
+	}
+	return relation.FriendsSince != 0, err
+}
+
+func putRelation(tx Tx, log *logbook, row RelationRow) error {
+	put, kind := tx.PutBlock, UserBlocked
+	switch row.Kind {
+	case Blocks:
+	case Friendships:
+		put, kind = tx.PutFriends, FriendAdded
+	case FriendRequests:
+		put, kind = tx.PutFriendRequest, FriendRequested
+	}
+	if err := put(log.app, row.UID, row.Other, row.At); err != nil {
+		return err
+	}
+	return log.appendPair(kind, row.UID, row.Other)
+}
