@@ -558,20 +558,27 @@ func (p *process) wait(ctx context.Context) (int, error) {
 // connections as clients.
 func (p *process) client(t *testing.T, transport *http.Transport) *client.Client {
 	t.Helper()
-	credentials, err := server.ReadCredentials(filepath.Join(p.data, server.CredentialsFile))
-	if err != nil {
-		t.Fatal(err)
-	}
+	app, key := appAndKey(t, p)
 	if transport == nil {
 		transport = &http.Transport{MaxIdleConnsPerHost: crashClients}
 		t.Cleanup(transport.CloseIdleConnections)
 	}
-	c, err := client.New(p.base, client.WithApp(credentials.AppID), client.WithAPIKey(credentials.RestAPIKey), client.WithTries(1),
+	c, err := client.New(p.base, client.WithApp(app), client.WithAPIKey(key), client.WithTries(1),
 		client.WithHTTPClient(&http.Client{Transport: transport, Timeout: patience}))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return c
+}
+
+// appAndKey returns the id and the fullAccess key of the first app.
+func appAndKey(t *testing.T, p *process) (app, key string) {
+	t.Helper()
+	credentials, err := server.ReadCredentials(filepath.Join(p.data, server.CredentialsFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return credentials.AppID, credentials.RestAPIKey
 }
 
 // output gathers what a process prints.

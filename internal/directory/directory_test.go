@@ -61,7 +61,7 @@ func (w *world) over(t *testing.T, masters ...secret.MasterKey) *directory.Direc
 		t.Fatal(err)
 	}
 	return directory.New(directory.Config{
-		Store: w.store, Secrets: keyring, Now: func() time.Time { return *w.clock },
+		Store: w.store, Secrets: keyring, Now: func() time.Time { return *w.clock }, Limits: directory.Limits{Apps: 1_000_000},
 		Erased: func(tombstone directory.Tombstone) { w.erased = append(w.erased, tombstone) },
 	})
 }

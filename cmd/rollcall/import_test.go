@@ -1,0 +1,188 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/rollcall/rollcall/client"
+)
+
+// importRows is how many users the interrupted import brings; every hundredth is wrong.
+const importRows = 20_000
+
+// TestImportSurvivesKills kills an import again and again at a random place, lets it go on each time, and repeats it when
+// it is done. What is there then is what one undisturbed import makes, and so are its results.
+func TestImportSurvivesKills(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	var rows bytes.Buffer
+	for i := range importRows {
+		name := fmt.Sprintf("%q", fmt.Sprintf("User %d", i))
+		if i%100 == 0 {
+			name = "17"
+		}
+		fmt.Fprintf(&rows, `{"uid":"user-%d","name":%s,"tags":["t%d"],"metadata":{"n":%d},"createdAt":%d}`+"\n", i%(importRows-50), name, i%7, i, 1_600_000_000+i)
+	}
+	disturbed, clean := filepath.Join(folder, "disturbed"), filepath.Join(folder, "clean")
+	for _, data := range []string{disturbed, clean} {
+		if err := os.WriteFile(data+".ndjson", rows.Bytes(), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	random := rand.New(rand.NewPCG(uint64(os.Getpid()), 1))
+	p := startServer(t, "--data", disturbed)
+	kills := 0
+	for range rounds(8, 3) {
+		if killImport(t, p, disturbed+".ndjson", random.Int64N(1_500_000)) {
+			kills++
+		}
+	}
+	if kills == 0 {
+		t.Error("no import was killed in the middle")
+	}
+	importFile(t, p, disturbed+".ndjson")
+	resumed := readFile(t, disturbed+".ndjson.results.ndjson")
+	importFile(t, p, disturbed+".ndjson")
+
+	untouched := startServer(t, "--data", clean)
+	importFile(t, untouched, clean+".ndjson")
+	once := readFile(t, clean+".ndjson.results.ndjson")
+	if got, want := strings.Count(resumed, "\n"), importRows; got != want {
+		t.Errorf("the results of the resumed import have %d lines, want %d", got, want)
+	}
+	if got, want := strings.Count(resumed, `"failed"`), strings.Count(once, `"failed"`); got != want || want != importRows/100 {
+		t.Errorf("%d entries failed, want %d", got, want)
+	}
+	if got, want := exported(t, p), exported(t, untouched); got != want {
+		t.Error("the directories differ")
+	}
+}
+
+func importCommand(t *testing.T, p *process, file string) *exec.Cmd {
+	t.Helper()
+	program, err := shipped()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return exec.Command(program, "import", file, "--url", p.base, "--data", p.data)
+}
+
+// killImport starts an import and kills it when its results have grown by so many bytes. It returns whether the import was
+// not done by then.
+func killImport(t *testing.T, p *process, file string, after int64) (killed bool) {
+	t.Helper()
+	size := func() int64 {
+		info, err := os.Stat(file + ".results.ndjson")
+		if err != nil {
+			return 0
+		}
+		return info.Size()
+	}
+	begun := size()
+	cmd := importCommand(t, p, file)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	exited := make(chan error, 1)
+	go func() { exited <- cmd.Wait() }()
+	var err error
+	ended := false
+	poll(t, "the import did not come on", func() bool {
+		select {
+		case err = <-exited:
+			ended = true
+		default:
+		}
+		return ended || size() >= begun+after
+	})
+	if !ended {
+		_ = cmd.Process.Kill() // it may have ended meanwhile
+		err = <-exited
+	}
+	var exit *exec.ExitError
+	return errors.As(err, &exit) && !exit.Exited()
+}
+
+// importFile runs an import to its end, which it reaches although entries are refused.
+func importFile(t *testing.T, p *process, file string) {
+	t.Helper()
+	output, err := importCommand(t, p, file).CombinedOutput()
+	var exit *exec.ExitError
+	if err != nil && (!errors.As(err, &exit) || !strings.Contains(string(output), errSomeFailed.Error())) {
+		t.Fatalf("%v: %s", err, output)
+	}
+}
+
+func readFile(t *testing.T, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// exported returns the users of the first app as an export has them. Of a user that came twice, the time of its change
+// is the server's.
+func exported(t *testing.T, p *process) string {
+	t.Helper()
+	var lines bytes.Buffer
+	if _, err := p.client(t, nil).Export(context.Background(), &lines); err != nil {
+		t.Fatal(err)
+	}
+	var kept []string
+	for line := range strings.Lines(lines.String()) {
+		if strings.Contains(line, `"type":"user"`) {
+			if at := strings.Index(line, `,"updatedAt":`); at >= 0 {
+				line = line[:at] + strings.TrimLeft(line[at+len(`,"updatedAt":`):], "0123456789")
+			}
+			kept = append(kept, line)
+		}
+	}
+	return strings.Join(kept, "")
+}
+
+// TestImportFromAnotherServer pulls the users of one server into another.
+func TestImportFromAnotherServer(t *testing.T) {
+	t.Parallel()
+	source, target := startServer(t, "--data", filepath.Join(t.TempDir(), "source")), startServer(t, "--data", filepath.Join(t.TempDir(), "target"))
+	file := filepath.Join(t.TempDir(), "users.ndjson")
+	var rows bytes.Buffer
+	for i := range 2500 {
+		fmt.Fprintf(&rows, `{"uid":"user-%04d","name":"User %d","tags":["t"],"metadata":{"n":1,"@private":{"email":"x"}},"lastActiveAt":%d}`+"\n", i, i, 1_600_000_000+i)
+	}
+	if err := os.WriteFile(file, rows.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	importFile(t, source, file)
+	from := source.client(t, nil)
+	if _, err := from.Users.Deactivate(t.Context(), "user-0007"); err != nil {
+		t.Fatal(err)
+	}
+	program, err := shipped()
+	if err != nil {
+		t.Fatal(err)
+	}
+	app, key := appAndKey(t, source)
+	cmd := exec.Command(program, "import", "--from", source.base, "--from-app", app, "--url", target.base, "--data", target.data,
+		"--results", filepath.Join(t.TempDir(), "r"), "--state", filepath.Join(t.TempDir(), "s"))
+	cmd.Env = append(os.Environ(), "ROLLCALL_FROM_API_KEY="+key)
+	if output, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, output)
+	}
+	if got, want := exported(t, target), exported(t, source); got != want {
+		t.Error("the directories differ")
+	}
+	page, err := target.client(t, nil).Users.List(t.Context(), client.UserListOptions{OnlyDeactivated: true})
+	if err != nil || page.Pagination.Total != 1 {
+		t.Errorf("%d users are deactivated, %v", page.Pagination.Total, err)
+	}
+}
