@@ -95,6 +95,9 @@ type UserQuery struct {
 	After  *Position
 	Limit  int
 	Offset int
+	// Matches is how many users the query selects, as CountUsers has told: the store finds few in another way than many.
+	// Zero means that it is not known.
+	Matches int
 }
 
 // UserFilter is what a caller may ask of ListUsers.
@@ -170,9 +173,10 @@ func listUsers(tx Tx, query UserQuery, viewer UID, list *List[Seen]) error {
 	var err error
 	counted := query
 	counted.After = nil
-	if list.Total, err = tx.CountUsers(counted); err != nil {
+	if list.Total, err = tx.CountUsers(counted); err != nil || list.Total == 0 {
 		return err
 	}
+	query.Matches = list.Total
 	users, err := tx.Users(query)
 	if err != nil {
 		return err

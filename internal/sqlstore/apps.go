@@ -72,6 +72,9 @@ func (t *tx) DeleteApp(app directory.AppID) error {
 		}
 	}
 	t.revisions[app] = 0
+	if t.draft != nil {
+		t.draft.gone = append(t.draft.gone, app)
+	}
 	return nil
 }
 

@@ -43,6 +43,7 @@ func OpenPostgres(ctx context.Context, url string) (*Store, error) {
 	}
 	// A plan made while a table is small, and kept, reads the whole table when it has grown.
 	config.ConnConfig.RuntimeParams["plan_cache_mode"] = "force_custom_plan"
+	config.MaxConns = max(config.MaxConns, 2) // the census reads beside the view that needs it
 	owner, err := takeOwnership(ctx, config.ConnConfig)
 	if err != nil {
 		return nil, err
@@ -156,7 +157,11 @@ var errNotOwned = &engineError{err: errors.New("postgres: another server may be 
 // held in memory may be stale by then.
 func (s *Store) OnRegain(forget func()) {
 	if e, ok := s.engine.(*postgres); ok {
-		e.regained.Store(&forget)
+		all := func() {
+			s.census.forgetAll()
+			forget()
+		}
+		e.regained.Store(&all)
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 type Store struct {
 	engine engine
 	writer *writer
+	census *census
 }
 
 var _ directory.Store = (*Store)(nil)
@@ -88,13 +89,16 @@ func explain(err error) error {
 }
 
 func newStore(engine engine) *Store {
-	return &Store{engine: engine, writer: newWriter(engine)}
+	s := &Store{engine: engine, writer: newWriter(engine)}
+	s.census = newCensus(s)
+	s.writer.committed = s.census.note
+	return s
 }
 
 // View implements directory.Store.
 func (s *Store) View(ctx context.Context, fn func(directory.Tx) error) error {
 	err := s.engine.view(ctx, func(session session) error {
-		return fn(&tx{session: session})
+		return fn(&tx{session: session, ctx: ctx, census: s.census})
 	})
 	return explain(err)
 }
@@ -116,6 +120,11 @@ type tx struct {
 	// revisions holds the last revision of the apps that a write transaction has locked.
 	revisions map[directory.AppID]int64
 	users     *userCache
+	// draft gathers what a write transaction does to users.
+	draft *draft
+	// ctx and census are for views.
+	ctx    context.Context //nolint:containedctx // a view ends with it
+	census *census
 }
 
 var _ directory.Tx = (*tx)(nil)

@@ -19,6 +19,14 @@ func readUser(r row) directory.User {
 }
 
 func (t *tx) User(app directory.AppID, uid directory.UID) (user directory.User, found bool, err error) {
+	user, found, err = t.readUser(app, uid)
+	if err == nil {
+		t.draft.know(app, uid, user, found)
+	}
+	return user, found, err
+}
+
+func (t *tx) readUser(app directory.AppID, uid directory.UID) (user directory.User, found bool, err error) {
 	if cached, known := t.users.get(app, uid); known {
 		if cached == nil {
 			return user, false, nil
@@ -31,15 +39,32 @@ func (t *tx) User(app directory.AppID, uid directory.UID) (user directory.User, 
 }
 
 func (t *tx) Users(query directory.UserQuery) ([]directory.User, error) {
+	begin := start{at: query.After}
+	if t.census != nil && t.census.ranked(query) {
+		var err error
+		if query, begin, err = t.census.seek(t.ctx, t, query); err != nil {
+			return nil, err
+		}
+	}
 	var s statement
 	s.add(`SELECT ` + userColumns + ` FROM users WHERE `)
 	addUserConditions(&s, query)
+	addStart(&s, query.Order, begin, query.Backward)
 	addUserOrder(&s, query)
 	s.add(` LIMIT ` + s.arg(query.Limit) + ` OFFSET ` + s.arg(query.Offset))
 	return all(t, s.sql.String(), s.args, readUser)
 }
 
 func (t *tx) CountUsers(query directory.UserQuery) (int, error) {
+	if t.census != nil && counted(query) {
+		if total, known, err := t.census.total(t.ctx, t, query); err != nil || known {
+			return total, err
+		}
+	}
+	return t.countMatches(query)
+}
+
+func (t *tx) countMatches(query directory.UserQuery) (int, error) {
 	var s statement
 	s.add(`SELECT count(*) FROM users WHERE `)
 	addUserConditions(&s, query)
@@ -52,52 +77,79 @@ const changedAt = `(CASE WHEN updated_at = 0 THEN created_at ELSE updated_at END
 // orderColumns are the columns of each order, with times running downward.
 var orderColumns = map[directory.Order][]string{
 	directory.NewestFirst:      {"created_at"},
-	directory.ByName:           {},
+	directory.ByName:           {}, // by text
 	directory.LastChangedFirst: {changedAt},
 	directory.LastActiveFirst:  {"last_active_at", "created_at"},
 	directory.ByUID:            {},
 }
 
-// addUserOrder adds the start of the page and the order, in the form in which an index serves them.
-func addUserOrder(s *statement, query directory.UserQuery) {
-	times := orderColumns[query.Order]
-	down, up, before, behind := ` DESC`, ``, ` < `, ` > `
-	if query.Backward {
-		down, up, before, behind = ``, ` DESC`, ` > `, ` < `
-	}
-	if query.Order == directory.ByName {
-		if query.After != nil {
-			s.add(` AND (name_key, uid)` + behind + `(` + s.arg(query.After.Name) + `, ` + s.arg(string(query.After.UID)) + `)`)
-		}
-		s.add(` ORDER BY name_key` + up + `, uid` + up)
-		return
-	}
-	if query.Order == directory.ByUID {
-		if query.After != nil {
-			s.add(` AND uid` + behind + s.arg(string(query.After.UID)))
-		}
-		s.add(` ORDER BY uid` + up)
-		return
-	}
-	if query.After != nil {
-		addAfter(s, times, *query.After, before, behind)
-	}
-	s.add(` ORDER BY `)
-	for _, column := range times {
-		s.add(column + down + `, `)
-	}
-	s.add(`uid` + up)
+// fewMatches is how many rows are worth sorting to spare a walk along the order's index in search of them.
+const fewMatches = 4000
+
+// sortsMatches reports whether a query is best served by finding what matches and sorting it. Else it is served by an index
+// of the order, along which enough that matches comes soon.
+func sortsMatches(query directory.UserQuery) bool {
+	selects := query.Search != "" || len(query.Words)+len(query.Roles)+len(query.UIDs)+len(query.Tags)+len(query.Related) > 0 || query.Activity == directory.DeactivatedOnly
+	return selects && query.Matches > 0 && query.Matches <= fewMatches
 }
 
-// addAfter adds that a row stands behind a position: its times lie on the far side, or are the same and its uid does. The
-// first comparison is for the index; the others leave out what of the same time was passed.
-func addAfter(s *statement, times []string, after directory.Position, before, behind string) {
-	beyond := `uid` + behind + s.arg(string(after.UID))
-	for i, column := range slices.Backward(times) {
-		value := s.arg(after.Times[i])
-		beyond = `(` + column + before + value + ` OR (` + column + ` = ` + value + ` AND ` + beyond + `))`
+// addUserOrder adds the order in the form in which an index serves it, unless the matches are to be sorted: then in one
+// that no index serves.
+func addUserOrder(s *statement, query directory.UserQuery) {
+	text, number := `%s`, `%s`
+	if sortsMatches(query) {
+		text, number = `(%s || '')`, `(%s + 0)`
 	}
-	s.add(` AND ` + times[0] + strings.TrimRight(before, " ") + `= ` + s.arg(after.Times[0]) + ` AND ` + beyond)
+	column := func(form, name string) string { return strings.Replace(form, `%s`, name, 1) }
+	down, up := ` DESC`, ``
+	if query.Backward {
+		down, up = ``, ` DESC`
+	}
+	s.add(` ORDER BY `)
+	for _, name := range orderColumns[query.Order] {
+		s.add(column(number, name) + down + `, `)
+	}
+	if query.Order == directory.ByName {
+		s.add(column(text, `name_key`) + up + `, `)
+	}
+	s.add(column(text, `uid`) + up)
+}
+
+// start is where in an order a page begins: behind a position, or at it.
+type start struct {
+	at        *directory.Position
+	inclusive bool
+}
+
+// addStart adds that rows stand behind a start, in the form in which an index serves it.
+func addStart(s *statement, order directory.Order, begin start, backward bool) {
+	if begin.at == nil {
+		return
+	}
+	before, behind := ` < `, ` > `
+	if backward {
+		before, behind = ` > `, ` < `
+	}
+	orAt := behind
+	if begin.inclusive {
+		orAt = strings.TrimRight(behind, " ") + `= `
+	}
+	switch order {
+	case directory.ByName:
+		s.add(` AND (name_key, uid)` + orAt + `(` + s.arg(begin.at.Name) + `, ` + s.arg(string(begin.at.UID)) + `)`)
+	case directory.ByUID:
+		s.add(` AND uid` + orAt + s.arg(string(begin.at.UID)))
+	default:
+		// Rows lie behind by their times, or have the same times and lie behind by their uid. The first comparison is for the
+		// index; the others leave out what of the same time was passed.
+		times := orderColumns[order]
+		beyond := `uid` + orAt + s.arg(string(begin.at.UID))
+		for i, column := range slices.Backward(times) {
+			value := s.arg(begin.at.Times[i])
+			beyond = `(` + column + before + value + ` OR (` + column + ` = ` + value + ` AND ` + beyond + `))`
+		}
+		s.add(` AND ` + times[0] + strings.TrimRight(before, " ") + `= ` + s.arg(begin.at.Times[0]) + ` AND ` + beyond)
+	}
 }
 
 // lastText sorts after every text that starts with a prefix, when put behind it.
@@ -169,6 +221,9 @@ func addSearch(s *statement, app, text string, inUID, inName bool) {
 }
 
 func (t *tx) PutUser(app directory.AppID, user directory.User) error {
+	if err := t.noteMove(app, user.UID, &user); err != nil {
+		return err
+	}
 	t.users.put(app, user.UID, &user)
 	tags := ""
 	if len(user.Tags) > 0 {
@@ -216,6 +271,9 @@ func (t *tx) MoveUserTerms(app directory.AppID, uid directory.UID, from, to []st
 }
 
 func (t *tx) DeleteUser(app directory.AppID, uid directory.UID) error {
+	if err := t.noteMove(app, uid, nil); err != nil {
+		return err
+	}
 	t.users.put(app, uid, nil)
 	friends, err := all(t, `SELECT friend FROM friends WHERE app = $1 AND uid = $2`, []any{string(app), string(uid)},
 		func(r row) directory.UID { return directory.UID(r.text(0)) })

@@ -21,10 +21,12 @@ var errClosed = &directory.Error{Code: directory.CodeOperationFailed, Message: "
 // meanwhile; when its own update is answered, it hands the lead to somebody who is still waiting.
 type writer struct {
 	engine engine
-	mu     sync.Mutex
-	lanes  map[string]*lane // guarded by mu
-	closed bool             // guarded by mu
-	active sync.WaitGroup   // the callers within update
+	// committed is told what a commit did to users, before anybody is told of the commit.
+	committed func(map[directory.AppID]tally)
+	mu        sync.Mutex
+	lanes     map[string]*lane // guarded by mu
+	closed    bool             // guarded by mu
+	active    sync.WaitGroup   // the callers within update
 }
 
 // lane is the queue of updates that run one after another.
@@ -209,6 +211,9 @@ type batch struct {
 	known map[directory.AppID]int64
 	// users holds users as the batch has left them so far, where the engine fetched them in advance.
 	users *userCache
+	// tallies hold what the batch does to the users of each app.
+	tallies   map[directory.AppID]tally
+	committed func(map[directory.AppID]tally)
 }
 
 func (w *writer) begin(ctx context.Context, known map[directory.AppID]int64) (*batch, error) {
@@ -217,16 +222,29 @@ func (w *writer) begin(ctx context.Context, known map[directory.AppID]int64) (*b
 	if err != nil {
 		return nil, err
 	}
-	return &batch{transaction: transaction, revisions: map[directory.AppID]int64{}, known: known}, nil
+	return &batch{
+		transaction: transaction, revisions: map[directory.AppID]int64{}, known: known, tallies: map[directory.AppID]tally{}, committed: w.committed,
+	}, nil
 }
 
 // commit makes the batch durable, and remembers the revisions that it ends with.
 func (b *batch) commit() (uncertain bool, err error) {
 	uncertain, err = b.transaction.commit()
-	if err == nil && b.known != nil {
+	if uncertain {
+		for app := range b.tallies {
+			b.tallies[app] = tally{forget: true}
+		}
+	}
+	if err == nil || uncertain {
+		b.committed(b.tallies)
+	}
+	if err != nil {
+		return uncertain, err
+	}
+	if b.known != nil {
 		maps.Copy(b.known, b.revisions)
 	}
-	return uncertain, err
+	return false, nil
 }
 
 // run runs one update and leaves the rules' answer in it. Nothing of a refused one stays in the transaction. The error
@@ -240,7 +258,7 @@ func (b *batch) run(u *update) error {
 		return err
 	}
 	session := &updateSession{transaction: b.transaction}
-	t := &tx{session: session, revisions: maps.Clone(b.revisions), users: b.users.overlay()}
+	t := &tx{session: session, revisions: maps.Clone(b.revisions), users: b.users.overlay(), draft: newDraft()}
 	if u.err = u.fn(t); isEngineError(u.err) {
 		err := u.err
 		u.err = nil
@@ -251,6 +269,7 @@ func (b *batch) run(u *update) error {
 	}
 	b.revisions = t.revisions
 	b.users.merge(t.users)
+	t.draft.addTo(b.tallies, b.revisions)
 	return session.keep()
 }
 

@@ -99,15 +99,21 @@ func readNDJSON(r io.Reader, yield func(Line, error) bool) error {
 
 // parseEntry reads a user, or a line of an export.
 func parseEntry(text []byte) (entry api.ExportLine, err error) {
-	if err := json.Unmarshal(text, &entry); err != nil {
+	var kind struct{ Type string }
+	if err := json.Unmarshal(text, &kind); err != nil {
 		return entry, fmt.Errorf("not a JSON object of the expected form: %w", err)
 	}
-	switch entry.Type {
-	case "":
+	if kind.Type == "" {
 		entry.Type, entry.User = "user", new(api.UserRow)
 		if err := json.Unmarshal(text, entry.User); err != nil {
 			return entry, fmt.Errorf("not a user: %w", err)
 		}
+		return entry, nil
+	}
+	if err := json.Unmarshal(text, &entry); err != nil {
+		return entry, fmt.Errorf("not a line of an export: %w", err)
+	}
+	switch entry.Type {
 	case "end":
 	case "role":
 		if entry.Role == nil {

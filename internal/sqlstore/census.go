@@ -1,0 +1,346 @@
+package sqlstore
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"sync"
+
+	"github.com/rollcall/rollcall/internal/directory"
+)
+
+// census knows, in memory, how many users of an app there are and roughly where in each order they stand, so that the
+// totals and the deep pages of large apps cost no more than those of small ones. It is this process's alone, as is the
+// database: nobody else changes the users.
+//
+// Each part of it is read from the database when it is first needed, and then kept up with every commit. Commits and
+// what is read are told apart by the app's revision: what a part was read with is not applied to it again.
+type census struct {
+	store *Store
+	// bucketSize and deepOffset are the constants of these names, but for tests.
+	bucketSize, deepOffset int
+	// reading is held by the one who reads a part: it needs a second connection, and if many waited for one, none would
+	// be left.
+	reading sync.Mutex
+	mu      sync.Mutex
+	parts   map[partKey]*part // guarded by mu
+}
+
+type partKey struct {
+	app  directory.AppID
+	part int // an Order, or partCounts
+}
+
+// partCounts is the part that counts users; the others rank them in an order.
+const partCounts = -1
+
+type part struct {
+	loaded   bool
+	revision int64   // of the last commit that is in it
+	late     []tally // what was committed while it was read
+	counts   map[string]*[2]int
+	ranking  *ranking
+}
+
+// tally is what one commit did to the users of one app.
+type tally struct {
+	revision int64
+	moves    []move
+	// forget says that the app is gone.
+	forget bool
+}
+
+// move is a change of one user: before is nil for one who was created, after for one who was erased.
+type move struct{ before, after *directory.User }
+
+func newCensus(store *Store) *census {
+	return &census{store: store, bucketSize: bucketSize, deepOffset: deepOffset, parts: map[partKey]*part{}}
+}
+
+// note applies what was committed. It is called before anybody is told of the commit.
+func (c *census) note(tallies map[directory.AppID]tally) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for app, t := range tallies {
+		for kind := partCounts; kind <= int(directory.ByUID); kind++ {
+			p := c.parts[partKey{app, kind}]
+			switch {
+			case p == nil:
+			case t.forget:
+				delete(c.parts, partKey{app, kind})
+			case p.loaded:
+				p.apply(t)
+			default:
+				p.late = append(p.late, t)
+			}
+		}
+	}
+}
+
+// forgetAll drops everything, because somebody else may have written.
+func (c *census) forgetAll() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	clear(c.parts)
+}
+
+// get returns a part, which it reads from the database when nobody has. While somebody else reads it there is none.
+func (c *census) get(ctx context.Context, app directory.AppID, kind int) (*part, error) {
+	key := partKey{app, kind}
+	c.mu.Lock()
+	p := c.parts[key]
+	if p != nil {
+		defer c.mu.Unlock()
+		if !p.loaded {
+			return nil, nil //nolint:nilnil // the caller has another way
+		}
+		return p, nil
+	}
+	if !c.reading.TryLock() {
+		c.mu.Unlock()
+		return nil, nil //nolint:nilnil // the caller has another way
+	}
+	defer c.reading.Unlock()
+	p = &part{}
+	c.parts[key] = p
+	c.mu.Unlock()
+
+	err := c.store.engine.view(ctx, func(s session) error { return p.read(&tx{session: s}, app, kind, c.bucketSize) })
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.parts[key] != p { // forgotten meanwhile
+		return nil, err
+	}
+	if err != nil {
+		delete(c.parts, key)
+		return nil, err
+	}
+	for _, t := range p.late {
+		p.apply(t)
+	}
+	p.late, p.loaded = nil, true
+	return p, nil
+}
+
+func (p *part) read(t *tx, app directory.AppID, kind, bucketSize int) (err error) {
+	if p.revision, err = t.Revision(app); err != nil {
+		return err
+	}
+	if kind != partCounts {
+		p.ranking, err = readRanking(t, app, directory.Order(kind), bucketSize)
+		return err
+	}
+	p.counts = map[string]*[2]int{}
+	return t.query(`SELECT role, CASE WHEN deactivated_at = 0 THEN 0 ELSE 1 END AS deactivated, count(*) FROM users WHERE app = $1
+		GROUP BY role, CASE WHEN deactivated_at = 0 THEN 0 ELSE 1 END`, []any{string(app)}, func(r row) error {
+		p.count(r.text(0), r.integer(1) != 0, int(r.integer(2)))
+		return nil
+	})
+}
+
+func (p *part) count(role string, deactivated bool, by int) {
+	counts := p.counts[role]
+	if counts == nil {
+		counts = new([2]int)
+		p.counts[role] = counts
+	}
+	if deactivated {
+		counts[1] += by
+	} else {
+		counts[0] += by
+	}
+}
+
+// apply brings the part up to a commit. The caller holds the lock.
+func (p *part) apply(t tally) {
+	if t.revision <= p.revision {
+		return
+	}
+	p.revision = t.revision
+	for _, m := range t.moves {
+		for _, side := range []struct {
+			user *directory.User
+			by   int
+		}{{m.before, -1}, {m.after, 1}} {
+			switch {
+			case side.user == nil:
+			case p.ranking != nil:
+				p.ranking.count(*side.user, side.by)
+			default:
+				p.count(side.user.Role, side.user.DeactivatedAt != 0, side.by)
+			}
+		}
+	}
+}
+
+// counted reports whether the counts tell how many users a query selects, but for those who are blocked.
+func counted(query directory.UserQuery) bool {
+	return query.Search == "" && len(query.Words)+len(query.UIDs)+len(query.Tags)+len(query.Related) == 0 && query.ChangedAfter == 0 && query.ChangedBefore == 0
+}
+
+// total returns how many users a query selects that counted is true of; false when it is not known at the moment.
+func (c *census) total(ctx context.Context, t *tx, query directory.UserQuery) (int, bool, error) {
+	p, err := c.get(ctx, query.App, partCounts)
+	if err != nil || p == nil {
+		return 0, false, err
+	}
+	selected := func(role string, deactivated bool) bool {
+		return (len(query.Roles) == 0 || slices.Contains(query.Roles, role)) &&
+			(query.Activity == directory.ActiveOrDeactivated || deactivated == (query.Activity == directory.DeactivatedOnly))
+	}
+	total := 0
+	c.mu.Lock()
+	for role, counts := range p.counts {
+		for i, count := range counts {
+			if selected(role, i == 1) {
+				total += count
+			}
+		}
+	}
+	c.mu.Unlock()
+	if query.NotUID != "" {
+		user, found, err := t.User(query.App, query.NotUID)
+		if err != nil {
+			return 0, false, err
+		}
+		if found && selected(user.Role, user.DeactivatedAt != 0) {
+			total--
+		}
+	}
+	if query.NotBlockedWith != "" {
+		hidden := query
+		hidden.NotBlockedWith, hidden.Related = "", []directory.Related{{To: query.NotBlockedWith, Blocked: true, Blockers: true}}
+		blocked, err := t.countMatches(hidden)
+		if err != nil {
+			return 0, false, err
+		}
+		total -= blocked
+	}
+	return total, true, nil
+}
+
+// ranking knows how many active users stand between places in an order.
+type ranking struct {
+	order directory.Order
+	// buckets follow each other in the order. The first one begins before everybody.
+	buckets []bucket
+}
+
+type bucket struct {
+	first directory.Position
+	count int
+}
+
+const (
+	// bucketSize is how many users a bucket has when it is read: how many rows a deep page has to skip at most.
+	bucketSize = 256
+	// bucketTooLarge is when so many came into one bucket that the ranking is worth reading anew.
+	bucketTooLarge = 32 * bucketSize
+	// deepOffset is from where on a page is worth a ranking.
+	deepOffset = 2000
+)
+
+func readRanking(t *tx, app directory.AppID, order directory.Order, bucketSize int) (*ranking, error) {
+	r := &ranking{order: order, buckets: []bucket{{}}}
+	query := directory.UserQuery{App: app, Order: order}
+	var s statement
+	s.add(`SELECT uid, name_key, created_at, updated_at, last_active_at FROM users WHERE `)
+	addUserConditions(&s, query)
+	addUserOrder(&s, query)
+	err := t.query(s.sql.String(), s.args, func(row row) error {
+		last := &r.buckets[len(r.buckets)-1]
+		if last.count == bucketSize {
+			first := directory.PositionOf(order, directory.User{UID: directory.UID(row.text(0)), CreatedAt: row.integer(2), UpdatedAt: row.integer(3), LastActiveAt: row.integer(4)})
+			if order == directory.ByName {
+				first.Name = row.text(1)
+			}
+			r.buckets = append(r.buckets, bucket{first: first})
+			last = &r.buckets[len(r.buckets)-1]
+		}
+		last.count++
+		return nil
+	})
+	return r, err
+}
+
+// compare tells which of two positions comes first.
+func (r *ranking) compare(a, b directory.Position) int {
+	for i := range a.Times {
+		if c := cmp.Compare(b.Times[i], a.Times[i]); c != 0 { // times run downward
+			return c
+		}
+	}
+	return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.UID, b.UID))
+}
+
+// find returns the bucket that a position is in.
+func (r *ranking) find(position directory.Position) int {
+	i, exact := slices.BinarySearchFunc(r.buckets[1:], position, func(b bucket, p directory.Position) int { return r.compare(b.first, p) })
+	if exact {
+		return i + 1
+	}
+	return i
+}
+
+func (r *ranking) count(user directory.User, by int) {
+	if user.DeactivatedAt == 0 {
+		r.buckets[r.find(directory.PositionOf(r.order, user))].count += by
+	}
+}
+
+// ranked reports whether a ranking serves a page.
+func (c *census) ranked(query directory.UserQuery) bool {
+	return query.Offset >= c.deepOffset && counted(query) && len(query.Roles) == 0 && query.NotBlockedWith == "" && query.After == nil &&
+		query.Activity == directory.ActiveOnly && query.Order != directory.ByUID
+}
+
+// seek turns a large offset into a start near it and a small one. The query stays as it is when there is no ranking.
+func (c *census) seek(ctx context.Context, t *tx, query directory.UserQuery) (directory.UserQuery, start, error) {
+	p, err := c.get(ctx, query.App, int(query.Order))
+	if err != nil || p == nil {
+		return query, start{}, err
+	}
+	var left *directory.User
+	if query.NotUID != "" {
+		user, found, err := t.User(query.App, query.NotUID)
+		if err != nil {
+			return query, start{}, err
+		}
+		if found && user.DeactivatedAt == 0 {
+			left = &user
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	r := p.ranking
+	passed, without, buckets := 0, -1, len(r.buckets)
+	if left != nil {
+		without = r.find(directory.PositionOf(query.Order, *left))
+	}
+	for n := range buckets {
+		i := n
+		if query.Backward {
+			i = buckets - 1 - n
+		}
+		count := r.buckets[i].count
+		if i == without { // the one who is left out
+			count--
+		}
+		if passed+count <= query.Offset && n < buckets-1 {
+			passed += count
+			continue
+		}
+		if r.buckets[i].count > bucketTooLarge {
+			delete(c.parts, partKey{query.App, int(query.Order)})
+		}
+		query.Offset -= passed
+		switch {
+		case query.Backward && i < buckets-1:
+			return query, start{at: &r.buckets[i+1].first}, nil
+		case !query.Backward && i > 0:
+			return query, start{at: &r.buckets[i].first, inclusive: true}, nil
+		}
+		break
+	}
+	return query, start{}, nil
+}

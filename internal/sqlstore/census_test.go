@@ -1,0 +1,115 @@
+package sqlstore
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/rollcall/rollcall/internal/directory"
+)
+
+// TestCensusAgreesWithDatabase makes random changes, and compares every page and every total that come from memory with
+// what the database says.
+func TestCensusAgreesWithDatabase(t *testing.T) {
+	t.Parallel()
+	store, err := OpenSQLite(t.Context(), filepath.Join(t.TempDir(), "test.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := store.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	store.census.bucketSize, store.census.deepOffset = 4, 0
+	random := rand.New(rand.NewPCG(1, 2))
+	for round := range 150 {
+		err := store.Update(t.Context(), "app", nil, func(tx directory.Tx) error {
+			for range 1 + random.IntN(4) {
+				if err := changeSomebody(tx, random); err != nil {
+					return err
+				}
+			}
+			if round%10 == 9 {
+				return errRefused // nothing of it happens
+			}
+			_, err := tx.AppendChange("app", directory.Change{Actor: "operator", Kind: "user.updated", Subject: "x"})
+			return err
+		})
+		if err != nil && round%10 != 9 {
+			t.Fatal(err)
+		}
+		query := directory.UserQuery{App: "app", Limit: 1 + random.IntN(9), Order: directory.Order(random.IntN(4)), Backward: random.IntN(2) == 0}
+		if random.IntN(2) == 0 {
+			query.NotUID = someUID(random)
+		}
+		compareWithDatabase(t, store, query)
+		query.Activity = directory.Activity(random.IntN(3))
+		query.Roles = [][]string{nil, {"vip"}, {"vip", "default"}}[random.IntN(3)]
+		query.NotBlockedWith = []directory.UID{"", "u1"}[random.IntN(2)]
+		compareWithDatabase(t, store, query)
+		if round == 100 {
+			store.census.forgetAll()
+		}
+	}
+}
+
+var errRefused = &directory.Error{Code: directory.CodeBadRequest}
+
+func someUID(random *rand.Rand) directory.UID { return directory.UID(fmt.Sprintf("u%d", random.IntN(60))) }
+
+func changeSomebody(tx directory.Tx, random *rand.Rand) error {
+	uid := someUID(random)
+	switch random.IntN(8) {
+	case 0:
+		return tx.DeleteUser("app", uid)
+	case 1:
+		return tx.PutBlock("app", "u1", uid, 5)
+	default:
+		return tx.PutUser("app", directory.User{
+			UID: uid, Name: fmt.Sprint("Name ", random.IntN(5)), Role: []string{"default", "vip"}[random.IntN(2)], CreatedAt: random.Int64N(4),
+			UpdatedAt: random.Int64N(3), LastActiveAt: random.Int64N(3), DeactivatedAt: max(0, random.Int64N(5)-3),
+		})
+	}
+}
+
+// compareWithDatabase reads a list whole and page by page, with and without the census.
+func compareWithDatabase(t *testing.T, store *Store, query directory.UserQuery) {
+	t.Helper()
+	err := store.engine.view(t.Context(), func(s session) error {
+		plain, quick := &tx{session: s}, &tx{session: s, ctx: t.Context(), census: store.census}
+		whole := query
+		whole.Limit = 1000
+		want, err := plain.Users(whole)
+		if err != nil {
+			return err
+		}
+		total, err := quick.CountUsers(query)
+		if err != nil || total != len(want) {
+			t.Fatalf("%+v: the total is %d, %v; want %d", query, total, err, len(want))
+		}
+		for query.Offset = 0; query.Offset <= len(want)+1; query.Offset++ {
+			page, err := quick.Users(query)
+			if err != nil {
+				return err
+			}
+			expected := want[min(query.Offset, len(want)):min(query.Offset+query.Limit, len(want))]
+			if !slices.EqualFunc(page, expected, func(a, b directory.User) bool { return a.UID == b.UID }) {
+				t.Fatalf("%+v: got %v, want %v", query, uids(page), uids(expected))
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func uids(users []directory.User) (uids []directory.UID) {
+	for _, user := range users {
+		uids = append(uids, user.UID)
+	}
+	return uids
+}
