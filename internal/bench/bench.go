@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/rollcall/rollcall/api"
-	"github.com/rollcall/rollcall/client"
 	"github.com/rollcall/rollcall/internal/server"
 )
 
@@ -81,7 +80,7 @@ func Run(ctx context.Context, options Options) (_ []Row, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // ends the processes, whatever happens
 	r := &run{Options: options, folder: folder}
-	steps := []func(context.Context) error{r.measureEcho, r.measureSQLite, r.measureOperations, r.measureRestart}
+	steps := []func(context.Context) error{r.measureEcho, r.measureSQLite, r.measureOperations, r.measureDirectory, r.measureRestart}
 	if !options.SkipPostgres {
 		steps = append(steps, r.measurePostgres)
 	}
@@ -310,7 +309,7 @@ func (r *run) measureOperations(ctx context.Context) error {
 }
 
 func (r *run) mintTokens(ctx context.Context) ([]string, error) {
-	c, err := client.New("http://"+r.server.address, client.WithApp(r.credentials.AppID), client.WithAPIKey(r.credentials.RestAPIKey))
+	c, err := r.client()
 	if err != nil {
 		return nil, err
 	}

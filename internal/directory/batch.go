@@ -48,7 +48,10 @@ func (d *Directory) UpsertUsers(ctx context.Context, caller Caller, rows []UserR
 	var told []UserRowResult
 	done, err := write(ctx, d, caller, reads, func(tx Tx, log *logbook) ([]UserRowResult, error) {
 		results := make([]UserRowResult, len(rows))
-		memory := &batchTx{Tx: tx, written: map[UID]User{}, roles: map[string]Role{}}
+		memory := &batchTx{Tx: tx, users: map[UID]*User{}, roles: map[string]Role{}}
+		if err := memory.fetch(log.app, reads); err != nil {
+			return nil, err
+		}
 		for i, row := range rows {
 			result, err := d.upsert(memory, log, caller, row)
 			if refused, ok := err.(*Error); ok { //nolint:errorlint // what the rules answer is not wrapped
@@ -73,26 +76,48 @@ func (d *Directory) UpsertUsers(ctx context.Context, caller Caller, rows []UserR
 // errDryRun ends an update so that nothing of it is kept.
 var errDryRun = errors.New("dry run")
 
-// batchTx answers from memory what the update itself has written, and what it has asked before: a question to the store
+// batchTx answers from memory what was asked before, as the update has left it: a question to the store behind a write
 // makes it write out what it gathers.
 type batchTx struct {
 	Tx
-	written map[UID]User
-	roles   map[string]Role
+	users map[UID]*User // nil for those who do not exist
+	roles map[string]Role
+}
+
+// fetch asks for the users before anything is written.
+func (t *batchTx) fetch(app AppID, uids []UID) error {
+	for _, uid := range uids {
+		if _, asked := t.users[uid]; asked {
+			continue
+		}
+		user, found, err := t.Tx.User(app, uid)
+		if err != nil {
+			return err
+		}
+		t.users[uid] = nil
+		if found {
+			t.users[uid] = &user
+		}
+	}
+	return nil
 }
 
 func (t *batchTx) User(app AppID, uid UID) (User, bool, error) {
-	if user, ok := t.written[uid]; ok {
-		return user, true, nil
+	if err := t.fetch(app, []UID{uid}); err != nil {
+		return User{}, false, err
 	}
-	return t.Tx.User(app, uid)
+	if user := t.users[uid]; user != nil {
+		return *user, true, nil
+	}
+	return User{}, false, nil
 }
 
 func (t *batchTx) PutUser(app AppID, user User) error {
-	t.written[user.UID] = user
+	t.users[user.UID] = &user
 	return t.Tx.PutUser(app, user)
 }
 
+// Role answers for the roles of a batch, which are few.
 func (t *batchTx) Role(app AppID, id string) (Role, bool, error) {
 	if role, ok := t.roles[id]; ok {
 		return role, true, nil

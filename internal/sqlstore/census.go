@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/rollcall/rollcall/internal/directory"
@@ -28,11 +29,33 @@ type census struct {
 
 type partKey struct {
 	app  directory.AppID
-	part int // an Order, or partCounts
+	kind int // an Order, partCounts or partSearch
+	// search is what a partSearch counts.
+	search search
 }
 
-// partCounts is the part that counts users; the others rank them in an order.
-const partCounts = -1
+const (
+	// partCounts counts users by role and activity.
+	partCounts = -1
+	// partSearch counts the active users whom a search finds that finds many.
+	partSearch = -2
+)
+
+// search is where a text is looked for.
+type search struct {
+	text          string
+	inUID, inName bool
+}
+
+func (s search) finds(user directory.User) bool {
+	if s.inUID && strings.HasPrefix(string(user.UID), s.text) {
+		return true
+	}
+	return s.inName && strings.Contains(" "+directory.FoldText(user.Name), " "+s.text)
+}
+
+// maxSearches is how many searches an app's census keeps counts of. They are short texts: longer ones find few.
+const maxSearches = 100
 
 type part struct {
 	loaded   bool
@@ -40,6 +63,7 @@ type part struct {
 	late     []tally // what was committed while it was read
 	counts   map[string]*[2]int
 	ranking  *ranking
+	found    int
 }
 
 // tally is what one commit did to the users of one app.
@@ -61,18 +85,16 @@ func newCensus(store *Store) *census {
 func (c *census) note(tallies map[directory.AppID]tally) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for app, t := range tallies {
-		for kind := partCounts; kind <= int(directory.ByUID); kind++ {
-			p := c.parts[partKey{app, kind}]
-			switch {
-			case p == nil:
-			case t.forget:
-				delete(c.parts, partKey{app, kind})
-			case p.loaded:
-				p.apply(t)
-			default:
-				p.late = append(p.late, t)
-			}
+	for key, p := range c.parts {
+		t, written := tallies[key.app]
+		switch {
+		case !written:
+		case t.forget:
+			delete(c.parts, key)
+		case p.loaded:
+			p.apply(key, t)
+		default:
+			p.late = append(p.late, t)
 		}
 	}
 }
@@ -85,8 +107,7 @@ func (c *census) forgetAll() {
 }
 
 // get returns a part, which it reads from the database when nobody has. While somebody else reads it there is none.
-func (c *census) get(ctx context.Context, app directory.AppID, kind int) (*part, error) {
-	key := partKey{app, kind}
+func (c *census) get(ctx context.Context, key partKey) (*part, error) {
 	c.mu.Lock()
 	p := c.parts[key]
 	if p != nil {
@@ -101,11 +122,12 @@ func (c *census) get(ctx context.Context, app directory.AppID, kind int) (*part,
 		return nil, nil //nolint:nilnil // the caller has another way
 	}
 	defer c.reading.Unlock()
+	c.makeRoom(key)
 	p = &part{}
 	c.parts[key] = p
 	c.mu.Unlock()
 
-	err := c.store.engine.view(ctx, func(s session) error { return p.read(&tx{session: s}, app, kind, c.bucketSize) })
+	err := c.store.engine.view(ctx, func(s session) error { return p.read(&tx{session: s}, key, c.bucketSize) })
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.parts[key] != p { // forgotten meanwhile
@@ -116,18 +138,44 @@ func (c *census) get(ctx context.Context, app directory.AppID, kind int) (*part,
 		return nil, err
 	}
 	for _, t := range p.late {
-		p.apply(t)
+		p.apply(key, t)
 	}
 	p.late, p.loaded = nil, true
 	return p, nil
 }
 
-func (p *part) read(t *tx, app directory.AppID, kind, bucketSize int) (err error) {
+// makeRoom forgets some search when there are many. The caller holds the lock.
+func (c *census) makeRoom(wanted partKey) {
+	if wanted.kind != partSearch {
+		return
+	}
+	searches := 0
+	var some partKey
+	for key := range c.parts {
+		if key.kind == partSearch && key.app == wanted.app {
+			searches++
+			some = key
+		}
+	}
+	if searches >= maxSearches {
+		delete(c.parts, some)
+	}
+}
+
+func (p *part) read(t *tx, key partKey, bucketSize int) (err error) {
+	app := key.app
 	if p.revision, err = t.Revision(app); err != nil {
 		return err
 	}
-	if kind != partCounts {
-		p.ranking, err = readRanking(t, app, directory.Order(kind), bucketSize)
+	switch key.kind {
+	case partCounts:
+	case partSearch:
+		p.found, err = t.countMatches(directory.UserQuery{
+			App: app, Search: key.search.text, SearchUID: key.search.inUID, SearchName: key.search.inName,
+		})
+		return err
+	default:
+		p.ranking, err = readRanking(t, app, directory.Order(key.kind), bucketSize)
 		return err
 	}
 	p.counts = map[string]*[2]int{}
@@ -152,7 +200,7 @@ func (p *part) count(role string, deactivated bool, by int) {
 }
 
 // apply brings the part up to a commit. The caller holds the lock.
-func (p *part) apply(t tally) {
+func (p *part) apply(key partKey, t tally) {
 	if t.revision <= p.revision {
 		return
 	}
@@ -164,6 +212,10 @@ func (p *part) apply(t tally) {
 		}{{m.before, -1}, {m.after, 1}} {
 			switch {
 			case side.user == nil:
+			case key.kind == partSearch:
+				if side.user.DeactivatedAt == 0 && key.search.finds(*side.user) {
+					p.found += side.by
+				}
 			case p.ranking != nil:
 				p.ranking.count(*side.user, side.by)
 			default:
@@ -180,7 +232,7 @@ func counted(query directory.UserQuery) bool {
 
 // total returns how many users a query selects that counted is true of; false when it is not known at the moment.
 func (c *census) total(ctx context.Context, t *tx, query directory.UserQuery) (int, bool, error) {
-	p, err := c.get(ctx, query.App, partCounts)
+	p, err := c.get(ctx, partKey{app: query.App, kind: partCounts})
 	if err != nil || p == nil {
 		return 0, false, err
 	}
@@ -217,6 +269,39 @@ func (c *census) total(ctx context.Context, t *tx, query directory.UserQuery) (i
 		total -= blocked
 	}
 	return total, true, nil
+}
+
+// found returns how many users a search finds that finds many and asks for nothing else; false when it is not known at
+// the moment.
+func (c *census) found(ctx context.Context, t *tx, query directory.UserQuery) (int, bool, error) {
+	key := partKey{app: query.App, kind: partSearch, search: searchesOf(query)[0]}
+	if many, err := t.findsMany(query.App, key.search); err != nil || !many {
+		return 0, false, err
+	}
+	p, err := c.get(ctx, key)
+	if err != nil || p == nil {
+		return 0, false, err
+	}
+	c.mu.Lock()
+	total := p.found
+	c.mu.Unlock()
+	if query.NotUID != "" {
+		left, found, err := t.User(query.App, query.NotUID)
+		if err != nil {
+			return 0, false, err
+		}
+		if found && left.DeactivatedAt == 0 && key.search.finds(left) {
+			total--
+		}
+	}
+	return total, true, nil
+}
+
+// searchOnly reports whether a query is a search and nothing else.
+func searchOnly(query directory.UserQuery) bool {
+	text := query.Search
+	query.Search = ""
+	return text != "" && counted(query) && len(query.Roles) == 0 && query.NotBlockedWith == "" && query.Activity == directory.ActiveOnly
 }
 
 // ranking knows how many active users stand between places in an order.
@@ -296,7 +381,7 @@ func (c *census) ranked(query directory.UserQuery) bool {
 
 // seek turns a large offset into a start near it and a small one. The query stays as it is when there is no ranking.
 func (c *census) seek(ctx context.Context, t *tx, query directory.UserQuery) (directory.UserQuery, start, error) {
-	p, err := c.get(ctx, query.App, int(query.Order))
+	p, err := c.get(ctx, partKey{app: query.App, kind: int(query.Order)})
 	if err != nil || p == nil {
 		return query, start{}, err
 	}
@@ -331,7 +416,7 @@ func (c *census) seek(ctx context.Context, t *tx, query directory.UserQuery) (di
 			continue
 		}
 		if r.buckets[i].count > bucketTooLarge {
-			delete(c.parts, partKey{query.App, int(query.Order)})
+			delete(c.parts, partKey{app: query.App, kind: int(query.Order)})
 		}
 		query.Offset -= passed
 		switch {

@@ -58,7 +58,9 @@ func TestCensusAgreesWithDatabase(t *testing.T) {
 
 var errRefused = &directory.Error{Code: directory.CodeBadRequest}
 
-func someUID(random *rand.Rand) directory.UID { return directory.UID(fmt.Sprintf("u%d", random.IntN(60))) }
+func someUID(random *rand.Rand) directory.UID {
+	return directory.UID(fmt.Sprintf("u%d", random.IntN(60)))
+}
 
 func changeSomebody(tx directory.Tx, random *rand.Rand) error {
 	uid := someUID(random)

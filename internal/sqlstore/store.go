@@ -160,6 +160,8 @@ func all[T any](t *tx, sql string, args []any, read func(row) T) ([]T, error) {
 type statement struct {
 	sql  strings.Builder
 	args []any
+	// broad holds the searches that find many users.
+	broad map[search]bool
 }
 
 func (s *statement) add(sql string) { s.sql.WriteString(sql) }

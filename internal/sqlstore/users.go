@@ -46,11 +46,12 @@ func (t *tx) Users(query directory.UserQuery) ([]directory.User, error) {
 			return nil, err
 		}
 	}
-	var s statement
-	s.add(`SELECT ` + userColumns + ` FROM users WHERE `)
-	addUserConditions(&s, query)
-	addStart(&s, query.Order, begin, query.Backward)
-	addUserOrder(&s, query)
+	s, err := t.userStatement(`SELECT `+userColumns+` FROM users WHERE `, query)
+	if err != nil {
+		return nil, err
+	}
+	addStart(s, query.Order, begin, query.Backward)
+	addUserOrder(s, query)
 	s.add(` LIMIT ` + s.arg(query.Limit) + ` OFFSET ` + s.arg(query.Offset))
 	return all(t, s.sql.String(), s.args, readUser)
 }
@@ -61,14 +62,58 @@ func (t *tx) CountUsers(query directory.UserQuery) (int, error) {
 			return total, err
 		}
 	}
+	if t.census != nil && searchOnly(query) {
+		if total, known, err := t.census.found(t.ctx, t, query); err != nil || known {
+			return total, err
+		}
+	}
 	return t.countMatches(query)
 }
 
 func (t *tx) countMatches(query directory.UserQuery) (int, error) {
-	var s statement
-	s.add(`SELECT count(*) FROM users WHERE `)
-	addUserConditions(&s, query)
+	s, err := t.userStatement(`SELECT count(*) FROM users WHERE `, query)
+	if err != nil {
+		return 0, err
+	}
 	return t.count(s.sql.String(), s.args...)
+}
+
+// userStatement begins a statement about the users that a query selects.
+func (t *tx) userStatement(begin string, query directory.UserQuery) (*statement, error) {
+	s := &statement{broad: map[search]bool{}}
+	for _, wanted := range searchesOf(query) {
+		broad, err := t.findsMany(query.App, wanted)
+		if err != nil {
+			return nil, err
+		}
+		s.broad[wanted] = broad
+	}
+	s.add(begin)
+	addUserConditions(s, query)
+	return s, nil
+}
+
+// searchesOf returns everything that a query looks for in uids and names.
+func searchesOf(query directory.UserQuery) (searches []search) {
+	if query.Search != "" {
+		searches = append(searches, search{query.Search, query.SearchUID, query.SearchName})
+	}
+	for _, word := range query.Words {
+		searches = append(searches, search{word, false, true})
+	}
+	return searches
+}
+
+// findsMany reports whether more than fewMatches places hold a text. It looks at no more places than that.
+func (t *tx) findsMany(app directory.AppID, wanted search) (bool, error) {
+	var s statement
+	var counts []string
+	for _, place := range searchPlaces(&s, s.arg(string(app)), wanted) {
+		counts = append(counts, `(SELECT count(*) FROM (`+place+` LIMIT `+s.arg(fewMatches+1)+`) AS places)`)
+	}
+	s.add(`SELECT ` + strings.Join(counts, ` + `))
+	count, err := t.count(s.sql.String(), s.args...)
+	return count > fewMatches, err
 }
 
 // changedAt is when a user was last changed, as the index users_last_changed has it.
@@ -174,11 +219,8 @@ func addUserConditions(s *statement, query directory.UserQuery) {
 	if query.ChangedBefore != 0 {
 		s.add(` AND ` + changedAt + ` < ` + s.arg(query.ChangedBefore))
 	}
-	if query.Search != "" {
-		addSearch(s, app, query.Search, query.SearchUID, query.SearchName)
-	}
-	for _, word := range query.Words {
-		addSearch(s, app, word, false, true)
+	for _, wanted := range searchesOf(query) {
+		addSearch(s, app, wanted)
 	}
 	if len(query.Roles) > 0 {
 		s.add(` AND `)
@@ -204,20 +246,36 @@ func addUserConditions(s *statement, query directory.UserQuery) {
 	}
 }
 
-// addSearch adds that the uid, or the name from any of its words on, starts with a text. Each place is looked up in its
-// own index.
-func addSearch(s *statement, app, text string, inUID, inName bool) {
-	from, to := s.arg(text), s.arg(text+lastText)
-	var places []string
-	if inUID {
+// searchPlaces returns a query for each place in which a text is looked for. Each is served by an index.
+func searchPlaces(s *statement, app string, wanted search) (places []string) {
+	from, to := s.arg(wanted.text), s.arg(wanted.text+lastText)
+	if wanted.inUID {
 		places = append(places, `SELECT uid FROM users WHERE app = `+app+` AND uid >= `+from+` AND uid < `+to)
 	}
-	if inName {
+	if wanted.inName {
 		places = append(places,
 			`SELECT uid FROM users WHERE app = `+app+` AND name_key >= `+from+` AND name_key < `+to,
 			`SELECT uid FROM user_terms WHERE app = `+app+` AND term >= `+from+` AND term < `+to)
 	}
-	s.add(` AND uid IN (` + strings.Join(places, ` UNION ALL `) + `)`)
+	return places
+}
+
+// addSearch adds that the uid, or the name from any of its words on, starts with a text. When that is true of many, it is
+// cheaper to look at every user that comes along than to gather them.
+func addSearch(s *statement, app string, wanted search) {
+	if !s.broad[wanted] {
+		s.add(` AND uid IN (` + strings.Join(searchPlaces(s, app, wanted), ` UNION ALL `) + `)`)
+		return
+	}
+	from, to := s.arg(wanted.text), s.arg(wanted.text+lastText)
+	var found []string
+	if wanted.inUID {
+		found = append(found, `uid >= `+from+` AND uid < `+to)
+	}
+	if wanted.inName {
+		found = append(found, `name_key >= `+from+` AND name_key < `+to, `replace(name_key, `+s.arg(" "+wanted.text)+`, '') <> name_key`)
+	}
+	s.add(` AND (` + strings.Join(found, ` OR `) + `)`)
 }
 
 func (t *tx) PutUser(app directory.AppID, user directory.User) error {
