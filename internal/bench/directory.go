@@ -50,7 +50,7 @@ func (r *run) measureDirectory(ctx context.Context) error {
 		{"list 100, last page", list(headers, fmt.Sprintf("perPage=100&page=%d", last)), 16},
 		{"prefix search, about 100 results", list(headers, "perPage=100&searchKey=user-777"), 8},
 		{"filter by a rare tag", list(headers, "perPage=100&tags=rare"), 5},
-		{"filter by role", list(headers, "perPage=100&role=vip"), 5},
+		{"filter by a rare role", list(headers, "perPage=100&role=vip"), 5},
 		{"filter by 25 uids", list(headers, "perPage=100&uids="+strings.Join(uids, ",")), 5},
 		{"get with onBehalfOf", func(buffer []byte, n int64) []byte {
 			return appendRequest(buffer, "GET", fmt.Sprintf("/v3/users/user-%d", n*7919%int64(r.Users)), acting, "")
@@ -71,17 +71,17 @@ func (r *run) client() (*client.Client, error) {
 	return client.New("http://"+r.server.address, client.WithApp(r.credentials.AppID), client.WithAPIKey(r.credentials.RestAPIKey))
 }
 
-// prepareDirectory gives every 5,000th user a tag and every 1,000th a role.
+// prepareDirectory gives every 4,000th user a role, and every second of them a tag.
 func (r *run) prepareDirectory(ctx context.Context, c *client.Client) error {
 	if _, err := c.Roles.Create(ctx, api.CreateRoleRequest{Role: "vip", Name: "VIP"}); err != nil {
 		return err
 	}
 	role, tags := "vip", []string{"rare"}
 	var rows []api.UserRow
-	for n := 0; n < r.Users; n += 1000 {
+	for n := 0; n < r.Users; n += 4000 {
 		row := api.UserRow{UID: fmt.Sprintf("user-%d", n)}
 		row.Role = &role
-		if n%5000 == 0 {
+		if n%8000 == 0 {
 			row.Tags = &tags
 		}
 		rows = append(rows, row)

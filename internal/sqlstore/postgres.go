@@ -326,6 +326,14 @@ type pgRow struct {
 
 func (r pgRow) text(column int) string { return string(r.values[column]) }
 
+func (r pgRow) texts(into []string) {
+	var joined []byte
+	for i := range into {
+		joined = append(joined, r.values[i]...)
+	}
+	share(string(joined), into, func(i int) int { return len(r.values[i]) })
+}
+
 func (r pgRow) blob(column int) []byte { return append([]byte(nil), r.values[column]...) }
 
 func (r pgRow) integer(column int) int64 {

@@ -429,7 +429,22 @@ func (c *connection) schemaVersion() (version int64, err error) {
 
 type sqliteRow struct{ statement *sqlite3.Stmt }
 
-func (r sqliteRow) text(column int) string   { return r.statement.ColumnText(column) }
+func (r sqliteRow) text(column int) string { return r.statement.ColumnText(column) }
+
+func (r sqliteRow) texts(into []string) {
+	var raw [16][]byte
+	size := 0
+	for i := range into {
+		raw[i] = r.statement.ColumnRawText(i)
+		size += len(raw[i])
+	}
+	joined := make([]byte, 0, size)
+	for i := range into {
+		joined = append(joined, raw[i]...)
+	}
+	share(string(joined), into, func(i int) int { return len(raw[i]) })
+}
+
 func (r sqliteRow) integer(column int) int64 { return r.statement.ColumnInt64(column) }
 func (r sqliteRow) blob(column int) []byte   { return r.statement.ColumnBlob(column, nil) }
 

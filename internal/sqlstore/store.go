@@ -53,8 +53,17 @@ type transaction interface {
 // row reads the columns of one row by position. What it returns stays valid.
 type row interface {
 	text(column int) string
+	// texts fills into with the texts of the first columns, which share their memory.
+	texts(into []string)
 	integer(column int) int64
 	blob(column int) []byte
+}
+
+// share cuts a text into pieces of the given lengths.
+func share(joined string, into []string, length func(i int) int) {
+	for i := range into {
+		into[i], joined = joined[:length(i)], joined[length(i):]
+	}
 }
 
 // engineError marks a failure of the database, as opposed to an answer of the rules.
@@ -125,6 +134,8 @@ type tx struct {
 	// ctx and census are for views.
 	ctx    context.Context //nolint:containedctx // a view ends with it
 	census *census
+	// many remembers which searches find many users, of the one app that the transaction is about.
+	many map[search]bool
 }
 
 var _ directory.Tx = (*tx)(nil)
@@ -148,7 +159,15 @@ func (t *tx) count(sql string, args ...any) (int, error) {
 
 // all runs a query for many rows.
 func all[T any](t *tx, sql string, args []any, read func(row) T) ([]T, error) {
+	return atMost(t, 0, sql, args, read)
+}
+
+// atMost is all for a query with a limit: room for so many rows is made at once.
+func atMost[T any](t *tx, limit int, sql string, args []any, read func(row) T) ([]T, error) {
 	var items []T
+	if limit > 0 {
+		items = make([]T, 0, limit)
+	}
 	err := t.query(sql, args, func(r row) error {
 		items = append(items, read(r))
 		return nil

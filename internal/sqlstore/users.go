@@ -10,11 +10,15 @@ import (
 const userColumns = `uid, name, avatar, link, role, status_message, metadata, tags, created_at, updated_at, last_active_at, deactivated_at`
 
 func readUser(r row) directory.User {
+	var texts [8]string
+	r.texts(texts[:])
 	user := directory.User{
-		UID: directory.UID(r.text(0)), Name: r.text(1), Avatar: r.text(2), Link: r.text(3), Role: r.text(4), StatusMessage: r.text(5),
-		Metadata: rawJSON(r.text(6)), CreatedAt: r.integer(8), UpdatedAt: r.integer(9), LastActiveAt: r.integer(10), DeactivatedAt: r.integer(11),
+		UID: directory.UID(texts[0]), Name: texts[1], Avatar: texts[2], Link: texts[3], Role: texts[4], StatusMessage: texts[5],
+		Metadata: rawJSON(texts[6]), CreatedAt: r.integer(8), UpdatedAt: r.integer(9), LastActiveAt: r.integer(10), DeactivatedAt: r.integer(11),
 	}
-	decode(r.text(7), &user.Tags)
+	if texts[7] != "" {
+		decode(texts[7], &user.Tags)
+	}
 	return user
 }
 
@@ -53,7 +57,7 @@ func (t *tx) Users(query directory.UserQuery) ([]directory.User, error) {
 	addStart(s, query.Order, begin, query.Backward)
 	addUserOrder(s, query)
 	s.add(` LIMIT ` + s.arg(query.Limit) + ` OFFSET ` + s.arg(query.Offset))
-	return all(t, s.sql.String(), s.args, readUser)
+	return atMost(t, min(query.Limit, 100), s.sql.String(), s.args, readUser)
 }
 
 func (t *tx) CountUsers(query directory.UserQuery) (int, error) {
@@ -80,14 +84,12 @@ func (t *tx) countMatches(query directory.UserQuery) (int, error) {
 
 // userStatement begins a statement about the users that a query selects.
 func (t *tx) userStatement(begin string, query directory.UserQuery) (*statement, error) {
-	s := &statement{broad: map[search]bool{}}
 	for _, wanted := range searchesOf(query) {
-		broad, err := t.findsMany(query.App, wanted)
-		if err != nil {
+		if _, err := t.findsMany(query.App, wanted); err != nil {
 			return nil, err
 		}
-		s.broad[wanted] = broad
 	}
+	s := &statement{broad: t.many}
 	s.add(begin)
 	addUserConditions(s, query)
 	return s, nil
@@ -106,6 +108,9 @@ func searchesOf(query directory.UserQuery) (searches []search) {
 
 // findsMany reports whether more than fewMatches places hold a text. It looks at no more places than that.
 func (t *tx) findsMany(app directory.AppID, wanted search) (bool, error) {
+	if many, known := t.many[wanted]; known {
+		return many, nil
+	}
 	var s statement
 	var counts []string
 	for _, place := range searchPlaces(&s, s.arg(string(app)), wanted) {
@@ -113,7 +118,14 @@ func (t *tx) findsMany(app directory.AppID, wanted search) (bool, error) {
 	}
 	s.add(`SELECT ` + strings.Join(counts, ` + `))
 	count, err := t.count(s.sql.String(), s.args...)
-	return count > fewMatches, err
+	if err != nil {
+		return false, err
+	}
+	if t.many == nil {
+		t.many = map[search]bool{}
+	}
+	t.many[wanted] = count > fewMatches
+	return count > fewMatches, nil
 }
 
 // changedAt is when a user was last changed, as the index users_last_changed has it.
