@@ -42,11 +42,7 @@ func list[T any](ctx context.Context, s service, path string, query url.Values) 
 	return page, err
 }
 
-// pages iterates over the items of all pages, fetching each page when it is reached.
-func pages[T any](ctx context.Context, s service, path string, query url.Values) iter.Seq2[T, error] {
-	return func(yield func(T, error) bool) { pagesFrom(ctx, s, path, query, 1, yield) }
-}
-
+// pagesFrom iterates over the items of all pages from a number on, fetching each page when it is reached.
 func pagesFrom[T any](ctx context.Context, s service, path string, query url.Values, number int, yield func(T, error) bool) {
 	for ; ; number++ {
 		query.Set("page", strconv.Itoa(number))

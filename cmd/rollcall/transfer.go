@@ -54,8 +54,7 @@ nothing. The exit code is 1 when entries were refused: the results file has a li
 			return err
 		}
 		job := &transfer.Import{Client: c, Results: results, State: state, DryRun: dryRun, Changes: cmd.OutOrStdout()}
-		name, size := "import", int64(-1)
-		var input io.ReadCloser
+		name := "import"
 		if from != "" {
 			source, err := client.New(from, client.WithApp(fromApp), client.WithAPIKey(os.Getenv("ROLLCALL_FROM_API_KEY")), client.WithTries(10))
 			if err != nil {
@@ -64,10 +63,12 @@ nothing. The exit code is 1 when entries were refused: the results file has a li
 			job.Source, job.Entries = from+" "+fromApp, transfer.From(cmd.Context(), source)
 		} else {
 			name = args[0]
-			if input, size, job.Source, err = openInput(cmd, name); err != nil {
+			input, size, source, err := openInput(cmd, name)
+			if err != nil {
 				return err
 			}
-			defer input.Close() //nolint:errcheck // it is only read
+			defer input.Close()
+			job.Source = source
 			chosen := transfer.Format(format)
 			if chosen == "" {
 				if chosen, err = transfer.FormatOf(name); err != nil {

@@ -27,8 +27,10 @@ var relations = []struct {
 	make func(ctx context.Context, c *client.Client, viewer, subject string) error
 	want sight
 }{
-	{"none", func(context.Context, *client.Client, string, string) error { return nil },
-		sight{get: true, list: true, hidden: true, presence: true, contact: true}},
+	{
+		"none", func(context.Context, *client.Client, string, string) error { return nil },
+		sight{get: true, list: true, hidden: true, presence: true, contact: true},
+	},
 	{"viewer blocked subject", func(ctx context.Context, c *client.Client, viewer, subject string) error {
 		_, err := c.Blocks.Block(ctx, viewer, subject)
 		return err

@@ -62,7 +62,7 @@ func (m *model) list(viewer directory.UID, f directory.UserFilter) (uids []direc
 		}
 		name := directory.FoldText(user.Name)
 		found := f.Search == "" || strings.HasPrefix(string(uid), f.Search) || strings.HasPrefix(name, f.Search) || strings.Contains(name, " "+f.Search)
-		for _, word := range strings.Fields(f.NameContains) {
+		for word := range strings.FieldsSeq(f.NameContains) {
 			found = found && (strings.HasPrefix(name, word) || strings.Contains(name, " "+word))
 		}
 		anyOf := func(wanted []string, have ...string) bool {

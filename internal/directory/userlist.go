@@ -58,6 +58,7 @@ func PositionOf(order Order, user User) Position {
 		position.Times = []int64{user.changedAt()}
 	case LastActiveFirst:
 		position.Times = []int64{user.LastActiveAt, user.CreatedAt}
+	case ByUID: // there is nothing else
 	}
 	return position
 }

@@ -134,8 +134,8 @@ type tx struct {
 	// ctx and census are for views.
 	ctx    context.Context //nolint:containedctx // a view ends with it
 	census *census
-	// many remembers which searches find many users, of the one app that the transaction is about.
-	many map[search]bool
+	// many remembers which searches find many users.
+	many map[partKey]bool
 }
 
 var _ directory.Tx = (*tx)(nil)

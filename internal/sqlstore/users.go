@@ -84,12 +84,14 @@ func (t *tx) countMatches(query directory.UserQuery) (int, error) {
 
 // userStatement begins a statement about the users that a query selects.
 func (t *tx) userStatement(begin string, query directory.UserQuery) (*statement, error) {
+	s := &statement{broad: map[search]bool{}}
 	for _, wanted := range searchesOf(query) {
-		if _, err := t.findsMany(query.App, wanted); err != nil {
+		broad, err := t.findsMany(query.App, wanted)
+		if err != nil {
 			return nil, err
 		}
+		s.broad[wanted] = broad
 	}
-	s := &statement{broad: t.many}
 	s.add(begin)
 	addUserConditions(s, query)
 	return s, nil
@@ -108,7 +110,8 @@ func searchesOf(query directory.UserQuery) (searches []search) {
 
 // findsMany reports whether more than fewMatches places hold a text. It looks at no more places than that.
 func (t *tx) findsMany(app directory.AppID, wanted search) (bool, error) {
-	if many, known := t.many[wanted]; known {
+	key := partKey{app: app, kind: partSearch, search: wanted}
+	if many, known := t.many[key]; known {
 		return many, nil
 	}
 	var s statement
@@ -122,9 +125,9 @@ func (t *tx) findsMany(app directory.AppID, wanted search) (bool, error) {
 		return false, err
 	}
 	if t.many == nil {
-		t.many = map[search]bool{}
+		t.many = map[partKey]bool{}
 	}
-	t.many[wanted] = count > fewMatches
+	t.many[key] = count > fewMatches
 	return count > fewMatches, nil
 }
 
