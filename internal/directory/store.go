@@ -67,7 +67,8 @@ type UserRows interface {
 
 // RelationRows are who has blocked whom, who are friends, and who has asked to be.
 type RelationRows interface {
-	// Relations returns what is between a user and others. Those without any relation are left out.
+	// Relations returns what is between a user and others. Those without any relation are left out; some who were not asked
+	// for may be there.
 	Relations(app AppID, of UID, others []UID) (map[UID]Relation, error)
 	PutBlock(app AppID, uid, blocked UID, at int64) error
 	DeleteBlock(app AppID, uid, blocked UID) error

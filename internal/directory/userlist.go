@@ -172,15 +172,22 @@ func (d *Directory) ListUsers(ctx context.Context, caller Caller, policy *Policy
 // listUsers reads one page as a viewer sees it, and the total.
 func listUsers(tx Tx, query UserQuery, viewer UID, list *List[Seen]) error {
 	var err error
-	counted := query
-	counted.After = nil
-	if list.Total, err = tx.CountUsers(counted); err != nil || list.Total == 0 {
-		return err
+	// A page with room for everybody who was named holds all matches.
+	complete := len(query.UIDs) > 0 && len(query.UIDs) <= query.Limit && query.Offset == 0 && query.After == nil
+	if !complete {
+		counted := query
+		counted.After = nil
+		if list.Total, err = tx.CountUsers(counted); err != nil || list.Total == 0 {
+			return err
+		}
+		query.Matches = list.Total
 	}
-	query.Matches = list.Total
 	users, err := tx.Users(query)
 	if err != nil {
 		return err
+	}
+	if complete {
+		list.Total = len(users)
 	}
 	if len(users) == query.Limit && len(users) > 0 {
 		list.Next = encodeCursor(query, users[len(users)-1])

@@ -37,21 +37,34 @@ func (t *tx) Relations(app directory.AppID, of directory.UID, others []directory
 		{"uid", "blocks", "blocked", func(r *directory.Relation, at int64) { r.HasBlockedMeAt = at }},
 		{"friend", "friends", "uid", func(r *directory.Relation, at int64) { r.FriendsSince = at }},
 	} {
-		var s statement
-		s.add(`SELECT ` + place.column + `, at FROM ` + place.table + ` WHERE app = ` + s.arg(string(app)) + ` AND ` + place.where + ` = ` + s.arg(string(of)) + ` AND `)
-		in(&s, place.column, padded(others))
-		err := t.query(s.sql.String(), s.args, func(r row) error {
-			other := directory.UID(r.text(0))
-			relation := relations[other]
-			place.set(&relation, r.integer(1))
-			relations[other] = relation
-			return nil
-		})
+		rows, err := t.relationRows(place.column, place.table, place.where, app, of, others)
 		if err != nil {
 			return nil, err
 		}
+		for _, row := range rows {
+			relation := relations[row.Other]
+			place.set(&relation, row.At)
+			relations[row.Other] = relation
+		}
 	}
 	return relations, nil
+}
+
+// relationRows reads the relations of a user in one column. Most users have few: then all are read, others or not. Else the
+// others are looked up one by one.
+func (t *tx) relationRows(column, table, where string, app directory.AppID, of directory.UID, others []directory.UID) ([]directory.Pair, error) {
+	read := func(r row) directory.Pair { return directory.Pair{Other: directory.UID(r.text(0)), At: r.integer(1)} }
+	from := `SELECT ` + column + `, at FROM ` + table + ` WHERE app = $1 AND ` + where + ` = $2`
+	if len(others) > 1 {
+		rows, err := all(t, from+` LIMIT $3`, []any{string(app), string(of), len(others) + 1}, read)
+		if err != nil || len(rows) <= len(others) {
+			return rows, err
+		}
+	}
+	s := statement{args: []any{string(app), string(of)}}
+	s.add(from + ` AND `)
+	in(&s, column, padded(others))
+	return all(t, s.sql.String(), s.args, read)
 }
 
 // padded repeats the last of the values until there are as many as the next power of two: a list of any length makes one of

@@ -50,14 +50,42 @@ func (t *tx) Users(query directory.UserQuery) ([]directory.User, error) {
 			return nil, err
 		}
 	}
-	s, err := t.userStatement(`SELECT `+userColumns+` FROM users WHERE `, query)
-	if err != nil {
-		return nil, err
+	var users []directory.User
+	for _, stretch := range stretchesOf(query.Order, begin) {
+		s, err := t.userStatement(`SELECT `+userColumns+` FROM users WHERE `, query)
+		if err != nil {
+			return nil, err
+		}
+		stretch.add(s, query.Backward)
+		addUserOrder(s, query, stretch.same)
+		s.add(` LIMIT ` + s.arg(query.Limit-len(users)) + ` OFFSET ` + s.arg(query.Offset))
+		found, err := atMost(t, min(query.Limit, 100), s.sql.String(), s.args, readUser)
+		if err != nil {
+			return nil, err
+		}
+		if users = append(users, found...); len(users) == query.Limit {
+			break
+		}
+		if query.Offset, err = t.restOfOffset(query, stretch, len(found)); err != nil {
+			return nil, err
+		}
 	}
-	addStart(s, query.Order, begin, query.Backward)
-	addUserOrder(s, query)
-	s.add(` LIMIT ` + s.arg(query.Limit) + ` OFFSET ` + s.arg(query.Offset))
-	return atMost(t, min(query.Limit, 100), s.sql.String(), s.args, readUser)
+	return users, nil
+}
+
+// restOfOffset returns how many users remain to be skipped behind a stretch that did not fill the page.
+func (t *tx) restOfOffset(query directory.UserQuery, stretch stretch, found int) (int, error) {
+	if query.Offset == 0 || found > 0 {
+		return 0, nil
+	}
+	s, err := t.userStatement(`SELECT count(*) FROM (SELECT 1 FROM users WHERE `, query)
+	if err != nil {
+		return 0, err
+	}
+	stretch.add(s, query.Backward)
+	s.add(` LIMIT ` + s.arg(query.Offset) + `) AS skipped`)
+	skipped, err := t.count(s.sql.String(), s.args...)
+	return query.Offset - skipped, err
 }
 
 func (t *tx) CountUsers(query directory.UserQuery) (int, error) {
@@ -154,8 +182,8 @@ func sortsMatches(query directory.UserQuery) bool {
 }
 
 // addUserOrder adds the order in the form in which an index serves it, unless the matches are to be sorted: then in one
-// that no index serves.
-func addUserOrder(s *statement, query directory.UserQuery) {
+// that no index serves. The first times, as many as are the same in all rows, are left out.
+func addUserOrder(s *statement, query directory.UserQuery, same int) {
 	text, number := `%s`, `%s`
 	if sortsMatches(query) {
 		text, number = `(%s || '')`, `(%s + 0)`
@@ -166,7 +194,7 @@ func addUserOrder(s *statement, query directory.UserQuery) {
 		down, up = ``, ` DESC`
 	}
 	s.add(` ORDER BY `)
-	for _, name := range orderColumns[query.Order] {
+	for _, name := range orderColumns[query.Order][same:] {
 		s.add(column(number, name) + down + `, `)
 	}
 	if query.Order == directory.ByName {
@@ -181,34 +209,50 @@ type start struct {
 	inclusive bool
 }
 
-// addStart adds that rows stand behind a start, in the form in which an index serves it.
-func addStart(s *statement, order directory.Order, begin start, backward bool) {
+// stretch is a part of an order that one range of an index holds: the rows whose first times are those of the start, and
+// whose next time, or uid when there is none, lies behind it.
+type stretch struct {
+	order directory.Order
+	start
+	// same is how many times are the same.
+	same int
+}
+
+// stretchesOf returns what lies behind a start, nearest first. Times run downward and uids upward, so that no single range
+// holds it: many users may have been created in the same second.
+func stretchesOf(order directory.Order, begin start) []stretch {
 	if begin.at == nil {
+		return []stretch{{order: order}}
+	}
+	var stretches []stretch
+	for same := len(orderColumns[order]); same >= 0; same-- {
+		stretches = append(stretches, stretch{order, begin, same})
+	}
+	return stretches
+}
+
+func (r stretch) add(s *statement, backward bool) {
+	if r.at == nil {
 		return
 	}
 	before, behind := ` < `, ` > `
 	if backward {
 		before, behind = ` > `, ` < `
 	}
-	orAt := behind
-	if begin.inclusive {
-		orAt = strings.TrimRight(behind, " ") + `= `
+	if r.inclusive {
+		behind = strings.TrimRight(behind, " ") + `= `
 	}
-	switch order {
-	case directory.ByName:
-		s.add(` AND (name_key, uid)` + orAt + `(` + s.arg(begin.at.Name) + `, ` + s.arg(string(begin.at.UID)) + `)`)
-	case directory.ByUID:
-		s.add(` AND uid` + orAt + s.arg(string(begin.at.UID)))
+	times := orderColumns[r.order]
+	for i, column := range times[:r.same] {
+		s.add(` AND ` + column + ` = ` + s.arg(r.at.Times[i]))
+	}
+	switch {
+	case r.same < len(times):
+		s.add(` AND ` + times[r.same] + before + s.arg(r.at.Times[r.same]))
+	case r.order == directory.ByName:
+		s.add(` AND (name_key, uid)` + behind + `(` + s.arg(r.at.Name) + `, ` + s.arg(string(r.at.UID)) + `)`)
 	default:
-		// Rows lie behind by their times, or have the same times and lie behind by their uid. The first comparison is for the
-		// index; the others leave out what of the same time was passed.
-		times := orderColumns[order]
-		beyond := `uid` + orAt + s.arg(string(begin.at.UID))
-		for i, column := range slices.Backward(times) {
-			value := s.arg(begin.at.Times[i])
-			beyond = `(` + column + before + value + ` OR (` + column + ` = ` + value + ` AND ` + beyond + `))`
-		}
-		s.add(` AND ` + times[0] + strings.TrimRight(before, " ") + `= ` + s.arg(begin.at.Times[0]) + ` AND ` + beyond)
+		s.add(` AND uid` + behind + s.arg(string(r.at.UID)))
 	}
 }
 
