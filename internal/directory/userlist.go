@@ -174,7 +174,9 @@ func listUsers(tx Tx, query UserQuery, viewer UID, list *List[Seen]) error {
 	var err error
 	// A page with room for everybody who was named holds all matches.
 	complete := len(query.UIDs) > 0 && len(query.UIDs) <= query.Limit && query.Offset == 0 && query.After == nil
-	if !complete {
+	if complete {
+		query.Matches = len(query.UIDs)
+	} else {
 		counted := query
 		counted.After = nil
 		if list.Total, err = tx.CountUsers(counted); err != nil || list.Total == 0 {
