@@ -22,7 +22,9 @@ type world struct {
 	app     directory.App
 	backend directory.Caller
 	clock   *time.Time
-	erased  []directory.Tombstone
+
+	erasedMu sync.Mutex
+	erased   []directory.Tombstone // guarded by erasedMu while others write
 }
 
 const day = 24 * time.Hour
@@ -62,7 +64,11 @@ func (w *world) over(t *testing.T, masters ...secret.MasterKey) *directory.Direc
 	}
 	return directory.New(directory.Config{
 		Store: w.store, Secrets: keyring, Now: func() time.Time { return *w.clock }, Limits: directory.Limits{Apps: 1_000_000},
-		Erased: func(tombstone directory.Tombstone) { w.erased = append(w.erased, tombstone) },
+		Erased: func(tombstone directory.Tombstone) {
+			w.erasedMu.Lock()
+			defer w.erasedMu.Unlock()
+			w.erased = append(w.erased, tombstone)
+		},
 	})
 }
 

@@ -98,6 +98,7 @@ func (m *model) list(viewer directory.UID, f directory.UserFilter) (uids []direc
 
 // TestDirectoryAgreesWithModel makes random changes and compares everything that can be asked.
 func TestDirectoryAgreesWithModel(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	apps := 0
 	rapid.Check(t, func(rt *rapid.T) {

@@ -43,7 +43,7 @@ func TestWalkWhileOthersWrite(t *testing.T) {
 	for _, sortBy := range []string{"name", "createdAt"} {
 		walkers.Go(func() {
 			met := map[directory.UID]int{}
-			filter := directory.UserFilter{SortBy: sortBy, Cursor: directory.CursorStart, Page: directory.Page{Size: 500}}
+			filter := directory.UserFilter{SortBy: sortBy, Cursor: directory.CursorStart, Page: directory.Page{Size: 1000}}
 			for filter.Cursor != "" {
 				page, err := w.ListUsers(t.Context(), w.backend, nil, directory.User{}, filter)
 				if err != nil {
