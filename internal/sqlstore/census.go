@@ -24,7 +24,7 @@ type census struct {
 	// be left.
 	reading sync.Mutex
 	mu      sync.Mutex
-	parts   map[partKey]*part // guarded by mu
+	apps    map[directory.AppID]map[partKey]*part // guarded by mu
 }
 
 type partKey struct {
@@ -78,23 +78,23 @@ type tally struct {
 type move struct{ before, after *directory.User }
 
 func newCensus(store *Store) *census {
-	return &census{store: store, bucketSize: bucketSize, deepOffset: deepOffset, parts: map[partKey]*part{}}
+	return &census{store: store, bucketSize: bucketSize, deepOffset: deepOffset, apps: map[directory.AppID]map[partKey]*part{}}
 }
 
 // note applies what was committed. It is called before anybody is told of the commit.
 func (c *census) note(tallies map[directory.AppID]tally) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for key, p := range c.parts {
-		t, written := tallies[key.app]
-		switch {
-		case !written:
-		case t.forget:
-			delete(c.parts, key)
-		case p.loaded:
-			p.apply(key, t)
-		default:
-			p.late = append(p.late, t)
+	for app, t := range tallies {
+		if t.forget {
+			delete(c.apps, app)
+		}
+		for key, p := range c.apps[app] {
+			if p.loaded {
+				p.apply(key, t)
+			} else {
+				p.late = append(p.late, t)
+			}
 		}
 	}
 }
@@ -103,13 +103,13 @@ func (c *census) note(tallies map[directory.AppID]tally) {
 func (c *census) forgetAll() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	clear(c.parts)
+	clear(c.apps)
 }
 
 // get returns a part, which it reads from the database when nobody has. While somebody else reads it there is none.
 func (c *census) get(ctx context.Context, key partKey) (*part, error) {
 	c.mu.Lock()
-	p := c.parts[key]
+	p := c.apps[key.app][key]
 	if p != nil {
 		defer c.mu.Unlock()
 		if !p.loaded {
@@ -124,17 +124,17 @@ func (c *census) get(ctx context.Context, key partKey) (*part, error) {
 	defer c.reading.Unlock()
 	c.makeRoom(key)
 	p = &part{}
-	c.parts[key] = p
+	c.apps[key.app][key] = p
 	c.mu.Unlock()
 
 	err := c.store.engine.view(ctx, func(s session) error { return p.read(&tx{session: s}, key, c.bucketSize) })
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.parts[key] != p { // forgotten meanwhile
+	if c.apps[key.app][key] != p { // forgotten meanwhile
 		return nil, err
 	}
 	if err != nil {
-		delete(c.parts, key)
+		delete(c.apps[key.app], key)
 		return nil, err
 	}
 	for _, t := range p.late {
@@ -144,21 +144,21 @@ func (c *census) get(ctx context.Context, key partKey) (*part, error) {
 	return p, nil
 }
 
-// makeRoom forgets some search when there are many. The caller holds the lock.
+// makeRoom makes sure that there is room for another part: it forgets some search when there are many. The caller holds
+// the lock.
 func (c *census) makeRoom(wanted partKey) {
-	if wanted.kind != partSearch {
+	parts := c.apps[wanted.app]
+	if parts == nil {
+		c.apps[wanted.app] = map[partKey]*part{}
+	}
+	if wanted.kind != partSearch || len(parts) < maxSearches {
 		return
 	}
-	searches := 0
-	var some partKey
-	for key := range c.parts {
-		if key.kind == partSearch && key.app == wanted.app {
-			searches++
-			some = key
+	for key := range parts {
+		if key.kind == partSearch {
+			delete(parts, key)
+			return
 		}
-	}
-	if searches >= maxSearches {
-		delete(c.parts, some)
 	}
 }
 
@@ -416,7 +416,7 @@ func (c *census) seek(ctx context.Context, t *tx, query directory.UserQuery) (di
 			continue
 		}
 		if r.buckets[i].count > bucketTooLarge {
-			delete(c.parts, partKey{app: query.App, kind: int(query.Order)})
+			delete(c.apps[query.App], partKey{app: query.App, kind: int(query.Order)})
 		}
 		query.Offset -= passed
 		switch {
