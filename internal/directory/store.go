@@ -54,6 +54,8 @@ type UserRows interface {
 	User(app AppID, uid UID) (User, bool, error)
 	// Users lists the users that match, in the query's order.
 	Users(UserQuery) ([]User, error)
+	// UserPage lists the users that match, and counts all of them, whatever After and Offset say.
+	UserPage(UserQuery) (users []User, total int, err error)
 	CountUsers(UserQuery) (int, error)
 	PutUser(AppID, User) error
 	// PutUserTags replaces the tags under which Users finds a user.

@@ -96,9 +96,6 @@ type UserQuery struct {
 	After  *Position
 	Limit  int
 	Offset int
-	// Matches is how many users the query selects, as CountUsers has told: the store finds few in another way than many.
-	// Zero means that it is not known.
-	Matches int
 }
 
 // UserFilter is what a caller may ask of ListUsers.
@@ -171,26 +168,11 @@ func (d *Directory) ListUsers(ctx context.Context, caller Caller, policy *Policy
 
 // listUsers reads one page as a viewer sees it, and the total.
 func listUsers(tx Tx, query UserQuery, viewer UID, list *List[Seen]) error {
-	var err error
-	// A page with room for everybody who was named holds all matches.
-	complete := len(query.UIDs) > 0 && len(query.UIDs) <= query.Limit && query.Offset == 0 && query.After == nil
-	if complete {
-		query.Matches = len(query.UIDs)
-	} else {
-		counted := query
-		counted.After = nil
-		if list.Total, err = tx.CountUsers(counted); err != nil || list.Total == 0 {
-			return err
-		}
-		query.Matches = list.Total
-	}
-	users, err := tx.Users(query)
+	users, total, err := tx.UserPage(query)
 	if err != nil {
 		return err
 	}
-	if complete {
-		list.Total = len(users)
-	}
+	list.Total = total
 	if len(users) == query.Limit && len(users) > 0 {
 		list.Next = encodeCursor(query, users[len(users)-1])
 	}

@@ -331,7 +331,7 @@ func readRanking(t *tx, app directory.AppID, order directory.Order, bucketSize i
 	var s statement
 	s.add(`SELECT uid, name_key, created_at, updated_at, last_active_at FROM users WHERE `)
 	addUserConditions(&s, query)
-	addUserOrder(&s, query, 0)
+	addUserOrder(&s, query, 0, false)
 	err := t.query(s.sql.String(), s.args, func(row row) error {
 		last := &r.buckets[len(r.buckets)-1]
 		if last.count == bucketSize {

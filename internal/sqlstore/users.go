@@ -43,6 +43,49 @@ func (t *tx) readUser(app directory.AppID, uid directory.UID) (user directory.Us
 }
 
 func (t *tx) Users(query directory.UserQuery) ([]directory.User, error) {
+	return t.usersOf(query, 0)
+}
+
+func (t *tx) UserPage(query directory.UserQuery) (users []directory.User, total int, err error) {
+	if query.After == nil && query.Offset == 0 {
+		few, err := t.selectsFew(query)
+		if err != nil {
+			return nil, 0, err
+		}
+		if few {
+			more := query
+			more.Limit++
+			users, err = t.usersOf(more, fewMatches)
+			if err != nil || len(users) <= query.Limit {
+				return users, len(users), err // all of them
+			}
+		}
+	}
+	counted := query
+	counted.After = nil
+	if total, err = t.CountUsers(counted); err != nil || total == 0 {
+		return nil, 0, err
+	}
+	users, err = t.usersOf(query, total)
+	return users, total, err
+}
+
+// selectsFew reports whether a query selects so few users, that all of them may be looked at.
+func (t *tx) selectsFew(query directory.UserQuery) (bool, error) {
+	if len(query.UIDs) > 0 {
+		return len(query.UIDs) <= fewMatches, nil
+	}
+	for _, wanted := range searchesOf(query) {
+		if many, err := t.findsMany(query.App, wanted); err != nil || !many {
+			return err == nil, err
+		}
+	}
+	return false, nil
+}
+
+// usersOf lists the users that a query selects, of which there are so many; zero when that is not known.
+func (t *tx) usersOf(query directory.UserQuery, matches int) ([]directory.User, error) {
+	sorted := sortsMatches(query, matches)
 	begin := start{at: query.After}
 	if t.census != nil && t.census.ranked(query) {
 		var err error
@@ -57,7 +100,7 @@ func (t *tx) Users(query directory.UserQuery) ([]directory.User, error) {
 			return nil, err
 		}
 		stretch.add(s, query.Backward)
-		addUserOrder(s, query, stretch.same)
+		addUserOrder(s, query, stretch.same, sorted)
 		s.add(` LIMIT ` + s.arg(query.Limit-len(users)) + ` OFFSET ` + s.arg(query.Offset))
 		found, err := atMost(t, min(query.Limit, 100), s.sql.String(), s.args, readUser)
 		if err != nil {
@@ -176,16 +219,16 @@ const fewMatches = 4000
 
 // sortsMatches reports whether a query is best served by finding what matches and sorting it. Else it is served by an index
 // of the order, along which enough that matches comes soon.
-func sortsMatches(query directory.UserQuery) bool {
+func sortsMatches(query directory.UserQuery, matches int) bool {
 	selects := query.Search != "" || len(query.Words)+len(query.Roles)+len(query.UIDs)+len(query.Tags)+len(query.Related) > 0 || query.Activity == directory.DeactivatedOnly
-	return selects && query.Matches > 0 && query.Matches <= fewMatches
+	return selects && matches > 0 && matches <= fewMatches
 }
 
-// addUserOrder adds the order in the form in which an index serves it, unless the matches are to be sorted: then in one
-// that no index serves. The first times, as many as are the same in all rows, are left out.
-func addUserOrder(s *statement, query directory.UserQuery, same int) {
+// addUserOrder adds the order in the form in which an index serves it, or when the matches are to be sorted, in one that no
+// index serves. The first times, as many as are the same in all rows, are left out.
+func addUserOrder(s *statement, query directory.UserQuery, same int, sorted bool) {
 	text, number := `%s`, `%s`
-	if sortsMatches(query) {
+	if sorted {
 		text, number = `(%s || '')`, `(%s + 0)`
 	}
 	column := func(form, name string) string { return strings.Replace(form, `%s`, name, 1) }

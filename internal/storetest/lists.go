@@ -119,7 +119,11 @@ func testSearch(t *testing.T, s directory.Store) {
 			equal(t, uidsOf(got), test.want)
 			count, errCount := tx.CountUsers(test.query)
 			equal(t, count, len(test.want))
-			return errors.Join(err, errCount)
+			test.query.Limit = 2
+			page, total, errPage := tx.UserPage(test.query)
+			equal(t, uidsOf(page), test.want[:min(2, len(test.want))])
+			equal(t, total, len(test.want))
+			return errors.Join(err, errCount, errPage)
 		})
 	}
 	update(t, s, func(tx directory.Tx) error {
