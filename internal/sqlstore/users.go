@@ -59,6 +59,8 @@ func (t *tx) UserPage(query directory.UserQuery) (users []directory.User, total 
 			if err != nil || len(users) <= query.Limit {
 				return users, len(users), err // all of them
 			}
+			total, err = t.CountUsers(query)
+			return users[:query.Limit], total, err
 		}
 	}
 	counted := query
