@@ -63,9 +63,17 @@ func (l *logins) put(key string, user User, token Token, loadedAt uint64) {
 // touch forgets the logins of users. Call it when a write about them may have been committed, before anybody is told.
 func (l *logins) touch(app AppID, users []UID) {
 	for _, uid := range users {
-		l.ofUser(app, uid).Store(l.writes.Add(1))
+		l.noteWrite(l.ofUser(app, uid))
 	}
 }
 
 // touchAll forgets every login.
-func (l *logins) touchAll() { l.all.Store(l.writes.Add(1)) }
+func (l *logins) touchAll() { l.noteWrite(&l.all) }
+
+// noteWrite numbers a write and notes it as the last. Of two at once the later number stays: with the earlier one, what
+// was read between the two would be taken for true.
+func (l *logins) noteWrite(last *atomic.Uint64) {
+	number := l.writes.Add(1)
+	for noted := last.Load(); noted < number && !last.CompareAndSwap(noted, number); noted = last.Load() {
+	}
+}
