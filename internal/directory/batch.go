@@ -36,10 +36,8 @@ func (d *Directory) UpsertUser(ctx context.Context, caller Caller, row UserRow) 
 // not hold up the others; a uid that comes twice is changed twice. A dry run tells what would become of the rows and
 // keeps nothing. Errors: CodeBadRequest for no or too many rows.
 func (d *Directory) UpsertUsers(ctx context.Context, caller Caller, rows []UserRow, dryRun bool) ([]UserRowResult, error) {
-	if len(rows) == 0 || len(rows) > d.limits.BatchUsers {
-		var wrong FieldErrors
-		wrong.Add("users", "The users must be 1 to %d.", d.limits.BatchUsers)
-		return nil, wrong.Err()
+	if err := d.checkBatch("users", len(rows)); err != nil {
+		return nil, err
 	}
 	reads := make([]UID, len(rows))
 	for i, row := range rows {
@@ -54,7 +52,7 @@ func (d *Directory) UpsertUsers(ctx context.Context, caller Caller, rows []UserR
 		}
 		for i, row := range rows {
 			result, err := d.upsert(memory, log, caller, row)
-			if refused, ok := err.(*Error); ok { //nolint:errorlint // what the rules answer is not wrapped
+			if refused := refusal(err); refused != nil {
 				result = UserRowResult{UID: row.UID, Err: refused}
 			} else if err != nil {
 				return nil, err

@@ -68,48 +68,47 @@ func (d *Directory) Export(ctx context.Context, app AppID) iter.Seq2[Record, err
 
 func (d *Directory) exportUsers(ctx context.Context, app AppID, yield func(Record, error) bool) (more bool, err error) {
 	query := UserQuery{App: app, Activity: ActiveOrDeactivated, Order: ByUID, Limit: exportPage}
-	for {
-		var users []User
-		err := d.store.View(ctx, func(tx Tx) (err error) {
-			users, err = tx.Users(query)
-			return err
-		})
-		if err != nil {
-			return true, err
+	return exportPages(ctx, d, func(tx Tx, last *User) ([]User, error) {
+		if last != nil {
+			position := PositionOf(ByUID, *last)
+			query.After = &position
 		}
-		for i := range users {
-			if !yield(Record{User: &users[i]}, nil) {
-				return false, nil
-			}
-		}
-		if len(users) < exportPage {
-			return true, nil
-		}
-		position := PositionOf(ByUID, users[len(users)-1])
-		query.After = &position
-	}
+		return tx.Users(query)
+	}, func(user *User) bool { return yield(Record{User: user}, nil) })
 }
 
 func (d *Directory) exportPairs(ctx context.Context, app AppID, kind PairKind, yield func(Record, error) bool) (more bool, err error) {
-	var after Pair
+	return exportPages(ctx, d, func(tx Tx, last *Pair) ([]Pair, error) {
+		var after Pair
+		if last != nil {
+			after = *last
+		}
+		return tx.Pairs(app, kind, after, exportPage)
+	}, func(pair *Pair) bool { return yield(Record{Kind: kind, Pair: pair}, nil) })
+}
+
+// exportPages yields rows, which it reads a page of exportPage at a time from behind the last one on, each page in a view
+// of its own. more is false when yield has had enough.
+func exportPages[T any](ctx context.Context, d *Directory, read func(tx Tx, last *T) ([]T, error), yield func(*T) bool) (more bool, err error) {
+	var last *T
 	for {
-		var pairs []Pair
+		var page []T
 		err := d.store.View(ctx, func(tx Tx) (err error) {
-			pairs, err = tx.Pairs(app, kind, after, exportPage)
+			page, err = read(tx, last)
 			return err
 		})
 		if err != nil {
 			return true, err
 		}
-		for i := range pairs {
-			if !yield(Record{Kind: kind, Pair: &pairs[i]}, nil) {
+		for i := range page {
+			if !yield(&page[i]) {
 				return false, nil
 			}
 		}
-		if len(pairs) < exportPage {
+		if len(page) < exportPage {
 			return true, nil
 		}
-		after = pairs[len(pairs)-1]
+		last = &page[len(page)-1]
 	}
 }
 
@@ -118,7 +117,7 @@ type Dossier struct {
 	User   User
 	Tokens []Token
 	Pairs  map[PairKind][]Pair
-	// Changes are the latest of the change log that are about the user.
+	// Changes are the first of the change log that are about the user.
 	Changes []Change
 }
 
@@ -157,13 +156,11 @@ type RelationRow struct {
 }
 
 // PutRelations makes many relations in one durable write, with their times; zero is now. Those that are there already
-// stay as they are. Each row has an outcome of its own: CodeUserNotFound, CodeSelfRelation, CodeCannotBlockSelf.
+// stay as they are. Each row has an outcome of its own: CodeUserNotFound, CodeSelfRelation.
 // Errors: CodeBadRequest for no or too many rows.
 func (d *Directory) PutRelations(ctx context.Context, caller Caller, rows []RelationRow) ([]Outcome, error) {
-	if len(rows) == 0 || len(rows) > d.limits.BatchUsers {
-		var wrong FieldErrors
-		wrong.Add("relations", "The relations must be 1 to %d.", d.limits.BatchUsers)
-		return nil, wrong.Err()
+	if err := d.checkBatch("relations", len(rows)); err != nil {
+		return nil, err
 	}
 	return write(ctx, d, caller, nil, func(tx Tx, log *logbook) ([]Outcome, error) {
 		fresh, err := missingRelations(tx, log.app, rows)

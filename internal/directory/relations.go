@@ -86,15 +86,28 @@ func (d *Directory) forEachOther(tx Tx, log *logbook, rawUID, field string, sent
 		done[other] = true
 		outcome := Outcome{ID: string(other)}
 		if err := fn(user, other); err != nil {
-			refused, ok := err.(*Error) //nolint:errorlint // what the rules answer is not wrapped
-			if !ok {
+			if outcome.Err = refusal(err); outcome.Err == nil {
 				return nil, err
 			}
-			outcome.Err = refused
 		}
 		outcomes = append(outcomes, outcome)
 	}
 	return outcomes, nil
+}
+
+// refusal returns what the rules have answered, nil for a failure. What they answer is not wrapped.
+func refusal(err error) *Error {
+	refused, _ := err.(*Error) //nolint:errorlint // see above
+	return refused
+}
+
+// checkBatch bounds how many items a batch or a look-up holds.
+func (d *Directory) checkBatch(field string, items int) error {
+	var wrong FieldErrors
+	if items == 0 || items > d.limits.BatchUsers {
+		wrong.Add(field, "The %s must be 1 to %d.", field, d.limits.BatchUsers)
+	}
+	return wrong.Err()
 }
 
 func (d *Directory) checkBulk(field string, uids []string) error {

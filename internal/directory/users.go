@@ -3,7 +3,6 @@ package directory
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -301,8 +300,8 @@ func (d *Directory) GetUser(ctx context.Context, caller Caller, policy *Policy, 
 // LookUpUsers returns the active users among uids as the caller may see them, in the order asked for and once each,
 // and the uids of the others as they were sent. Errors: CodeBadRequest for too many.
 func (d *Directory) LookUpUsers(ctx context.Context, caller Caller, policy *Policy, viewer User, uids []string) (found []Seen, missing []string, err error) {
-	if len(uids) == 0 || len(uids) > d.limits.BatchUsers {
-		return nil, nil, FieldErrors{"uids": {fmt.Sprintf("The uids must be 1 to %d.", d.limits.BatchUsers)}}.Err()
+	if err := d.checkBatch("uids", len(uids)); err != nil {
+		return nil, nil, err
 	}
 	err = d.store.View(ctx, func(tx Tx) error {
 		found, missing = nil, nil

@@ -250,14 +250,12 @@ func (c *census) total(ctx context.Context, t *tx, query directory.UserQuery) (i
 		}
 	}
 	c.mu.Unlock()
-	if query.NotUID != "" {
-		user, found, err := t.User(query.App, query.NotUID)
-		if err != nil {
-			return 0, false, err
-		}
-		if found && selected(user.Role, user.DeactivatedAt != 0) {
-			total--
-		}
+	left, err := t.leftOut(query)
+	if err != nil {
+		return 0, false, err
+	}
+	if left != nil && selected(left.Role, left.DeactivatedAt != 0) {
+		total--
 	}
 	if query.NotBlockedWith != "" {
 		hidden := query
@@ -285,16 +283,26 @@ func (c *census) found(ctx context.Context, t *tx, query directory.UserQuery) (i
 	c.mu.Lock()
 	total := p.found
 	c.mu.Unlock()
-	if query.NotUID != "" {
-		left, found, err := t.User(query.App, query.NotUID)
-		if err != nil {
-			return 0, false, err
-		}
-		if found && left.DeactivatedAt == 0 && key.search.finds(left) {
-			total--
-		}
+	left, err := t.leftOut(query)
+	if err != nil {
+		return 0, false, err
+	}
+	if left != nil && left.DeactivatedAt == 0 && key.search.finds(*left) {
+		total--
 	}
 	return total, true, nil
+}
+
+// leftOut returns the one user whom a query leaves out, nil when there is none.
+func (t *tx) leftOut(query directory.UserQuery) (*directory.User, error) {
+	if query.NotUID == "" {
+		return nil, nil //nolint:nilnil // nobody is left out
+	}
+	user, found, err := t.User(query.App, query.NotUID)
+	if err != nil || !found {
+		return nil, err
+	}
+	return &user, nil
 }
 
 // searchOnly reports whether a query is a search and nothing else.
@@ -385,21 +393,15 @@ func (c *census) seek(ctx context.Context, t *tx, query directory.UserQuery) (di
 	if err != nil || p == nil {
 		return query, start{}, err
 	}
-	var left *directory.User
-	if query.NotUID != "" {
-		user, found, err := t.User(query.App, query.NotUID)
-		if err != nil {
-			return query, start{}, err
-		}
-		if found && user.DeactivatedAt == 0 {
-			left = &user
-		}
+	left, err := t.leftOut(query)
+	if err != nil {
+		return query, start{}, err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	r := p.ranking
 	passed, without, buckets := 0, -1, len(r.buckets)
-	if left != nil {
+	if left != nil && left.DeactivatedAt == 0 {
 		without = r.find(directory.PositionOf(query.Order, *left))
 	}
 	for n := range buckets {

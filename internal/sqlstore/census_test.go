@@ -10,10 +10,9 @@ import (
 	"github.com/rollcall/rollcall/internal/directory"
 )
 
-// TestCensusAgreesWithDatabase makes random changes, and compares every page and every total that come from memory with
-// what the database says.
-func TestCensusAgreesWithDatabase(t *testing.T) {
-	t.Parallel()
+// emptyStore returns a store on SQLite that is closed with the test.
+func emptyStore(t *testing.T) *Store {
+	t.Helper()
 	store, err := OpenSQLite(t.Context(), filepath.Join(t.TempDir(), "test.db"))
 	if err != nil {
 		t.Fatal(err)
@@ -23,6 +22,14 @@ func TestCensusAgreesWithDatabase(t *testing.T) {
 			t.Error(err)
 		}
 	})
+	return store
+}
+
+// TestCensusAgreesWithDatabase makes random changes, and compares every page and every total that come from memory with
+// what the database says.
+func TestCensusAgreesWithDatabase(t *testing.T) {
+	t.Parallel()
+	store := emptyStore(t)
 	store.census.bucketSize, store.census.deepOffset = 4, 0
 	random := rand.New(rand.NewPCG(1, 2))
 	for round := range 150 {

@@ -1,7 +1,6 @@
 package sqlstore
 
 import (
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -37,17 +36,9 @@ func (r *recorded) query(sql string, args []any, each func(row) error) error {
 // app, and nothing is sorted but what a filter has found, which is then no more than fewMatches users.
 func TestNoQueryScansATable(t *testing.T) {
 	t.Parallel()
-	store, err := OpenSQLite(t.Context(), filepath.Join(t.TempDir(), "test.db"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := store.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	store := emptyStore(t)
 	explained := 0
-	err = store.engine.view(t.Context(), func(s session) error {
+	err := store.engine.view(t.Context(), func(s session) error {
 		for name, filter := range map[string]directory.UserQuery{
 			"nothing":         {},
 			"not one":         {NotUID: "me"},
