@@ -550,10 +550,13 @@ type Me struct {
 
 // Settings are what a chat client works with (sdk-wire.md section A2).
 type Settings struct {
-	AdminAPIHost           string   `json:"ADMIN_API_HOST"`
-	ClientAPIHost          string   `json:"CLIENT_API_HOST"`
-	ChatAPIVersion         string   `json:"CHAT_API_VERSION"`
-	WSAPIVersion           string   `json:"WS_API_VERSION"`
+	AdminAPIHost   string `json:"ADMIN_API_HOST"`
+	ClientAPIHost  string `json:"CLIENT_API_HOST"`
+	ChatAPIVersion string `json:"CHAT_API_VERSION"`
+	WSAPIVersion   string `json:"WS_API_VERSION"`
+	// ChatHost and ChatWSSPort make the address of the socket: wss://{ChatHost}:{ChatWSSPort}.
+	ChatHost               string   `json:"CHAT_HOST"`
+	ChatWSSPort            string   `json:"CHAT_WSS_PORT"`
 	AnalyticsHost          string   `json:"ANALYTICS_HOST"`
 	AnalyticsVersion       string   `json:"ANALYTICS_VERSION"`
 	AnalyticsUseSSL        bool     `json:"ANALYTICS_USE_SSL"`

@@ -81,7 +81,7 @@ func TestAuthorizationMatrix(t *testing.T) {
 				set = map[string]string{"appId": s.Credentials.AppID, "authToken": mint(t, s.Backend(t), string(caller[:4]))}
 			}
 			path := route.Path
-			for name, value := range map[string]string{"{uid}": "someone", "{authToken}": "tok_x", "{apiKey}": "key_x", "{role}": "nothing", "{permission}": "none", "{appId}": "none", "{email}": "x@example.com", "{$}": ""} {
+			for name, value := range map[string]string{"{uid}": "someone", "{authToken}": "tok_x", "{apiKey}": "key_x", "{role}": "nothing", "{permission}": "none", "{version}": "v3.0", "{deviceId}": "x", "{appId}": "none", "{email}": "x@example.com", "{$}": ""} {
 				path = strings.ReplaceAll(path, name, value)
 			}
 			code := callCode(t, s.URL, route.Method, path, set)

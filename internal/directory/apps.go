@@ -242,7 +242,7 @@ func (d *Directory) UpdateAppSettings(ctx context.Context, caller Caller, patch 
 			setField(&fields, "settings.denyUserCreationByAuthOnlyKeys", &settings.DenyUserCreationByAuthOnlyKeys, *patch.DenyUserCreationByAuthOnlyKeys)
 		}
 		if patch.TokensValidFrom != nil {
-			setField(&fields, "settings.tokensValidFrom", &settings.TokensValidFrom, min(*patch.TokensValidFrom, now))
+			setField(&fields, fieldTokensValidFrom, &settings.TokensValidFrom, min(*patch.TokensValidFrom, now))
 		}
 		return fields, nil
 	})

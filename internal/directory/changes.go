@@ -2,6 +2,7 @@ package directory
 
 import (
 	"context"
+	"slices"
 	"sync"
 )
 
@@ -66,13 +67,19 @@ type Change struct {
 // Under an idempotency key (see WithIdempotencyKey) the first result is kept with the write, and a later call with
 // the same key gets it instead of running fn again.
 func write[T any](ctx context.Context, d *Directory, caller Caller, reads []UID, fn func(tx Tx, log *logbook) (T, error)) (T, error) {
-	var result T
+	result, _, err := writeCounting(ctx, d, caller, reads, fn)
+	return result, err
+}
+
+// writeCounting is write, and returns also how many sockets were closed because of what was written.
+func writeCounting[T any](ctx context.Context, d *Directory, caller Caller, reads []UID, fn func(tx Tx, log *logbook) (T, error)) (result T, closed int, err error) {
 	var revision int64
+	var forbidding []Change
 	var touched []UID
 	touchesApp := false
-	err := d.store.Update(ctx, caller.App, reads, func(tx Tx) error {
+	err = d.store.Update(ctx, caller.App, reads, func(tx Tx) error {
 		var zero T
-		result, revision, touched, touchesApp = zero, 0, nil, false
+		result, revision, touched, touchesApp, forbidding = zero, 0, nil, false, nil
 		replayed, err := d.replay(ctx, tx, caller.App, &result)
 		if err != nil || replayed {
 			return err
@@ -81,23 +88,27 @@ func write[T any](ctx context.Context, d *Directory, caller Caller, reads []UID,
 		if result, err = fn(tx, &log); err != nil {
 			return err
 		}
-		revision, touched, touchesApp = log.revision, log.users, log.touchesApp
+		revision, touched, touchesApp, forbidding = log.revision, log.users, log.touchesApp, log.forbidding
 		return d.remember(ctx, tx, caller.App, result, log.users)
 	})
 	// What is held in memory is dropped also after an error: when the outcome of a commit is unknown, it must not outlive it.
 	d.logins.touch(caller.App, touched)
+	d.online.touch(caller.App, touched)
 	if touchesApp {
 		d.apps.drop(caller.App)
 		d.logins.touchAll()
 	}
 	if err != nil {
 		var zero T
-		return zero, err
+		return zero, 0, err
+	}
+	if len(forbidding) > 0 {
+		closed = d.sessions.EndForbidden(ctx, caller.App, forbidding)
 	}
 	if revision > 0 {
 		d.feed.wake(caller.App)
 	}
-	return result, nil
+	return result, closed, nil
 }
 
 // logbook appends the changes of one update.
@@ -110,6 +121,8 @@ type logbook struct {
 	touchesApp bool
 	users      []UID // whom the changes are about, once each
 	touched    map[UID]struct{}
+	// forbidding are the changes after which sessions may have to end.
+	forbidding []Change
 }
 
 func (l *logbook) append(kind Kind, subject string, fields ...string) error {
@@ -128,6 +141,9 @@ func (l *logbook) add(change Change) error {
 		return err
 	}
 	l.revision = revision
+	if change.ForbidsSessions() {
+		l.forbidding = append(l.forbidding, change)
+	}
 	switch change.Kind {
 	case UserCreated, UserUpdated, UserDeactivated, UserReactivated, UserDeleted, TokenCreated, TokenUpdated, TokenRevoked:
 		l.touch(UID(change.Subject))
@@ -138,6 +154,32 @@ func (l *logbook) add(change Change) error {
 		l.touchesApp = true
 	}
 	return nil
+}
+
+// ForbidsSessions reports whether sessions may have to end after the change.
+func (c Change) ForbidsSessions() bool {
+	switch c.Kind {
+	case TokenRevoked, UserDeactivated, UserDeleted, AppArchived:
+		return true
+	case AppUpdated:
+		return slices.Contains(c.Fields, fieldTokensValidFrom)
+	case KeyDeleted:
+		return slices.Contains(c.Fields, fieldTokens)
+	default:
+		return false
+	}
+}
+
+// Fields of changes that end sessions.
+const (
+	fieldTokensValidFrom = "settings.tokensValidFrom"
+	// fieldTokens of a deleted key says that the tokens it minted are revoked with it.
+	fieldTokens = "tokens"
+)
+
+// RevokesTokensOfKey reports whether the change, the deletion of an API key, revoked the auth tokens that the key minted.
+func (c Change) RevokesTokensOfKey() bool {
+	return c.Kind == KeyDeleted && slices.Contains(c.Fields, fieldTokens)
 }
 
 func (l *logbook) touch(uid UID) {

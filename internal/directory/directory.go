@@ -50,6 +50,9 @@ type Directory struct {
 	feed    *feed
 	apps    *appCache
 	logins  *logins
+	online  *onlineUsers
+	// sessions are told what forbids them.
+	sessions Sessions
 
 	randomMu sync.Mutex
 	random   io.Reader // guarded by randomMu
@@ -67,15 +70,17 @@ func New(config Config) *Directory {
 		config.Erased = func(Tombstone) {}
 	}
 	return &Directory{
-		erased:  config.Erased,
-		store:   config.Store,
-		secrets: config.Secrets,
-		limits:  config.Limits.orDefault(),
-		now:     config.Now,
-		random:  config.Random,
-		feed:    newFeed(),
-		apps:    newAppCache(),
-		logins:  newLogins(),
+		erased:   config.Erased,
+		store:    config.Store,
+		secrets:  config.Secrets,
+		limits:   config.Limits.orDefault(),
+		now:      config.Now,
+		random:   config.Random,
+		feed:     newFeed(),
+		apps:     newAppCache(),
+		logins:   newLogins(),
+		online:   newOnlineUsers(),
+		sessions: noSessions{},
 	}
 }
 
@@ -84,6 +89,9 @@ func (d *Directory) Limits() Limits { return d.limits }
 
 // Now returns the directory's time, in Unix seconds.
 func (d *Directory) Now() int64 { return d.now().Unix() }
+
+// Time returns the directory's time. What is stored and told is stamped with it.
+func (d *Directory) Time() time.Time { return d.now() }
 
 // Forget drops what is held in memory, because the store may have changed behind it.
 func (d *Directory) Forget() {

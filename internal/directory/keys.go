@@ -229,12 +229,14 @@ func (d *Directory) findOtherKey(tx Tx, caller Caller, text string) (Key, error)
 type Revoked struct {
 	// Tokens is how many auth tokens are no longer accepted.
 	Tokens int
+	// Sockets is how many live sockets were closed that had been opened with them.
+	Sockets int
 }
 
 // DeleteKey revokes an API key: no request with it is served any more. With revokeTokens the auth tokens that it
 // minted are revoked too. Errors: CodeKeyNotFound, CodeKeySelfAction.
 func (d *Directory) DeleteKey(ctx context.Context, caller Caller, text string, revokeTokens bool) (Revoked, error) {
-	return write(ctx, d, caller, nil, func(tx Tx, log *logbook) (Revoked, error) {
+	return revoke(ctx, d, caller, func(tx Tx, log *logbook) (Revoked, error) {
 		var revoked Revoked
 		key, err := d.findOtherKey(tx, caller, text)
 		if err != nil {
@@ -248,7 +250,7 @@ func (d *Directory) DeleteKey(ctx context.Context, caller Caller, text string, r
 			if revoked.Tokens, err = tx.DeleteTokensOfKey(caller.App, key.ID); err != nil {
 				return revoked, err
 			}
-			fields = append(fields, "tokens")
+			fields = append(fields, fieldTokens)
 		}
 		return revoked, log.append(KeyDeleted, string(key.ID), fields...)
 	})

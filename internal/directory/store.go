@@ -32,6 +32,7 @@ type Tx interface {
 	TombstoneRows
 	IdempotencyRows
 	ActivityRows
+	PresenceRows
 }
 
 // AppRows are the apps of the server and the people who manage them.
@@ -177,4 +178,21 @@ type ActivityRows interface {
 	PutActive(app AppID, day int64, uid UID) error
 	// CountActive counts the distinct users with a login on a day in [from, to].
 	CountActive(app AppID, from, to int64) (int, error)
+}
+
+// PresenceRows are what outlives the sessions of users.
+type PresenceRows interface {
+	// PutOnline notes that a user is online, and DeleteOnline that it is not any more.
+	PutOnline(app AppID, uid UID) error
+	DeleteOnline(app AppID, uid UID) error
+	// Online lists users who are noted as online, in no order.
+	Online(app AppID, limit int) ([]UID, error)
+	// PutAlive notes when, in Unix seconds, the server was alive. Alive returns the last note, 0 for none.
+	PutAlive(app AppID, at int64) error
+	Alive(app AppID) (at int64, err error)
+	// AddTransitions appends to the timeline of a user. Of each device among them the newest kept stay, and of the user
+	// what is from after a time in Unix milliseconds.
+	AddTransitions(app AppID, uid UID, transitions []Transition, kept int, after int64) error
+	// Transitions returns the timeline of a user, latest first.
+	Transitions(app AppID, uid UID) ([]Transition, error)
 }

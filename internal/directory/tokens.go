@@ -299,9 +299,16 @@ func (d *Directory) changeDevice(tx Tx, log *logbook, token *Token, patch Device
 	return log.append(TokenUpdated, string(token.UID), string(token.ID))
 }
 
+// revoke is write for what revokes auth tokens: it also counts the sockets that were closed.
+func revoke(ctx context.Context, d *Directory, caller Caller, fn func(tx Tx, log *logbook) (Revoked, error)) (Revoked, error) {
+	revoked, sockets, err := writeCounting(ctx, d, caller, nil, fn)
+	revoked.Sockets = sockets
+	return revoked, err
+}
+
 // DeleteToken revokes one auth token. Errors: CodeUserNotFound, CodeTokenNotFound.
 func (d *Directory) DeleteToken(ctx context.Context, caller Caller, rawUID, text string) (Revoked, error) {
-	return write(ctx, d, caller, nil, func(tx Tx, log *logbook) (Revoked, error) {
+	return revoke(ctx, d, caller, func(tx Tx, log *logbook) (Revoked, error) {
 		token, err := d.findToken(tx, caller.App, rawUID, text)
 		if err != nil {
 			return Revoked{}, err
@@ -320,7 +327,7 @@ func (d *Directory) DeleteTokens(ctx context.Context, caller Caller, rawUID stri
 	if issuedBefore == 0 {
 		issuedBefore = math.MaxInt64
 	}
-	return write(ctx, d, caller, nil, func(tx Tx, log *logbook) (Revoked, error) {
+	return revoke(ctx, d, caller, func(tx Tx, log *logbook) (Revoked, error) {
 		if _, err := requireUser(tx, caller.App, uid, rawUID); err != nil {
 			return Revoked{}, err
 		}
@@ -354,7 +361,7 @@ func (d *Directory) LogOut(ctx context.Context, caller Caller) error {
 // taken as now. All of them end at once, with the first of its writes; the others only clear away what is left.
 func (d *Directory) RevokeTokens(ctx context.Context, caller Caller, issuedBefore int64) (Revoked, error) {
 	issuedBefore = min(issuedBefore, d.Now())
-	revoked, err := write(ctx, d, caller, nil, func(tx Tx, log *logbook) (Revoked, error) {
+	revoked, err := revoke(ctx, d, caller, func(tx Tx, log *logbook) (Revoked, error) {
 		app, err := requireApp(tx, caller.App)
 		if err != nil || issuedBefore <= app.Settings.TokensValidFrom {
 			return Revoked{}, err
@@ -367,7 +374,7 @@ func (d *Directory) RevokeTokens(ctx context.Context, caller Caller, issuedBefor
 		if err := tx.PutApp(app); err != nil {
 			return Revoked{}, err
 		}
-		return Revoked{Tokens: count}, log.append(AppUpdated, string(app.ID), "settings.tokensValidFrom")
+		return Revoked{Tokens: count}, log.append(AppUpdated, string(app.ID), fieldTokensValidFrom)
 	})
 	if err == nil {
 		err = d.clearTokens(ctx, caller.App)

@@ -158,8 +158,12 @@ func (d *Directory) ListUsers(ctx context.Context, caller Caller, policy *Policy
 	case filter.FriendsOnly:
 		return list, nil // a key has no friends
 	}
-	if filter.Status == StatusAvailable {
-		return list, nil // nobody has a session yet
+	byStatus := filter.Status != "" || filter.onlineFirst(caller)
+	if filter.Status == StatusAvailable || byStatus && d.CountOnline(caller.App) > 0 {
+		err = d.store.View(ctx, func(tx Tx) error {
+			return d.listByStatus(tx, query, caller.User, filter.Status, filter.onlineFirst(caller), &list)
+		})
+		return list, err
 	}
 	err = d.store.View(ctx, func(tx Tx) error { return listUsers(tx, query, caller.User, &list) })
 	filter.endWalk(&list)
@@ -264,6 +268,13 @@ func (f UserFilter) order(wrong *FieldErrors, caller Caller, query *UserQuery) {
 	}
 }
 
+// onlineFirst reports whether those online come first. In a walk they do not: it goes by name, so that nobody is missed who
+// comes or goes meanwhile.
+func (f UserFilter) onlineFirst(caller Caller) bool {
+	sortBy := strings.ToLower(f.SortBy)
+	return f.Cursor == "" && f.UpdatedAt == 0 && (sortBy == "status" || sortBy == "" && caller.User != "")
+}
+
 // cursor is where a walk goes on. It belongs to one order.
 type cursor struct {
 	Order    Order    `json:"o"`
@@ -282,6 +293,9 @@ func encodeCursor(query UserQuery, last User) string {
 func (f UserFilter) continueWalk(wrong *FieldErrors, query *UserQuery) {
 	if f.Cursor == "" {
 		return
+	}
+	if f.Status != "" {
+		wrong.Add("cursor", "A walk cannot be filtered by status, which changes meanwhile. Use page.")
 	}
 	query.Offset = 0
 	if f.Cursor == CursorStart {

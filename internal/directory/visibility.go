@@ -154,3 +154,13 @@ func (r Role) list(permission string) (values []string) {
 	}
 	return values
 }
+
+// HasFriendsOnlyRoles reports whether somebody of the app sees friends only, or more of them than of others.
+func (p *Policy) HasFriendsOnlyRoles() bool {
+	for _, role := range p.roles {
+		if reach := p.reachOf(User{Role: role.ID}); reach.friendsOnly || reach.detailsOfFriendsOnly {
+			return true
+		}
+	}
+	return false
+}

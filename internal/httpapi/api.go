@@ -5,7 +5,6 @@ package httpapi
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -15,14 +14,12 @@ import (
 
 	"github.com/rollcall/rollcall/api"
 	"github.com/rollcall/rollcall/internal/directory"
+	"github.com/rollcall/rollcall/internal/presence"
+	"github.com/rollcall/rollcall/internal/socketjwt"
 )
 
-// Signer signs and checks the short-lived tokens that this package hands out.
+// Signer has the keys of the tokens that tell others who a user is.
 type Signer interface {
-	// SigningKey returns the current symmetric key and its id.
-	SigningKey() (id string, key []byte)
-	// VerifyingKey returns the symmetric key with an id, false when there is none.
-	VerifyingKey(id string) ([]byte, bool)
 	// IdentityKeys returns the seeds of the asymmetric keys by id, the current id first.
 	IdentityKeys() (ids []string, seeds map[string][]byte)
 }
@@ -31,6 +28,10 @@ type Signer interface {
 type Config struct {
 	Directory *directory.Directory
 	Signer    Signer
+	// SocketSigner signs the JWTs that sockets authenticate with.
+	SocketSigner *socketjwt.Signer
+	// Presence is who is online.
+	Presence *presence.Presence
 	// OpensManagement reports whether a key and secret open the management calls. Nil means that none do.
 	OpensManagement func(key, secret string) bool
 	// PublicHost is the host[:port] that clients are told to use. Empty means the one they called.
@@ -61,8 +62,6 @@ type API struct {
 	metrics *metrics
 	docs    *docs
 	closing chan struct{}
-	// socketSigner is nil when there is no Signer in the configuration.
-	socketSigner *hs256
 }
 
 // New returns the API. Close ends the streams that would otherwise keep a server from shutting down.
@@ -92,11 +91,6 @@ func New(config Config) (*API, error) {
 	a := &API{
 		config: config, dir: config.Directory, mux: http.NewServeMux(), limiter: limiter, metrics: newMetrics(config.Registerer),
 		docs: newDocs(), closing: make(chan struct{}),
-	}
-	if config.Signer != nil {
-		if a.socketSigner, err = newHS256(config.Signer); err != nil {
-			return nil, fmt.Errorf("prepare signing: %w", err)
-		}
 	}
 	for _, route := range a.routes() {
 		a.mount(route)

@@ -65,11 +65,7 @@ func (c *call) streamChanges(since int64) error {
 	fmt.Fprint(c.w, ": changes\n\n")
 	for {
 		appended := c.api.dir.ChangesAppended(c.caller.App)
-		policy, err := c.api.dir.Policy(ctx, c.caller.App)
-		if err == nil {
-			_, err = c.api.dir.Key(policy, headerValue(c.r, headerAPIKey))
-		}
-		if err != nil {
+		if !c.keyIsGood() {
 			return nil // the key is no longer good: the stream ends, and the next attempt is told why
 		}
 		changes, _, err := c.api.dir.ListChanges(ctx, c.caller, since, streamBatch)

@@ -2,10 +2,6 @@ package httpapi
 
 import (
 	"crypto/ed25519"
-	"crypto/hmac"
-	"crypto/sha256"
-	"encoding/base64"
-	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
@@ -14,62 +10,16 @@ import (
 	"github.com/go-jose/go-jose/v4/jwt"
 
 	"github.com/rollcall/rollcall/api"
+	"github.com/rollcall/rollcall/internal/socketjwt"
 )
 
-// socketClaims bind a socket JWT to the user, auth token and session it was issued for.
-type socketClaims struct {
-	jwt.Claims
-	App     string `json:"app"`
-	Token   string `json:"tid"`
-	Session string `json:"sid,omitempty"`
-}
-
-const socketAudience = "socket"
-
-// sessionID is the SDK's id of one tab or device: its resource header (sdk-wire.md section A4).
-func (c *call) sessionID() string {
-	id := headerValue(c.r, "Resource")
-	if len(id) > 255 {
-		return ""
-	}
-	return id
-}
-
 // signSocketJWT issues the short-lived token that the socket authenticates with.
-func (a *API) signSocketJWT(c *call) (string, error) {
-	now := time.Unix(a.dir.Now(), 0)
-	claims, err := json.Marshal(socketClaims{
-		Claims: jwt.Claims{
-			Issuer: "rollcall", Subject: string(c.caller.User), Audience: jwt.Audience{socketAudience}, IssuedAt: jwt.NewNumericDate(now),
-			Expiry: jwt.NewNumericDate(now.Add(a.config.JWTLifetime)),
-		},
-		App: string(c.caller.App), Token: string(c.caller.Token), Session: c.sessionID(),
+func (a *API) signSocketJWT(c *call) string {
+	now := a.dir.Now()
+	return a.config.SocketSigner.Sign(socketjwt.Claims{
+		App: string(c.caller.App), UID: string(c.caller.User), Token: string(c.caller.Token),
+		IssuedAt: now, ExpiresAt: now + int64(a.config.JWTLifetime/time.Second),
 	})
-	if err != nil {
-		return "", fmt.Errorf("sign JWT: %w", err)
-	}
-	return a.socketSigner.sign(claims), nil
-}
-
-// hs256 signs JWTs in the compact form of RFC 7515 with HMAC-SHA256. Every login and every page load needs one, and
-// the header never changes. It is safe for concurrent use.
-type hs256 struct {
-	header string
-	key    []byte
-}
-
-func newHS256(keys Signer) (*hs256, error) {
-	id, key := keys.SigningKey()
-	header, err := json.Marshal(map[string]string{"alg": string(jose.HS256), "kid": id, "typ": "JWT"})
-	return &hs256{header: base64.RawURLEncoding.EncodeToString(header) + ".", key: key}, err
-}
-
-func (s *hs256) sign(claims []byte) string {
-	text := make([]byte, 0, len(s.header)+base64.RawURLEncoding.EncodedLen(len(claims))+1+base64.RawURLEncoding.EncodedLen(sha256.Size))
-	text = base64.RawURLEncoding.AppendEncode(append(text, s.header...), claims)
-	mac := hmac.New(sha256.New, s.key)
-	mac.Write(text)
-	return string(base64.RawURLEncoding.AppendEncode(append(text, '.'), mac.Sum(nil)))
 }
 
 // jwtIsFresh reports whether the request's socket JWT is this caller's and has more than half its life left.
@@ -78,21 +28,9 @@ func (a *API) jwtIsFresh(c *call) bool {
 	if !ok {
 		return false
 	}
-	parsed, err := jwt.ParseSigned(text, []jose.SignatureAlgorithm{jose.HS256})
-	if err != nil || len(parsed.Headers) != 1 {
-		return false
-	}
-	key, known := a.config.Signer.VerifyingKey(parsed.Headers[0].KeyID)
-	if !known {
-		return false
-	}
-	var claims socketClaims
-	if err := parsed.Claims(key, &claims); err != nil {
-		return false
-	}
 	half := time.Unix(a.dir.Now(), 0).Add(a.config.JWTLifetime / 2)
-	expected := jwt.Expected{Issuer: "rollcall", Subject: string(c.caller.User), AnyAudience: jwt.Audience{socketAudience}, Time: half}
-	return claims.ValidateWithLeeway(expected, 0) == nil && claims.Token == string(c.caller.Token) && claims.App == string(c.caller.App)
+	claims, err := a.config.SocketSigner.Verify(text, half)
+	return err == nil && claims.UID == string(c.caller.User) && claims.Token == string(c.caller.Token) && claims.App == string(c.caller.App)
 }
 
 // identityClaims tell somebody else who the user is.

@@ -8,12 +8,8 @@ import (
 // showMe returns the logged-in user with everything that the SDK must find in this answer every time (sdk-wire.md,
 // fact 3).
 func (c *call) showMe(user directory.User) (answer, error) {
-	jwt, err := c.api.signSocketJWT(c)
-	if err != nil {
-		return answer{}, err
-	}
 	return data(api.Me{
-		User: c.showUser(user), AuthToken: c.token.Text, JWT: jwt,
+		User: c.showUser(user), AuthToken: c.token.Text, JWT: c.api.signSocketJWT(c),
 		WSChannel: api.WSChannel{Identity: string(c.caller.App) + "_" + string(user.UID), Service: "rollcall"},
 		Settings:  c.settings(),
 	})

@@ -86,6 +86,15 @@ func (a *API) routes() []Route {
 		{"GET", "/friend_requests", UserToken, Standard, listFriendRequests},
 		{"PUT", "/friend_requests", UserToken, Standard, answerFriends},
 
+		{"POST", "/presence/query", KeyOrToken, Standard, queryPresence},
+		{"GET", "/presence/online-count", KeyOrToken, Standard, countOnline},
+		{"GET", "/presence/events", FullAccessKey, Standard, streamPresence},
+		{"GET", "/users/{uid}/presence", FullAccessKey, Standard, getPresence},
+		{"DELETE", "/users/{uid}/presence", FullAccessKey, Standard, disconnect},
+		{"DELETE", "/users/{uid}/presence/{deviceId}", FullAccessKey, Standard, disconnect},
+		{"GET", "/users/{uid}/presence/timeline", FullAccessKey, Standard, listTransitions},
+		{"POST", "/ws/api/{version}/online-members", MaybeToken, Standard, countOnlineMembers},
+
 		{"GET", "/visibility/explain", FullAccessKey, Standard, explainVisibility},
 		{"GET", "/users/{uid}/can-contact/{other}", FullAccessKey, Standard, canContact},
 

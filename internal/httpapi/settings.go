@@ -19,12 +19,19 @@ func (c *call) host() string {
 	return c.r.Host
 }
 
-// settings returns the map of sdk-wire.md section A2. There is no chat host in it as long as there is no socket: the
-// SDK then fails once to open one, in place of trying again every five seconds.
+// The SDK makes wss://{chat host}:{port} of them and https://{chat host}/api/…, without the port: with a path in the host
+// and any text for a port, both reach this server on whatever port it listens (contract sdk-wire.md section C8).
+const (
+	chatHostPath = "/ws"
+	chatPort     = "443"
+)
+
+// settings returns the map of sdk-wire.md section A2.
 func (c *call) settings() api.Settings {
 	host := c.host()
 	return api.Settings{
 		AdminAPIHost: host, ClientAPIHost: host, ChatAPIVersion: apiVersion, WSAPIVersion: apiVersion,
+		ChatHost: host + chatHostPath, ChatWSSPort: chatPort,
 		AnalyticsHost: host, AnalyticsVersion: apiVersion, AnalyticsUseSSL: true, AppVersion: 4, Mode: "DEFAULT",
 		Region: c.policy.App.Region, ExtensionDomain: host, Extensions: []string{},
 		SettingsHash: settingsHash(host, c.policy.App), SettingsHashReceivedAt: c.api.dir.Now(),
@@ -33,7 +40,7 @@ func (c *call) settings() api.Settings {
 
 // settingsHash changes when a client must fetch its settings again.
 func settingsHash(host string, app directory.App) string {
-	sum := sha256.Sum256([]byte(host + "\x00" + apiVersion + "\x00" + app.Region))
+	sum := sha256.Sum256([]byte(host + chatHostPath + "\x00" + apiVersion + "\x00" + app.Region))
 	return hex.EncodeToString(sum[:16])
 }
 

@@ -78,7 +78,7 @@ func (f *fields) decodeDevice() directory.DevicePatch {
 }
 
 func revoked(done directory.Revoked, message string) (answer, error) {
-	return data(api.RevokedResponse{Success: true, Message: message, RevokedTokens: done.Tokens})
+	return data(api.RevokedResponse{Success: true, Message: message, RevokedTokens: done.Tokens, ClosedSockets: done.Sockets})
 }
 
 func deleteAuthToken(c *call) (answer, error) {

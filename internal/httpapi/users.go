@@ -18,6 +18,13 @@ func (c *call) showUser(user directory.User) api.User {
 		Role: user.Role, StatusMessage: user.StatusMessage, Tags: user.Tags, LastActiveAt: user.LastActiveAt,
 		CreatedAt: user.CreatedAt, UpdatedAt: user.UpdatedAt, DeactivatedAt: user.DeactivatedAt,
 	}
+	online, lastActiveAt := c.api.dir.PresenceOf(c.caller, user.UID)
+	if online {
+		shown.Status = directory.StatusAvailable
+	}
+	if lastActiveAt != 0 {
+		shown.LastActiveAt = lastActiveAt
+	}
 	if !c.caller.Private {
 		shown.Metadata = directory.PublicMetadata(user.Metadata)
 	}

@@ -42,6 +42,11 @@ type Config struct {
 	// ShutdownTimeout bounds the wait for requests in flight when the server stops. Zero means 20 s.
 	ShutdownTimeout time.Duration
 
+	// Grace is how long a device may be away whose connection broke before its user counts as offline. Zero means 8 s.
+	Grace time.Duration
+	// SessionsPerUser is how many sockets a user may have at a time. Zero means 100.
+	SessionsPerUser int
+
 	// FirstApp is the app to make when the database has none. Zero fields are filled in.
 	FirstApp directory.NewApp
 	// Logger gets the log. Nil discards it.

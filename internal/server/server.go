@@ -21,8 +21,12 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/rollcall/rollcall/internal/directory"
+	"github.com/rollcall/rollcall/internal/gateway"
 	"github.com/rollcall/rollcall/internal/httpapi"
+	"github.com/rollcall/rollcall/internal/poller"
+	"github.com/rollcall/rollcall/internal/presence"
 	"github.com/rollcall/rollcall/internal/secret"
+	"github.com/rollcall/rollcall/internal/socketjwt"
 	"github.com/rollcall/rollcall/internal/sqlstore"
 )
 
@@ -38,11 +42,14 @@ type Server struct {
 	// FirstStart says that the app was made just now.
 	FirstStart bool
 
-	config  Config
-	dir     *dataDir
-	store   *sqlstore.Store
-	api     *httpapi.API
-	servers []*http.Server
+	config Config
+	dir    *dataDir
+	store  *sqlstore.Store
+	api    *httpapi.API
+	// presence and gateway are stopped in this order: first nobody is told anything any more, then sockets are closed.
+	presence *presence.Presence
+	gateway  *gateway.Gateway
+	servers  []*http.Server
 
 	stopping   atomic.Bool
 	closing    sync.Once
@@ -95,7 +102,11 @@ func Start(ctx context.Context, config Config) (_ *Server, err error) {
 	if s.Credentials, s.FirstStart, err = makeFirstApp(ctx, s.dir, d, keyring, config.FirstApp); err != nil {
 		return nil, err
 	}
-	if err := s.buildAPI(d, keyring); err != nil {
+	were, err := d.SettlePresence(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.buildEdges(d, keyring, were); err != nil {
 		return nil, err
 	}
 	if err := s.listen(ctx); err != nil {
@@ -140,11 +151,22 @@ func openStore(ctx context.Context, config Config, dir *dataDir) (*sqlstore.Stor
 	return sqlstore.OpenSQLite(ctx, filepath.Join(dir.path, DatabaseFile))
 }
 
-func (s *Server) buildAPI(d *directory.Directory, keyring *secret.Keyring) (err error) {
+// buildEdges makes what meets the clients. were are those who were online when the server last ran.
+func (s *Server) buildEdges(d *directory.Directory, keyring *secret.Keyring, were map[directory.AppID][]directory.User) (err error) {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	numbers := newPresenceMetrics(registry)
+	signer := socketjwt.NewSigner(keyring)
+	s.presence = presence.New(presence.Config{
+		Directory: d, Were: were, SessionsPerUser: s.config.SessionsPerUser, Grace: s.config.Grace, Logger: s.config.Logger, Observer: numbers,
+	})
+	d.UseSessions(s.presence)
+	s.gateway, err = gateway.New(gateway.Config{Directory: d, Presence: s.presence, Signer: signer, Logger: s.config.Logger, Observer: numbers})
+	if err != nil {
+		return err
+	}
 	s.api, err = httpapi.New(httpapi.Config{
-		Directory: d, Signer: keyring, OpensManagement: keyring.OpensManagement, PublicHost: s.config.PublicHost, BodyLimit: s.config.BodyLimit,
+		Directory: d, Presence: s.presence, Signer: keyring, SocketSigner: signer, OpensManagement: keyring.OpensManagement, PublicHost: s.config.PublicHost, BodyLimit: s.config.BodyLimit,
 		RequestTimeout: s.config.RequestTimeout, RateLimits: s.config.RateLimits, Logger: s.config.Logger, Registerer: registry,
 		Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{}),
 		Ready: func(ctx context.Context) error {
@@ -159,7 +181,7 @@ func (s *Server) buildAPI(d *directory.Directory, keyring *secret.Keyring) (err 
 
 func (s *Server) listen(ctx context.Context) (err error) {
 	if s.config.HTTP != "" {
-		if s.HTTPAddr, err = s.serve(ctx, s.config.HTTP, s.api, nil); err != nil {
+		if s.HTTPAddr, err = s.serve(ctx, s.config.HTTP, s.front(), nil); err != nil {
 			return err
 		}
 	}
@@ -168,7 +190,7 @@ func (s *Server) listen(ctx context.Context) (err error) {
 		if err != nil {
 			return err
 		}
-		if s.HTTPSAddr, err = s.serve(ctx, s.config.HTTPS, s.api, &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12}); err != nil {
+		if s.HTTPSAddr, err = s.serve(ctx, s.config.HTTPS, s.front(), &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12}); err != nil {
 			return err
 		}
 	}
@@ -184,6 +206,7 @@ func (s *Server) serve(ctx context.Context, address string, handler http.Handler
 	if err != nil {
 		return "", fmt.Errorf("listen: %w", err)
 	}
+	listener = poller.Listen(listener)
 	server := &http.Server{
 		Handler: handler, TLSConfig: tlsConfig, ReadHeaderTimeout: s.config.HeaderTimeout, ReadTimeout: s.config.RequestTimeout,
 		WriteTimeout: s.config.RequestTimeout + 15*time.Second, IdleTimeout: s.config.IdleTimeout, MaxHeaderBytes: 64 << 10,
@@ -202,6 +225,17 @@ func (s *Server) serve(ctx context.Context, address string, handler http.Handler
 		}
 	})
 	return listener.Addr().String(), nil
+}
+
+// front serves sockets and everything else.
+func (s *Server) front() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if s.gateway.Wants(r) {
+			s.gateway.ServeHTTP(w, r)
+			return
+		}
+		s.api.ServeHTTP(w, r)
+	})
 }
 
 // debugHandler serves pprof, on a listener of its own.
@@ -255,6 +289,10 @@ func (s *Server) release() error {
 	ctx, cancel := context.WithTimeout(context.Background(), s.config.ShutdownTimeout)
 	defer cancel()
 	var failures []error
+	if s.gateway != nil {
+		s.presence.Drain()
+		failures = append(failures, s.gateway.Close(ctx))
+	}
 	var draining sync.WaitGroup
 	outcomes := make([]error, len(s.servers))
 	for i, server := range s.servers {
@@ -266,6 +304,9 @@ func (s *Server) release() error {
 	}
 	draining.Wait()
 	failures = append(failures, outcomes...)
+	if s.presence != nil {
+		s.presence.Close()
+	}
 	if s.cancel != nil {
 		s.cancel()
 	}

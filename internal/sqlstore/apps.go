@@ -66,7 +66,10 @@ func (t *tx) PutApp(app directory.App) error {
 }
 
 func (t *tx) DeleteApp(app directory.AppID) error {
-	for _, table := range []string{"collaborators", "api_keys", "roles", "users", "user_terms", "user_tags", "blocks", "friends", "friend_requests", "auth_tokens", "answers", "answer_subjects", "activity", "changes", "apps"} {
+	for _, table := range []string{
+		"collaborators", "api_keys", "roles", "users", "user_terms", "user_tags", "blocks", "friends", "friend_requests", "auth_tokens", "answers", "answer_subjects", "activity",
+		"presence_alive", "presence_online", "presence_transitions", "changes", "apps",
+	} {
 		if err := t.exec(`DELETE FROM `+table+` WHERE app = $1`, string(app)); err != nil {
 			return err
 		}

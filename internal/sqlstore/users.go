@@ -449,6 +449,7 @@ func (t *tx) DeleteUser(app directory.AppID, uid directory.UID) error {
 	}
 	for _, place := range []string{
 		"user_tags WHERE app = $1 AND uid", "auth_tokens WHERE app = $1 AND uid", "activity WHERE app = $1 AND uid", "users WHERE app = $1 AND uid",
+		"presence_online WHERE app = $1 AND uid", "presence_transitions WHERE app = $1 AND uid",
 		"blocks WHERE app = $1 AND uid", "blocks WHERE app = $1 AND blocked", "friend_requests WHERE app = $1 AND uid", "friend_requests WHERE app = $1 AND receiver",
 	} {
 		if err := t.exec(`DELETE FROM `+place+` = $2`, string(app), string(uid)); err != nil {

@@ -31,12 +31,15 @@ export class App {
     return value;
   }
 
-  // init does what an app does when its page has loaded. events collects what its listeners are told.
-  init({ appId = this.rollcall.appId, host = this.rollcall.https } = {}) {
+  // init does what an app does when its page has loaded. What its listeners are told is collected: of logins in events, of
+  // the socket in connections, and of other users in presence. subscribe is the name of a setter of AppSettingsBuilder with
+  // its arguments.
+  init({ appId = this.rollcall.appId, host = this.rollcall.https, subscribe = this.subscribe } = {}) {
+    this.subscribe = subscribe;
     return this.sdk(
-      async ({ appId, host }) => {
-        const { AppSettingsBuilder, LoginListener, ConnectionListener } = CometChat;
-        window.events = [];
+      async ({ appId, host, subscribe }) => {
+        const { AppSettingsBuilder, LoginListener, ConnectionListener, UserListener } = CometChat;
+        Object.assign(window, { events: [], connections: [], presence: [] });
         const note = (event) => (detail) => events.push(detail?.code ? `${event} ${detail.code}` : event);
         CometChat.addLoginListener(
           "test",
@@ -49,24 +52,24 @@ export class App {
         CometChat.addConnectionListener(
           "test",
           new ConnectionListener({
-            onConnected: note("onConnected"),
-            inConnecting: note("inConnecting"),
-            onDisconnected: note("onDisconnected"),
+            onConnected: () => connections.push("onConnected"),
+            inConnecting: () => connections.push("inConnecting"),
+            onDisconnected: () => connections.push("onDisconnected"),
           }),
         );
-        const settings = new AppSettingsBuilder()
-          .setRegion("us")
-          .overrideAdminHost(host)
-          .overrideClientHost(host)
-          .build();
-        return CometChat.init(appId, settings);
+        const hear = (user) => presence.push({ uid: user.getUid(), name: user.getName(), status: user.getStatus(), lastActiveAt: user.getLastActiveAt() });
+        CometChat.addUserListener("test", new UserListener({ onUserOnline: hear, onUserOffline: hear }));
+        const settings = new AppSettingsBuilder().setRegion("us").overrideAdminHost(host).overrideClientHost(host);
+        if (subscribe) settings[subscribe[0]](...subscribe.slice(1));
+        return CometChat.init(appId, settings.build());
       },
-      { appId, host },
+      { appId, host, subscribe },
     );
   }
 
   // reload loads the page again and initializes the SDK, which finds its session in the page's storage.
   async reload() {
+    this.tab.sockets.clear(); // a page that goes takes its sockets with it, and nobody is told
     await this.page.reload();
     await this.afterPing(() => this.init());
   }
@@ -86,6 +89,7 @@ export class App {
   async afterPing(work) {
     const answered = this.page.waitForResponse((response) => new URL(response.url()).pathname.endsWith("/ping"));
     const [result] = await Promise.all([work(), answered.then((response) => response.finished())]);
+    await this.tab.socketsReady();
     return result;
   }
 

@@ -17,9 +17,8 @@ export function launch() {
   return chromium.launch({ executablePath, args });
 }
 
-// While the server offers no socket, its settings name no chat host, and the SDK throws this once for every login and
-// for every page load with a session. Nothing else comes of it.
-const withoutSocket = "Failed to construct 'WebSocket': The URL 'wss://undefined:undefined' is invalid.";
+// What Chromium prints when the SDK logs out or starts anew while its socket still connects.
+const givenUp = /^WebSocket connection to '[^']*' failed: WebSocket is closed before the connection is established\.$/;
 
 // What Chromium prints about answers and failures that are remembered as such.
 const repeated = "Failed to load resource: ";
@@ -46,8 +45,10 @@ export class Tab {
   failures = [];
   // problems are what no test expects.
   problems = [];
-  // socketErrors counts how often the SDK missed a chat host.
-  socketErrors = 0;
+  // sockets are those of the page that are not closed, each with whether its auth frame was answered. frames are what came
+  // on them, but for pongs.
+  sockets = new Map();
+  frames = [];
 
   watch(hosts) {
     this.page.on("request", (request) => this.noteRequest(request, hosts));
@@ -55,10 +56,10 @@ export class Tab {
     this.page.on("requestfailed", (request) => {
       this.failures.push(`${request.method()} ${request.url()}`);
     });
-    this.page.on("websocket", (socket) => this.problems.push(`socket to ${socket.url()}`));
+    this.page.on("websocket", (socket) => this.noteSocket(socket, hosts));
     this.page.on("pageerror", (error) => this.noteError(error));
     this.page.on("console", (message) => {
-      if (["error", "warning"].includes(message.type()) && !message.text().startsWith(repeated)) {
+      if (["error", "warning"].includes(message.type()) && !message.text().startsWith(repeated) && !givenUp.test(message.text())) {
         this.problems.push(`console ${message.type()}: ${message.text()}`);
       }
     });
@@ -77,9 +78,25 @@ export class Tab {
     this.refusals.push(`${response.status()} ${response.request().method()} ${path}`);
   }
 
+  noteSocket(socket, hosts) {
+    if (!hosts.includes(new URL(socket.url()).host)) this.problems.push(`socket to a foreign host: ${socket.url()}`);
+    this.sockets.set(socket, false);
+    socket.on("framereceived", ({ payload }) => {
+      const frame = JSON.parse(payload);
+      if (frame.action === "pong") return;
+      if (frame.type === "auth") this.sockets.set(socket, true);
+      this.frames.push(frame);
+    });
+    for (const end of ["close", "socketerror"]) socket.on(end, () => this.sockets.delete(socket));
+  }
+
   noteError(error) {
-    if (error.message.includes(withoutSocket)) this.socketErrors++;
-    else this.problems.push(`uncaught: ${error.stack}`);
+    this.problems.push(`uncaught: ${error.stack}`);
+  }
+
+  // socketsReady waits until the page has a socket, and every one is authenticated.
+  socketsReady() {
+    return until("the sockets are authenticated", () => this.sockets.size > 0 && [...this.sockets.values()].every(Boolean));
   }
 
   // takeCalls returns the calls since it was last asked, in order.

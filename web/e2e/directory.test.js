@@ -141,7 +141,7 @@ test("blocking is seen on both sides, and taken back", async () => {
 
   await app.sdk((uids) => CometChat.unblockUsers(uids), [uidOf(20), uidOf(21)]);
   assert.deepEqual(await blocked(), [uidOf(22)]);
-  assert.deepEqual(await flags(other, "me"), { byMe: false, me: false, status: "offline" });
+  assert.deepEqual(await flags(other, "me"), { byMe: false, me: false, status: "online" });
   other.tab.expectNoProblems();
   await other.close();
 });

@@ -533,16 +533,3 @@ inApp("getJWT tells others who the user is", async (app) => {
   const claims = JSON.parse(Buffer.from(jwt.split(".")[1], "base64url"));
   assert.deepEqual(pick(claims, "sub", "app", "passthrough"), { sub: "bearer", app: rollcall.appId, passthrough: { order: 7 } });
 });
-
-// The settings name no chat host as long as the server offers no socket. When it does, this test goes, and so does the
-// exception for socketErrors in browser.js.
-inApp("without a chat host the SDK misses its socket once and does everything else", async (app) => {
-  await rollcall.createUser("socketless");
-  await app.loginAs("socketless");
-  await app.passReport();
-  assert.equal(await app.sdk(() => CometChat.getConnectionStatus()), "disconnected");
-  for (let minute = 0; minute < 5; minute++) await app.afterPing(() => app.pass(60));
-  assert.equal(await app.sdk(() => CometChat.getConnectionStatus()), "disconnected");
-  assert.equal(app.tab.socketErrors, 1, "one uncaught error for the login, and no attempt to reconnect");
-  assert.deepEqual(await app.takeEvents(), ["loginSuccess"]);
-});

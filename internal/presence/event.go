@@ -1,0 +1,193 @@
+package presence
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"hash/fnv"
+	"slices"
+	"strings"
+
+	"github.com/rollcall/rollcall/internal/directory"
+)
+
+// Event is what became of a user. It is shared by all who hear of it, and must not be changed.
+type Event struct {
+	App  directory.AppID
+	User directory.User
+	// Status is what others are told, True what the user's devices have set: they differ for those invisible.
+	Status, True Status
+	// Text goes with the status; empty when the user has set none for now.
+	Text string
+	// At is when the user was last active, in Unix seconds: now for those online.
+	At int64
+	// Sequence grows with each event of an app.
+	Sequence int64
+
+	encoded [2][]byte
+}
+
+// Form is a way to write events. What an event is written as is kept with it.
+type Form uint8
+
+// The forms there may be.
+const (
+	FirstForm Form = iota
+	SecondForm
+)
+
+// Encoded returns the event in a form, which encode makes when it is wanted for the first time. Only Listener.Deliver may
+// call it: the lock of the app guards what is kept.
+func (e *Event) Encoded(form Form, encode func(*Event) []byte) []byte {
+	if e.encoded[form] == nil {
+		e.encoded[form] = encode(e)
+	}
+	return e.encoded[form]
+}
+
+// Position is how far a listener has come.
+type Position struct {
+	// Epoch says what the sequence counts: it changes with the subscription and when the server was started again.
+	Epoch    string
+	Sequence int64
+}
+
+// Welcome is what a session learns when it is opened.
+type Welcome struct {
+	Position Position
+	// Resumed says that the session continues where an earlier one ended; People are then those of whom something was
+	// missed. Otherwise they are, if the session asked for a snapshot or tried in vain to resume, all of the subscription
+	// who are online.
+	Resumed bool
+	// Snapshot says that People is all there is: who is not in it is offline.
+	Snapshot bool
+	People   []Standing
+}
+
+// Standing is how a user is seen now.
+type Standing struct {
+	UID directory.UID
+	// User is empty when the user is not online.
+	User   directory.User
+	Status Status
+	Text   string
+	// At is when the user was last active, in Unix seconds: 0 when that is not known here.
+	At int64
+}
+
+// mark is an entry of what has lately happened. Without a viewer it is an announcement of the subject, without a subject
+// something after which the view of the viewer must be made anew, and with neither after which everybody's must.
+type mark struct {
+	viewer, subject directory.UID
+}
+
+// maxRecent bounds how much is remembered for those who come back.
+const maxRecent = 1 << 16
+
+// recent is what has lately happened in an app, by sequence. Guarded by the roster's lock.
+type recent struct {
+	epoch string
+	last  int64
+	marks []mark // the last of them; the newest is at (last-1) % maxRecent
+}
+
+func newRecent() recent {
+	var raw [6]byte
+	rand.Read(raw[:])
+	return recent{epoch: hex.EncodeToString(raw[:])}
+}
+
+// add remembers a mark and returns its sequence.
+func (r *recent) add(m mark) int64 {
+	if len(r.marks) < maxRecent {
+		r.marks = append(r.marks, m)
+	} else {
+		r.marks[r.last%maxRecent] = m
+	}
+	r.last++
+	return r.last
+}
+
+// since returns the subjects of whom a viewer may have missed something after a sequence, and whether that is all there is
+// to know.
+func (r *recent) since(sequence int64, viewer directory.UID) (subjects map[directory.UID]struct{}, complete bool) {
+	if sequence < 0 || sequence > r.last || r.last-sequence > int64(len(r.marks)) {
+		return nil, false
+	}
+	subjects = map[directory.UID]struct{}{}
+	for at := sequence; at < r.last; at++ {
+		m := r.marks[at%maxRecent]
+		switch {
+		case m.subject == "" && (m.viewer == "" || m.viewer == viewer):
+			return nil, false
+		case m.viewer == "" || m.viewer == viewer:
+			subjects[m.subject] = struct{}{}
+		}
+	}
+	return subjects, true
+}
+
+// epochOf names what a session may continue: the same subscription of the same user, in the same life of the server.
+func (r *roster) epochOf(hello Hello) string {
+	h := fnv.New32a()
+	roles := slices.Sorted(slices.Values(hello.Subscription.Roles))
+	fmt.Fprint(h, hello.UID, "\x00", hello.Subscription.Scope, "\x00", strings.Join(roles, ","), "\x00")
+	for _, uid := range hello.Subscription.UIDs {
+		fmt.Fprint(h, uid, ",")
+	}
+	return fmt.Sprintf("%s-%08x", r.recent.epoch, h.Sum32())
+}
+
+// welcome says what a session that joins is to know. It needs the lock.
+func (r *roster) welcome(s *Session) Welcome {
+	w := Welcome{Position: Position{Sequence: r.recent.last}}
+	if !s.hello.Snapshot && s.hello.Resume == nil {
+		return w
+	}
+	w.Position.Epoch = r.epochOf(s.hello)
+	if from := s.hello.Resume; from != nil && from.Epoch == w.Position.Epoch {
+		if subjects, complete := r.recent.since(from.Sequence, s.hello.UID); complete {
+			w.Resumed = true
+			for uid := range subjects {
+				if uid != s.hello.UID {
+					w.People = append(w.People, r.standing(s, uid))
+				}
+			}
+			return w
+		}
+	}
+	w.Snapshot = true
+	add := func(p *person) {
+		if p != nil && p.told.status.public() != Offline && r.hears(s, p) {
+			w.People = append(w.People, r.standingOf(p))
+		}
+	}
+	switch s.hello.Subscription.Scope {
+	case NoUsers:
+	case TheseUsers:
+		for _, uid := range s.hello.Subscription.UIDs {
+			add(r.people[uid])
+		}
+	case Friends:
+		for uid := range s.person.friends {
+			add(r.people[uid])
+		}
+	case AllUsers, UsersOfRoles:
+		for _, p := range r.people {
+			add(p)
+		}
+	}
+	return w
+}
+
+// standing is how a session sees a user. It needs the lock.
+func (r *roster) standing(s *Session, uid directory.UID) Standing {
+	if p, there := r.people[uid]; there && p.told.status.public() != Offline && r.hears(s, p) {
+		return r.standingOf(p)
+	}
+	return Standing{UID: uid, Status: Offline}
+}
+
+func (r *roster) standingOf(p *person) Standing {
+	return Standing{UID: p.user.UID, User: p.user, Status: p.told.status.public(), Text: p.told.text, At: r.presence.dir.Now()}
+}

@@ -1,0 +1,160 @@
+// Package presence knows who is online. It turns the sessions of devices into one status per user, waits out short
+// absences, tells those who have subscribed and may know, and keeps what is worth keeping of it. It knows no sockets: a
+// session's Listener does.
+//
+// Each app has a roster with one lock. Everything that happens to presence happens under it and in order, so that nobody
+// hears of one user in the wrong order; nothing that waits for a disk or a network happens under it.
+package presence
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/rollcall/rollcall/internal/directory"
+)
+
+// Config is what a Presence needs. Directory is required; everything else has a useful zero value.
+type Config struct {
+	Directory *directory.Directory
+	// Grace is how long a device may be away whose connection broke before its user counts as offline. Zero means 8 s.
+	Grace time.Duration
+	// SilenceGrace is the same for a device that has fallen silent. Zero means 5 s.
+	SilenceGrace time.Duration
+	// Quiet is the least time between two events about a user. Zero means 250 ms.
+	Quiet time.Duration
+	// SessionsPerUser is how many live sessions a user may have. Zero means 100.
+	SessionsPerUser int
+	// Were are the users who were online when the server last ran. Clients that come back believe it still: those who do
+	// not return within ReturnWithin are announced as offline, and for those who do nothing needs to be said.
+	Were map[directory.AppID][]directory.User
+	// ReturnWithin is counted from the first session of the app on. Zero means 15 s.
+	ReturnWithin time.Duration
+	// Logger gets what went wrong. Nil discards it.
+	Logger *slog.Logger
+	// Observer gets the numbers. Nil discards them.
+	Observer Observer
+}
+
+// Observer counts what happens. Its methods are called under a lock, and must be quick.
+type Observer interface {
+	// SessionOpened and SessionEnded count sessions.
+	SessionOpened()
+	SessionEnded(cause Cause)
+	// OnlineChanged adds to the number of online users.
+	OnlineChanged(by int)
+	// Announced counts a change of a user's status and how many heard of it.
+	Announced(status Status, cause Cause, listeners int)
+	// FalselyOffline and Stuck count users whose announced status was found to contradict their sessions.
+	FalselyOffline()
+	Stuck()
+}
+
+// Presence is the presence of all apps. It is safe for concurrent use.
+type Presence struct {
+	config Config
+	dir    *directory.Directory
+
+	mu      sync.Mutex
+	rosters map[directory.AppID]*roster // guarded by mu
+	closed  bool                        // guarded by mu
+
+	running context.Context //nolint:containedctx // it bounds the work of the rosters, which outlives any call
+	stop    context.CancelFunc
+	work    sync.WaitGroup
+}
+
+// New returns a Presence in which nobody is online. Close stops it.
+func New(config Config) *Presence {
+	for _, duration := range []struct {
+		field   *time.Duration
+		standby time.Duration
+	}{{&config.Grace, 8 * time.Second}, {&config.SilenceGrace, 5 * time.Second}, {&config.Quiet, 250 * time.Millisecond}, {&config.ReturnWithin, 15 * time.Second}} {
+		if *duration.field <= 0 {
+			*duration.field = duration.standby
+		}
+	}
+	if config.SessionsPerUser <= 0 {
+		config.SessionsPerUser = 100
+	}
+	if config.Logger == nil {
+		config.Logger = slog.New(slog.DiscardHandler)
+	}
+	if config.Observer == nil {
+		config.Observer = nobody{}
+	}
+	p := &Presence{config: config, dir: config.Directory, rosters: map[directory.AppID]*roster{}}
+	p.running, p.stop = context.WithCancel(context.Background())
+	return p
+}
+
+// Drain makes sessions end without a word to anybody, because the server stops: their users are expected back.
+func (p *Presence) Drain() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.closed = true
+	for _, r := range p.rosters {
+		r.mu.Lock()
+		r.closed = true
+		r.mu.Unlock()
+	}
+}
+
+// Close ends what runs in the background and stores when everybody was last active. No session may be opened any more.
+func (p *Presence) Close() {
+	p.Drain()
+	p.stop()
+	p.work.Wait()
+}
+
+// roster returns the roster of an app, which it makes when it is wanted for the first time.
+func (p *Presence) roster(ctx context.Context, app directory.AppID) (*roster, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if r, ok := p.rosters[app]; ok {
+		return r, nil
+	}
+	if p.closed {
+		return nil, errClosed()
+	}
+	_, revision, err := p.dir.ListChanges(ctx, directory.System(app, "presence"), 0, 1)
+	if err != nil {
+		return nil, err
+	}
+	policy, err := p.dir.Policy(ctx, app)
+	if err != nil {
+		return nil, err
+	}
+	r := newRoster(p, app, policy)
+	r.expect(p.config.Were[app], time.Now().Add(p.config.ReturnWithin))
+	delete(p.config.Were, app)
+	p.rosters[app] = r
+	p.work.Go(func() { r.keepTime(p.running) })
+	p.work.Go(func() { r.follow(p.running, revision) })
+	p.work.Go(func() { r.keepRecord(p.running) })
+	return r, nil
+}
+
+// known returns the roster of an app, nil when nobody has asked for it yet.
+func (p *Presence) known(app directory.AppID) *roster {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.rosters[app]
+}
+
+func errClosed() error {
+	return &directory.Error{Code: directory.CodeOperationFailed, Message: "The server is stopping. Try again in a moment."}
+}
+
+// stamp is the directory's time of a moment of the lately past, in Unix seconds.
+func (p *Presence) stamp(at time.Time) int64 { return p.dir.Now() - int64(time.Since(at)/time.Second) }
+
+type nobody struct{}
+
+func (nobody) SessionOpened()               {}
+func (nobody) SessionEnded(Cause)           {}
+func (nobody) OnlineChanged(int)            {}
+func (nobody) Announced(Status, Cause, int) {}
+func (nobody) FalselyOffline()              {}
+func (nobody) Stuck()                       {}

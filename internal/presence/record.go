@@ -1,0 +1,158 @@
+package presence
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/rollcall/rollcall/internal/directory"
+)
+
+const (
+	// recordEvery is how long what becomes of presence waits to be stored together with more of it.
+	recordEvery = time.Second
+	// recordBatch bounds how many users one write is about.
+	recordBatch = 1000
+	// aliveEvery is how wrong the time may be at which those were last active who were online when the server was killed.
+	aliveEvery = 15 * time.Second
+)
+
+// record is what became of presence and is not stored yet. Guarded by the roster's lock.
+type record struct {
+	directory.PresenceBatch
+	// cameSet is the set that Came is made of.
+	cameSet map[directory.UID]struct{}
+}
+
+func newRecord() record {
+	return record{
+		PresenceBatch: directory.PresenceBatch{Left: map[directory.UID]int64{}, Transitions: map[directory.UID][]directory.Transition{}},
+		cameSet:       map[directory.UID]struct{}{},
+	}
+}
+
+func (u *record) came(uid directory.UID) {
+	delete(u.Left, uid)
+	u.cameSet[uid] = struct{}{}
+}
+
+func (u *record) left(uid directory.UID, lastActive int64) {
+	delete(u.cameSet, uid)
+	u.Left[uid] = lastActive
+}
+
+func (u *record) empty() bool { return len(u.cameSet)+len(u.Left)+len(u.Transitions) == 0 }
+
+// take returns at most recordBatch users' worth of the record.
+func (u *record) take() directory.PresenceBatch {
+	batch := directory.PresenceBatch{Left: map[directory.UID]int64{}, Transitions: map[directory.UID][]directory.Transition{}}
+	for uid := range u.cameSet {
+		if len(batch.Came) == recordBatch {
+			break
+		}
+		batch.Came = append(batch.Came, uid)
+		delete(u.cameSet, uid)
+	}
+	for uid, at := range u.Left {
+		if len(batch.Left) == recordBatch {
+			break
+		}
+		batch.Left[uid] = at
+		delete(u.Left, uid)
+	}
+	for uid, transitions := range u.Transitions {
+		if len(batch.Transitions) == recordBatch {
+			break
+		}
+		batch.Transitions[uid] = transitions
+		delete(u.Transitions, uid)
+	}
+	return batch
+}
+
+// putBack takes back what could not be stored, as far as nothing newer is known.
+func (u *record) putBack(batch directory.PresenceBatch) {
+	for _, uid := range batch.Came {
+		if _, newer := u.Left[uid]; !newer {
+			u.cameSet[uid] = struct{}{}
+		}
+	}
+	for uid, at := range batch.Left {
+		_, came := u.cameSet[uid]
+		if _, newer := u.Left[uid]; !newer && !came {
+			u.Left[uid] = at
+		}
+	}
+	for uid, transitions := range batch.Transitions {
+		u.Transitions[uid] = append(transitions, u.Transitions[uid]...)
+	}
+}
+
+// record notes a transition of a session's device in the timeline. It needs the lock.
+func (r *roster) record(s *Session, status Status, cause Cause) {
+	at := max(r.presence.dir.Time().UnixMilli(), s.lastMark+1)
+	s.lastMark = at
+	uid := s.hello.UID
+	transitions := r.unsaved.Transitions[uid]
+	if len(transitions) >= directory.TransitionsKept*2 {
+		transitions = transitions[len(transitions)-directory.TransitionsKept:]
+	}
+	r.unsaved.Transitions[uid] = append(transitions, directory.Transition{Device: s.hello.Device, At: at, Status: status.String(), Cause: string(cause)})
+}
+
+// keepRecord stores what becomes of presence until ctx ends, and then what is left.
+func (r *roster) keepRecord(ctx context.Context) {
+	ticker := time.NewTicker(recordEvery)
+	defer ticker.Stop()
+	var alive time.Time
+	for {
+		select {
+		case <-ticker.C:
+			r.store(ctx)
+		case <-ctx.Done():
+			final, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+			defer cancel()
+			r.store(final)
+			r.noteAlive(final)
+			return
+		}
+		if now := time.Now(); now.Sub(alive) >= aliveEvery {
+			alive = now
+			r.noteAlive(ctx)
+		}
+	}
+}
+
+// store stores what has not been stored.
+func (r *roster) store(ctx context.Context) {
+	for ctx.Err() == nil {
+		r.mu.Lock()
+		if r.unsaved.empty() {
+			r.mu.Unlock()
+			return
+		}
+		batch := r.unsaved.take()
+		r.mu.Unlock()
+		if err := r.presence.dir.SavePresence(ctx, r.app, batch); err != nil {
+			r.mu.Lock()
+			r.unsaved.putBack(batch)
+			r.mu.Unlock()
+			if ctx.Err() == nil {
+				r.presence.config.Logger.Error("presence could not be stored; it is tried again", slog.String("app", string(r.app)), slog.Any("error", err))
+			}
+			return
+		}
+	}
+}
+
+func (r *roster) noteAlive(ctx context.Context) {
+	r.mu.Lock()
+	anybody := r.online > 0
+	r.mu.Unlock()
+	if !anybody {
+		return
+	}
+	if err := r.presence.dir.NoteAlive(ctx, r.app); err != nil && ctx.Err() == nil {
+		r.presence.config.Logger.Error("presence could not note that the server lives", slog.String("app", string(r.app)), slog.Any("error", err))
+	}
+}

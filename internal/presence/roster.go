@@ -1,0 +1,289 @@
+package presence
+
+import (
+	"sync"
+	"time"
+
+	"github.com/rollcall/rollcall/internal/directory"
+)
+
+// roster is who is there in one app, and who wants to know.
+type roster struct {
+	presence *Presence
+	app      directory.AppID
+	// wake tells the timekeeper that something is due earlier than it knows.
+	wake chan struct{}
+
+	mu     sync.Mutex
+	policy *directory.Policy
+	closed bool
+	// people are those with a session, live or lately ended, and those of whom something is still to be told.
+	people  map[directory.UID]*person
+	opening map[directory.UID][]*Session
+	listeners
+	audiences map[rolePair]audience
+	due       agenda
+	recent    recent
+	streams   []*Stream
+	unsaved   record
+	online    int
+}
+
+// person is what a roster holds of a user.
+type person struct {
+	user     directory.User
+	sessions []*Session
+	// lingering are the devices that are away and may be back before anybody notices.
+	lingering []absence
+	// told is what others were last told, toldAt when, and profile grows when the user looks different.
+	told    appearance
+	toldAt  time.Time
+	profile uint32
+	// listed says how the directory knows the user.
+	listed  appearance
+	cause   Cause // of the last change
+	blocked map[directory.UID]struct{}
+	friends map[directory.UID]struct{}
+	// friendsKnown says that friends is complete.
+	friendsKnown bool
+	lastActive   int64 // Unix seconds, of the last session that ended
+	wakeAt       time.Time
+	// expectedUntil is set for those who were online when the server last ran: until then nobody is told that they are not.
+	expectedUntil time.Time
+}
+
+// appearance is how a user looks to others.
+type appearance struct {
+	status  Status
+	text    string
+	profile uint32
+}
+
+// absence is a device whose session broke.
+type absence struct {
+	device    string
+	status    Status
+	text      string
+	textUntil time.Time
+	until     time.Time
+}
+
+func newRoster(p *Presence, app directory.AppID, policy *directory.Policy) *roster {
+	return &roster{
+		presence: p, app: app, policy: policy, wake: make(chan struct{}, 1), people: map[directory.UID]*person{},
+		opening: map[directory.UID][]*Session{}, listeners: newListeners(), audiences: map[rolePair]audience{}, recent: newRecent(), unsaved: newRecord(),
+	}
+}
+
+// expect adds users of whom others believe that they are online.
+func (r *roster) expect(users []directory.User, until time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := time.Now()
+	for _, user := range users {
+		p := r.person(user)
+		p.told, p.expectedUntil = appearance{status: Available}, until
+		r.look(p, now)
+	}
+}
+
+// person returns the person of a user, who is added when not there yet. It needs the lock.
+func (r *roster) person(user directory.User) *person {
+	p, ok := r.people[user.UID]
+	if !ok {
+		p = &person{user: user, lastActive: user.LastActiveAt}
+		r.people[user.UID] = p
+	}
+	return p
+}
+
+func (p *person) lingeringWithout(device string) []absence {
+	kept := p.lingering[:0]
+	for _, absence := range p.lingering {
+		if absence.device != device {
+			kept = append(kept, absence)
+		}
+	}
+	return kept
+}
+
+// appearance merges the devices of a person: the highest status wins, and of two alike the later one to open.
+func (p *person) appearance() appearance {
+	merged := appearance{profile: p.profile}
+	for _, absence := range p.lingering {
+		if absence.status >= merged.status {
+			merged.status, merged.text = absence.status, absence.text
+		}
+	}
+	for _, s := range p.sessions {
+		if s.status >= merged.status {
+			merged.status, merged.text = s.status, s.text
+		}
+	}
+	return merged
+}
+
+// expire lets go of what has had its time, and returns when the next of it has. Zero is never.
+func (p *person) expire(now time.Time) (next time.Time) {
+	sooner := func(at time.Time) {
+		if next.IsZero() || at.Before(next) {
+			next = at
+		}
+	}
+	kept := p.lingering[:0]
+	for _, absence := range p.lingering {
+		if !absence.until.After(now) {
+			continue
+		}
+		if !absence.textUntil.IsZero() && !absence.textUntil.After(now) {
+			absence.text, absence.textUntil = "", time.Time{}
+		}
+		sooner(absence.until)
+		kept = append(kept, absence)
+	}
+	if p.lingering = kept; len(kept) == 0 {
+		p.lingering = nil
+	}
+	for _, s := range p.sessions {
+		switch {
+		case s.textUntil.IsZero():
+		case s.textUntil.After(now):
+			sooner(s.textUntil)
+		default:
+			s.text, s.textUntil = "", time.Time{}
+		}
+	}
+	return next
+}
+
+// look makes true what others believe of a person, now or as soon as it may be told. It needs the lock.
+func (r *roster) look(p *person, now time.Time) {
+	next := p.expire(now)
+	is := p.appearance()
+	if r.closed {
+		return // whoever is online now is found in the store at the next start
+	}
+	r.list(p, is)
+	quietUntil := p.toldAt.Add(r.presence.config.Quiet)
+	quiet := !p.toldAt.IsZero() && now.Before(quietUntil)
+	absent := is.status == Offline
+	switch {
+	case absent && now.Before(p.expectedUntil):
+		next = earlier(next, p.expectedUntil)
+	case p.told == is || absent && p.told.status == Offline:
+		if absent && !quiet {
+			delete(r.people, p.user.UID)
+			return
+		}
+		if absent {
+			next = earlier(next, quietUntil)
+		}
+	case quiet:
+		next = earlier(next, quietUntil)
+	default:
+		r.tell(p, is, now)
+		if absent {
+			next = earlier(next, now.Add(r.presence.config.Quiet))
+		}
+	}
+	r.schedule(p, next)
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// list makes the directory know how a person looks, and what is kept of it.
+func (r *roster) list(p *person, is appearance) {
+	was := p.listed
+	if was.status == is.status && was.profile == is.profile {
+		return
+	}
+	p.listed = is
+	seen, wasSeen := is.status.public() != Offline, was.status.public() != Offline
+	if wasSeen && is.status == Invisible {
+		p.lastActive = r.presence.dir.Now()
+	}
+	if is.status == Offline {
+		r.presence.dir.SetOffline(r.app, p.user.UID, p.lastActive)
+	} else {
+		r.presence.dir.SetOnline(r.app, directory.OnlineUser{User: p.user, Invisible: is.status == Invisible})
+	}
+	switch {
+	case seen && !wasSeen:
+		r.online++
+		r.presence.config.Observer.OnlineChanged(1)
+		r.unsaved.came(p.user.UID)
+	case wasSeen && !seen:
+		r.online--
+		r.presence.config.Observer.OnlineChanged(-1)
+		r.unsaved.left(p.user.UID, p.lastActive)
+	}
+}
+
+// tell announces how a person looks. It needs the lock.
+func (r *roster) tell(p *person, is appearance, now time.Time) {
+	was := p.told
+	p.told, p.toldAt = is, now
+	event := r.event(p, is.status, is.text)
+	if was.status != is.status {
+		for _, stream := range r.streams {
+			stream.push(event)
+		}
+	}
+	sameToOthers := was.status.public() == is.status.public() && (is.status.public() == Offline || was.text == is.text && was.profile == is.profile)
+	if sameToOthers {
+		return
+	}
+	heard := r.announce(p, event)
+	r.presence.config.Observer.Announced(is.status.public(), p.cause, heard)
+}
+
+// event makes the next event of the app, about a person. It needs the lock.
+func (r *roster) event(p *person, status Status, text string) *Event {
+	event := &Event{
+		App: r.app, User: p.user, Status: status.public(), True: status, Text: text, At: r.presence.dir.Now(),
+		Sequence: r.recent.add(mark{subject: p.user.UID}),
+	}
+	if event.Status == Offline && p.lastActive != 0 {
+		event.At = p.lastActive
+	}
+	return event
+}
+
+// setUser takes over what a user looks like. It needs the lock. Who listens to what is settled first: an event goes to
+// those who may hear it then.
+func (r *roster) setUser(p *person, user directory.User, now time.Time) {
+	old := p.user
+	if sameLook(old, user) && old.Role == user.Role {
+		p.user = user
+		return
+	}
+	if old.Role != user.Role {
+		r.changeRole(p, user)
+	}
+	p.user = user
+	p.profile++
+	r.look(p, now)
+}
+
+// sameLook reports whether two states of a user are alike in everything that is announced or listed.
+func sameLook(a, b directory.User) bool {
+	return a.UpdatedAt == b.UpdatedAt && a.Name == b.Name && a.Avatar == b.Avatar && a.Link == b.Link && a.StatusMessage == b.StatusMessage &&
+		string(a.Metadata) == string(b.Metadata) && sameTags(a.Tags, b.Tags)
+}
+
+func sameTags(a, b []string) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range a {
+		if a[i] != b[i] {
+			return false
+		}
+	}
+	return true
+}

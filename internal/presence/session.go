@@ -1,0 +1,276 @@
+package presence
+
+import (
+	"context"
+	"time"
+
+	"github.com/rollcall/rollcall/internal/directory"
+)
+
+// Listener is where a session's events go. Its methods are called in order, under the lock of the app: they must not wait
+// and not call back.
+type Listener interface {
+	// Joined is the first: the session is open.
+	Joined(*Session, Welcome)
+	// Deliver hands over what became of another user. Events are shared by all who hear of it.
+	Deliver(*Event)
+	// Ended is the last: the session is over, and not by its own End.
+	Ended(Cause)
+}
+
+// Hello is who opens a session, and what it wants to hear.
+type Hello struct {
+	App directory.AppID
+	UID directory.UID
+	// Token is the auth token that the session stands on: it ends with it.
+	Token directory.TokenID
+	// Device names the device, so that it is known again when it comes back. It may be empty.
+	Device       string
+	Subscription Subscription
+	// Status is the device's. Zero means Available.
+	Status Status
+	// Snapshot asks for everybody in the subscription who is online now.
+	Snapshot bool
+	// Resume continues where an earlier session with the same subscription ended. Nil begins anew.
+	Resume *Position
+}
+
+// Session is one live connection of a device. Its methods are safe for concurrent use.
+type Session struct {
+	roster   *roster
+	person   *person
+	listener Listener
+	hello    Hello
+	token    directory.Token
+	// places are where the session is in the lists of those who listen.
+	places []place
+
+	// The rest is guarded by the roster's lock.
+	state     sessionState
+	stale     bool // set while opening, when what was read of the user may be outdated
+	status    Status
+	text      string
+	textUntil time.Time
+	openedAt  time.Time
+	lastMark  int64 // of its last transition, in Unix milliseconds
+}
+
+type sessionState uint8
+
+const (
+	opening sessionState = iota
+	live
+	ended
+)
+
+// openAttempts bounds how often the user is read again because it changed while a session was opened.
+const openAttempts = 5
+
+// Open opens a session: the user is online from then on, and the listener hears what it has subscribed to.
+// Errors: CodeInvalidApp, CodeAppArchived, CodeTokenUnknown, CodeQuota for too many sessions of the user, CodeOperationFailed.
+func (p *Presence) Open(ctx context.Context, hello Hello, listener Listener) (*Session, error) {
+	if hello.Status == Offline {
+		hello.Status = Available
+	}
+	r, err := p.roster(ctx, hello.App)
+	if err != nil {
+		return nil, err
+	}
+	s := &Session{roster: r, listener: listener, hello: hello, status: hello.Status}
+	if err := r.admit(s); err != nil {
+		return nil, err
+	}
+	for range openAttempts {
+		policy, err := p.dir.Policy(ctx, hello.App)
+		var attendee directory.Attendee
+		friends := false
+		if err == nil {
+			friends = hello.Subscription.needsFriends() || r.someHearOnlyFriends()
+			attendee, err = p.dir.Attend(ctx, policy, hello.UID, hello.Token, friends)
+		}
+		if err != nil {
+			r.dismiss(s)
+			return nil, err
+		}
+		if joined, err := r.join(s, attendee, friends); joined || err != nil {
+			return s, err
+		}
+	}
+	r.dismiss(s)
+	return nil, &directory.Error{Code: directory.CodeOperationFailed, Message: "The user changes too fast to be let in. Try again in a moment."}
+}
+
+// admit makes a session known, so that what happens to its user while it is opened is not missed.
+func (r *roster) admit(s *Session) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return errClosed()
+	}
+	count := len(r.opening[s.hello.UID])
+	if p := r.people[s.hello.UID]; p != nil {
+		count += len(p.sessions)
+	}
+	if limit := r.presence.config.SessionsPerUser; count >= limit {
+		return &directory.Error{Code: directory.CodeQuota, Message: "This user has too many open sessions. Close some first."}
+	}
+	r.opening[s.hello.UID] = append(r.opening[s.hello.UID], s)
+	return nil
+}
+
+// dismiss takes admit back.
+func (r *roster) dismiss(s *Session) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.forgetOpening(s)
+	s.state = ended
+}
+
+func (r *roster) forgetOpening(s *Session) {
+	uid := s.hello.UID
+	r.opening[uid] = without(r.opening[uid], s)
+	if len(r.opening[uid]) == 0 {
+		delete(r.opening, uid)
+	}
+}
+
+// join makes a session live. It returns false when the user must be read again.
+func (r *roster) join(s *Session, attendee directory.Attendee, friends bool) (joined bool, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if s.stale && !r.closed {
+		s.stale = false
+		return false, nil
+	}
+	r.forgetOpening(s)
+	if r.closed {
+		s.state = ended
+		return false, errClosed()
+	}
+	now := time.Now()
+	p := r.person(attendee.User)
+	cause := Connected
+	if before := len(p.lingering); before > 0 && s.hello.Device != "" {
+		p.lingering = p.lingeringWithout(s.hello.Device)
+		if len(p.lingering) < before {
+			cause = Reconnected
+		}
+	}
+	r.setTies(p, attendee.Ties, friends)
+	s.person, s.token, s.openedAt, s.state = p, attendee.Token, now, live
+	p.sessions = append(p.sessions, s)
+	r.presence.config.Observer.SessionOpened()
+	r.record(s, s.status, cause)
+	r.setUser(p, attendee.User, now)
+	r.subscribe(s)
+	s.listener.Joined(s, r.welcome(s))
+	p.cause = cause
+	r.look(p, now)
+	return true, nil
+}
+
+// End ends the session from its own side. lastHeard is when the device was last known to be there.
+func (s *Session) End(cause Cause, lastHeard time.Time) {
+	s.roster.mu.Lock()
+	defer s.roster.mu.Unlock()
+	if s.state == live {
+		s.roster.end(s, cause, lastHeard)
+	}
+}
+
+// SetStatus sets how the device presents itself, and a text that goes with it until a time; zero means until it is set
+// again or the session ends.
+func (s *Session) SetStatus(status Status, text string, until time.Time) {
+	r := s.roster
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if s.state != live {
+		return
+	}
+	if s.status != status {
+		r.record(s, status, SetByDevice)
+	}
+	s.status, s.text, s.textUntil = status, text, until
+	s.person.cause = SetByDevice
+	r.look(s.person, time.Now())
+}
+
+// end takes a live session away. It needs the lock.
+func (r *roster) end(s *Session, cause Cause, lastHeard time.Time) {
+	now := time.Now()
+	p := s.person
+	s.state = ended
+	p.sessions = without(p.sessions, s)
+	r.unsubscribe(s)
+	r.presence.config.Observer.SessionEnded(cause)
+	r.record(s, Offline, cause)
+	if len(p.sessions) == 0 {
+		p.lastActive = r.presence.stamp(lastHeard)
+	}
+	if grace := r.presence.grace(cause); grace > 0 {
+		from := now
+		if cause == Silent {
+			// The bound counts from the last sign of life.
+			from = lastHeard.Add(silence)
+		}
+		p.lingering = append(p.lingering, absence{device: s.hello.Device, status: s.status, text: s.text, textUntil: s.textUntil, until: from.Add(grace)})
+	}
+	p.cause = cause
+	r.look(p, now)
+}
+
+// silence is how long a device may send nothing at all before its session ends.
+const silence = 20 * time.Second
+
+// Silence is how long a device may send nothing at all: whoever watches the connection ends the session then.
+const Silence = silence
+
+// expel ends a live session and tells its listener. It needs the lock.
+func (r *roster) expel(s *Session, cause Cause) {
+	r.end(s, cause, time.Now())
+	s.listener.Ended(cause)
+}
+
+// endWhere ends the sessions that a condition selects, also those that are being opened, and returns how many were live.
+// An empty uid means all users.
+func (r *roster) endWhere(uid directory.UID, cause Cause, selects func(*Session) bool) (count int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	visit := func(sessions []*Session) {
+		for _, s := range sessions {
+			switch {
+			case s.state == opening:
+				s.stale = true // whether it may be opened is asked once more
+			case s.state == live && selects(s):
+				r.expel(s, cause)
+				count++
+			}
+		}
+	}
+	if uid != "" {
+		visit(r.opening[uid])
+		if p := r.people[uid]; p != nil {
+			visit(append([]*Session(nil), p.sessions...))
+		}
+		return count
+	}
+	for _, sessions := range r.opening {
+		visit(sessions)
+	}
+	for _, p := range r.people {
+		visit(append([]*Session(nil), p.sessions...))
+	}
+	return count
+}
+
+// without returns a list without one of its members. The order is kept.
+func without(sessions []*Session, gone *Session) []*Session {
+	for i, s := range sessions {
+		if s == gone {
+			copy(sessions[i:], sessions[i+1:])
+			sessions[len(sessions)-1] = nil
+			return sessions[:len(sessions)-1]
+		}
+	}
+	return sessions
+}
