@@ -70,6 +70,7 @@ type socket struct {
 	closingAt int64             // guarded by mu
 	asked     bool              // whether it is there; answered by any frame. Guarded by mu
 	farewell  bool              // the close frame has been put into pending. Guarded by mu
+	heardOut  bool              // the client has sent its close frame. Guarded by mu
 	cause     presence.Cause    // why the server closes it. Guarded by mu
 }
 
@@ -219,6 +220,14 @@ func (s *socket) readFrame(header ws.Header, payload []byte) (code ws.StatusCode
 // goodbye answers the client's close frame.
 func (s *socket) goodbye(payload []byte) {
 	s.deaf = true
+	s.mu.Lock()
+	s.heardOut = true
+	done := s.state == closing && s.farewell && len(s.pending) == 0
+	s.mu.Unlock()
+	if done {
+		s.link.Close()
+		return
+	}
 	code, cause := ws.StatusNoStatusRcvd, presence.Reset
 	if len(payload) > 0 {
 		code, reason := ws.ParseCloseFrameData(payload)
@@ -344,10 +353,15 @@ func (s *socket) write(buffer []byte) {
 		}
 		s.gateway.config.Observer.Delivered(frames, waited)
 	}
-	done := s.state == gone || s.farewell && len(s.pending) == 0 && s.blocked == 0
+	failed := s.state == gone
+	done := s.farewell && len(s.pending) == 0 && s.blocked == 0
+	heardOut := s.heardOut
 	s.mu.Unlock()
-	if done {
+	switch {
+	case failed || done && heardOut:
 		s.link.Close()
+	case done:
+		s.link.CloseWrite()
 	}
 }
 

@@ -29,6 +29,9 @@ type Link interface {
 	// Write takes all of the data and never waits. It returns true when something of it waits for the network; Writable is
 	// called when it has left. It may be called from any goroutine.
 	Write(data []byte) (waiting bool, err error)
+	// CloseWrite tells the other side that nothing more is sent. What it still sends is received, so that it has the time to
+	// read what was sent before.
+	CloseWrite()
 	// Close ends the connection; what has been written before is sent if the network takes it at once. Closed is called
 	// soon after, unless it has been already.
 	Close()
@@ -115,6 +118,14 @@ func (c *Conn) Write(data []byte) (int, error) {
 		return c.adopted.write(data)
 	}
 	return c.Conn.Write(data)
+}
+
+// SetWriteDeadline sets the deadline of a connection. An adopted one never waits, and has none.
+func (c *Conn) SetWriteDeadline(at time.Time) error {
+	if c.adopted != nil {
+		return nil
+	}
+	return c.Conn.SetWriteDeadline(at)
 }
 
 // Listen returns a listener whose connections can be adopted.
@@ -217,6 +228,12 @@ func (t *threaded) drain() {
 	t.calls.Lock()
 	defer t.calls.Unlock()
 	t.handler.Writable()
+}
+
+func (t *threaded) CloseWrite() {
+	if half, ok := t.conn.(interface{ CloseWrite() error }); !ok || half.CloseWrite() != nil {
+		t.Close()
+	}
 }
 
 func (t *threaded) Close() {

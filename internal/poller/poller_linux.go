@@ -106,15 +106,16 @@ func (w *waiter) adopt(source syscall.Conn, conn *Conn, secure *tls.Conn, handle
 		return nil, errors.Join(fmt.Errorf("adopt connection: %w", err), unix.Close(link.fd))
 	}
 	conn.adopted, conn.Conn = link, nil
+	fd := link.fd // from the time it is watched, the waiter may close it
 	link.handler = handler(link)
 	w.mu.Lock()
-	w.links[int32(link.fd)] = link
+	w.links[int32(fd)] = link
 	w.mu.Unlock()
-	if err := w.control(unix.EPOLL_CTL_ADD, link.fd, interest); err != nil {
+	if err := w.control(unix.EPOLL_CTL_ADD, fd, interest); err != nil {
 		w.mu.Lock()
-		delete(w.links, int32(link.fd))
+		delete(w.links, int32(fd))
 		w.mu.Unlock()
-		return nil, errors.Join(err, unix.Close(link.fd))
+		return nil, errors.Join(err, unix.Close(fd))
 	}
 	return link, nil
 }
@@ -317,6 +318,18 @@ func (l *polled) flush() {
 	}
 	if done {
 		l.handler.Writable()
+	}
+}
+
+// CloseWrite is Link.CloseWrite.
+func (l *polled) CloseWrite() {
+	if l.secure != nil {
+		_ = l.secure.CloseWrite() // the other side is told as far as it can be
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.fd >= 0 && !l.ended {
+		_ = unix.Shutdown(l.fd, unix.SHUT_WR)
 	}
 }
 

@@ -191,6 +191,12 @@ func (r *roster) tellOne(s *Session, subject *person, heard, hears bool) {
 		s.listener.Deliver(event)
 	case hears && !heard:
 		s.listener.Deliver(r.event(subject, subject.told.status, subject.told.text))
+		if subject.told.profile != subject.profile {
+			if subject.informed == nil {
+				subject.informed = map[*Session]appearance{}
+			}
+			subject.informed[s] = appearance{status: subject.told.status, text: subject.told.text, profile: subject.profile}
+		}
 	}
 }
 

@@ -244,6 +244,9 @@ func (r *roster) eachListener(p *person, visit func(*Session)) {
 // announce delivers an event about a person to all who hear of it, and returns how many they are. It needs the lock.
 func (r *roster) announce(p *person, event *Event) (heard int) {
 	r.eachListener(p, func(s *Session) {
+		if told, already := p.informed[s]; already && told == p.told {
+			return
+		}
 		s.listener.Deliver(event)
 		heard++
 	})

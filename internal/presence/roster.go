@@ -39,6 +39,9 @@ type person struct {
 	told    appearance
 	toldAt  time.Time
 	profile uint32
+	// informed are those who were told on their own, since the last announcement, and what: the next announcement leaves out
+	// whom it says nothing new.
+	informed map[*Session]appearance
 	// listed says how the directory knows the user.
 	listed  appearance
 	cause   Cause // of the last change
@@ -239,6 +242,7 @@ func (r *roster) tell(p *person, is appearance, now time.Time) {
 		return
 	}
 	heard := r.announce(p, event)
+	p.informed = nil
 	r.presence.config.Observer.Announced(is.status.public(), p.cause, heard)
 }
 
@@ -262,11 +266,11 @@ func (r *roster) setUser(p *person, user directory.User, now time.Time) {
 		p.user = user
 		return
 	}
+	p.profile++
 	if old.Role != user.Role {
 		r.changeRole(p, user)
 	}
 	p.user = user
-	p.profile++
 	r.look(p, now)
 }
 

@@ -44,6 +44,11 @@ type Config struct {
 
 	// Grace is how long a device may be away whose connection broke before its user counts as offline. Zero means 8 s.
 	Grace time.Duration
+	// ReturnWithin is how long those who were online when the server last ran may take to come back before they are
+	// announced as offline. Zero means 15 s.
+	ReturnWithin time.Duration
+	// AuthTimeout is how long a socket may take to authenticate. Zero means 10 s.
+	AuthTimeout time.Duration
 	// SessionsPerUser is how many sockets a user may have at a time. Zero means 100.
 	SessionsPerUser int
 

@@ -158,10 +158,10 @@ func (s *Server) buildEdges(d *directory.Directory, keyring *secret.Keyring, wer
 	numbers := newPresenceMetrics(registry)
 	signer := socketjwt.NewSigner(keyring)
 	s.presence = presence.New(presence.Config{
-		Directory: d, Were: were, SessionsPerUser: s.config.SessionsPerUser, Grace: s.config.Grace, Logger: s.config.Logger, Observer: numbers,
+		Directory: d, Were: were, SessionsPerUser: s.config.SessionsPerUser, Grace: s.config.Grace, ReturnWithin: s.config.ReturnWithin, Logger: s.config.Logger, Observer: numbers,
 	})
 	d.UseSessions(s.presence)
-	s.gateway, err = gateway.New(gateway.Config{Directory: d, Presence: s.presence, Signer: signer, Logger: s.config.Logger, Observer: numbers})
+	s.gateway, err = gateway.New(gateway.Config{Directory: d, Presence: s.presence, Signer: signer, AuthTimeout: s.config.AuthTimeout, Logger: s.config.Logger, Observer: numbers})
 	if err != nil {
 		return err
 	}
