@@ -2,10 +2,10 @@
 import { Tab } from "./browser.js";
 
 export class App {
-  static async open(browser, site, rollcall) {
+  static async open(browser, site, rollcall, hosts = []) {
     const app = new App();
     app.rollcall = rollcall;
-    app.tab = await Tab.open(browser, [site.host, rollcall.https]);
+    app.tab = await Tab.open(browser, [site.host, rollcall.https, ...hosts]);
     app.page = app.tab.page;
     await app.page.goto(`http://${site.host}/`);
     return app;
