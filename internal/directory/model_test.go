@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -18,7 +19,17 @@ import (
 type model struct {
 	users                  map[directory.UID]*directory.User
 	blocks, friends, asked map[[2]directory.UID]bool
+	online                 map[directory.UID]bool
 	friendsOnlyRole        string
+}
+
+// seenOnline reports whether a viewer, or a key, sees that a user is online.
+func (m *model) seenOnline(viewer, uid directory.UID) bool {
+	if viewer == "" {
+		return m.online[uid]
+	}
+	_, presence := m.sees(viewer, uid)
+	return m.online[uid] && presence
 }
 
 func (m *model) active(uid directory.UID) bool {
@@ -50,7 +61,14 @@ func (m *model) sees(viewer, subject directory.UID) (visible, presence bool) {
 	return true, !m.blocks[[2]directory.UID{viewer, subject}] && !m.blocks[[2]directory.UID{subject, viewer}]
 }
 
+// list lists users. A walk, which has a cursor, goes by what is stored, whoever is online.
 func (m *model) list(viewer directory.UID, f directory.UserFilter) (uids []directory.UID) {
+	now := func(u *directory.User) int64 {
+		if f.Cursor == "" && m.seenOnline(viewer, u.UID) {
+			return math.MaxInt64
+		}
+		return u.LastActiveAt
+	}
 	changed := func(u *directory.User) int64 { return cmp.Or(u.UpdatedAt, u.CreatedAt) }
 	var matches []*directory.User
 	for uid, user := range m.users {
@@ -68,6 +86,9 @@ func (m *model) list(viewer directory.UID, f directory.UserFilter) (uids []direc
 		anyOf := func(wanted []string, have ...string) bool {
 			return len(wanted) == 0 || slices.ContainsFunc(wanted, func(one string) bool { return slices.Contains(have, one) })
 		}
+		if f.Status != "" {
+			visible = visible && m.seenOnline(viewer, uid) == (f.Status == directory.StatusAvailable)
+		}
 		if visible && found && anyOf(f.Roles, user.Role) && anyOf(f.Tags, user.Tags...) && anyOf(f.UIDs, string(uid)) {
 			matches = append(matches, user)
 		}
@@ -76,14 +97,18 @@ func (m *model) list(viewer directory.UID, f directory.UserFilter) (uids []direc
 	slices.SortFunc(matches, func(a, b *directory.User) int {
 		order := cmp.Compare(a.UID, b.UID)
 		switch sortBy {
-		case "name", "status":
+		case "status":
+			first := map[bool]int{true: -1, false: 0}
+			order = cmp.Or(cmp.Compare(first[m.seenOnline(viewer, a.UID)], first[m.seenOnline(viewer, b.UID)]),
+				cmp.Compare(directory.FoldText(a.Name), directory.FoldText(b.Name)), order)
+		case "name":
 			order = cmp.Or(cmp.Compare(directory.FoldText(a.Name), directory.FoldText(b.Name)), order)
 		case "createdAt":
 			order = cmp.Or(cmp.Compare(b.CreatedAt, a.CreatedAt), order)
 		case "updatedAt":
 			order = cmp.Or(cmp.Compare(changed(b), changed(a)), order)
 		case "lastActiveAt":
-			order = cmp.Or(cmp.Compare(b.LastActiveAt, a.LastActiveAt), cmp.Compare(b.CreatedAt, a.CreatedAt), order)
+			order = cmp.Or(cmp.Compare(now(b), now(a)), cmp.Compare(b.CreatedAt, a.CreatedAt), order)
 		}
 		if natural := map[bool]string{true: "asc", false: "desc"}[sortBy == "name" || sortBy == "status"]; cmp.Or(f.SortOrder, natural) != natural {
 			return -order
@@ -109,6 +134,7 @@ func TestDirectoryAgreesWithModel(t *testing.T) {
 		}
 		c := &comparison{T: rt, w: w, caller: directory.Caller{App: created.App.ID, Actor: "key:test", Private: true}, m: model{
 			users: map[directory.UID]*directory.User{}, blocks: map[[2]directory.UID]bool{}, friends: map[[2]directory.UID]bool{}, asked: map[[2]directory.UID]bool{},
+			online: map[directory.UID]bool{},
 			friendsOnlyRole: "shy",
 		}}
 		_, err = w.CreateRole(context.Background(), c.caller, directory.Role{ID: "shy", Name: "Shy", Settings: directory.RoleSettings{ListUsers: "friendsOnly"}})
@@ -117,6 +143,7 @@ func TestDirectoryAgreesWithModel(t *testing.T) {
 		rt.Repeat(map[string]func(*rapid.T){
 			"create": c.create, "update": c.update, "batch": c.batch, "deactivate": c.deactivate, "reactivate": c.reactivate, "delete": c.erase,
 			"block": c.block, "unblock": c.unblock, "befriend": c.befriend, "part": c.part, "ask": c.ask, "accept": c.accept, "delete role": c.deleteRole,
+			"come or go": c.comeOrGo,
 			"": c.compare,
 		})
 	})
@@ -367,6 +394,26 @@ func (c *comparison) accept(rt *rapid.T) {
 	})
 }
 
+// comeOrGo makes a user online or offline.
+func (c *comparison) comeOrGo(rt *rapid.T) {
+	uid := directory.UID(someUIDs.Draw(rt, "uid"))
+	c.m.online[uid] = !c.m.online[uid] && c.m.active(uid)
+}
+
+// tellPresence tells the directory what whoever keeps the sessions does: who is online, as they are now.
+func (c *comparison) tellPresence() {
+	for uid, online := range c.m.online {
+		if online && c.m.active(uid) {
+			user, _, err := c.w.ActiveUser(context.Background(), c.caller.App, uid)
+			c.is(err, "")
+			c.w.SetOnline(c.caller.App, directory.OnlineUser{User: user})
+			continue
+		}
+		c.m.online[uid] = false
+		c.w.SetOffline(c.caller.App, uid, 0)
+	}
+}
+
 func (c *comparison) policy() *directory.Policy {
 	policy, err := c.w.Policy(context.Background(), c.caller.App)
 	c.is(err, "")
@@ -381,7 +428,9 @@ func (c *comparison) compare(rt *rapid.T) {
 		SortOrder: rapid.SampledFrom([]string{"", "asc", "desc"}).Draw(rt, "sortOrder"),
 		Page:      directory.Page{Number: rapid.IntRange(1, 3).Draw(rt, "page"), Size: rapid.IntRange(1, 4).Draw(rt, "size")},
 	}
-	if rapid.Bool().Draw(rt, "filtered") {
+	if rapid.Bool().Draw(rt, "plain") {
+		filter.Search, filter.NameContains = "", ""
+	} else if rapid.Bool().Draw(rt, "filtered") {
 		filter.Roles, filter.Tags = []string{someRoles.Draw(rt, "role")}, someTags.Draw(rt, "tags")
 		filter.UIDs = []string{someUIDs.Draw(rt, "uid"), someUIDs.Draw(rt, "uid")}
 	}
@@ -392,6 +441,8 @@ func (c *comparison) compare(rt *rapid.T) {
 	} else {
 		filter.Activity = rapid.SampledFrom([]directory.Activity{directory.ActiveOnly, directory.DeactivatedOnly, directory.ActiveOrDeactivated}).Draw(rt, "activity")
 	}
+	filter.Status = rapid.SampledFrom([]string{"", "", directory.StatusAvailable, directory.StatusOffline}).Draw(rt, "status")
+	c.tellPresence()
 	var acting directory.User
 	if viewer != "" {
 		acting = *c.m.users[viewer]
@@ -403,7 +454,13 @@ func (c *comparison) compare(rt *rapid.T) {
 	if got := uidsSeen(list.Items); list.Total != len(want) || !slices.Equal(got, want[from:to]) {
 		rt.Fatalf("%+v as %q: got %v of %d, want %v of %v", filter, viewer, got, list.Total, want[from:to], want)
 	}
-	c.compareWalk(rt, caller, acting, filter, want)
+	if filter.Status == "" {
+		filter.Cursor = directory.CursorStart
+		if filter.SortBy == "status" || filter.SortBy == "" && viewer != "" {
+			filter.SortBy = "name" // a walk is not in the order of what changes meanwhile
+		}
+		c.compareWalk(rt, caller, acting, filter, c.m.list(viewer, filter))
+	}
 	if viewer != "" {
 		c.compareRelations(rt, caller, acting)
 	}

@@ -53,7 +53,7 @@ func firstOnline(tx Tx, online *onlinePart, rest restPart, from, to int) (users 
 	}
 	count := online.count()
 	if from < count {
-		if users, err = online.page(tx, from, min(to, count), onlineOrder{order: ByName}); err != nil {
+		if users, err = online.page(tx, from, min(to, count), onlineOrder{order: rest.query.Order}); err != nil {
 			return nil, err
 		}
 	}

@@ -268,11 +268,11 @@ func (f UserFilter) order(wrong *FieldErrors, caller Caller, query *UserQuery) {
 	}
 }
 
-// onlineFirst reports whether those online come first. In a walk they do not: it goes by name, so that nobody is missed who
-// comes or goes meanwhile.
+// onlineFirst reports whether those online come first: in the order of status, and in that of the last activity, which is
+// now for them. In a walk they do not: it goes by what is stored, so that nobody is missed who comes or goes meanwhile.
 func (f UserFilter) onlineFirst(caller Caller) bool {
 	sortBy := strings.ToLower(f.SortBy)
-	return f.Cursor == "" && f.UpdatedAt == 0 && (sortBy == "status" || sortBy == "" && caller.User != "")
+	return f.Cursor == "" && f.UpdatedAt == 0 && (sortBy == "status" || sortBy == "lastactiveat" || sortBy == "" && caller.User != "")
 }
 
 // cursor is where a walk goes on. It belongs to one order.

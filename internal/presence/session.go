@@ -158,10 +158,10 @@ func (r *roster) join(s *Session, attendee directory.Attendee, friends bool) (jo
 	}
 	r.setTies(p, attendee.Ties, friends)
 	s.person, s.token, s.openedAt, s.state = p, attendee.Token, now, live
+	r.setUser(p, attendee.User, now)
 	p.sessions = append(p.sessions, s)
 	r.presence.config.Observer.SessionOpened()
 	r.record(s, s.status, cause)
-	r.setUser(p, attendee.User, now)
 	r.subscribe(s)
 	s.listener.Joined(s, r.welcome(s))
 	p.cause = cause

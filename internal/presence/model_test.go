@@ -1,0 +1,434 @@
+package presence_test
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"path/filepath"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/rollcall/rollcall/internal/directory"
+	"github.com/rollcall/rollcall/internal/presence"
+	"github.com/rollcall/rollcall/internal/secret"
+	"github.com/rollcall/rollcall/internal/sqlstore"
+)
+
+// TestPresenceAgreesWithModel lets devices come, go, fall silent and change their status, and users block, befriend and
+// change roles, for hours of virtual time. Whenever it is quiet, what each session was told is what the policy says of who
+// is there; no event of a user comes after a later one; and no user with a live session is told to be offline.
+func TestPresenceAgreesWithModel(t *testing.T) {
+	for seed := range uint64(12) {
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { newRun(t, seed).play(250) })
+		})
+	}
+}
+
+var allUIDs = []directory.UID{"ada", "bob", "cy", "dan", "eve", "flo"}
+
+// device is a session as the model knows it.
+type device struct {
+	*listener
+	session *presence.Session
+	status  presence.Status
+}
+
+// absence is a device that may be back.
+type absence struct {
+	uid    directory.UID
+	name   string
+	status presence.Status
+	until  time.Time
+}
+
+type run struct {
+	*testing.T
+	random   *rand.Rand
+	dir      *directory.Directory
+	presence *presence.Presence
+	caller   directory.Caller
+	counts   *counts
+	tokens   map[directory.UID]directory.TokenID
+	devices  []*device
+	absent   []absence
+	names    int
+}
+
+func newRun(t *testing.T, seed uint64) *run {
+	store, err := sqlstore.OpenSQLite(t.Context(), filepath.Join(t.TempDir(), "test.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	keyring, err := secret.NewKeyring(secret.NewMasterKey())
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := directory.New(directory.Config{Store: store, Secrets: keyring})
+	created, err := dir.CreateApp(t.Context(), "operator", directory.NewApp{Name: "Model"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &run{
+		T: t, random: rand.New(rand.NewPCG(seed, 1)), dir: dir, counts: &counts{}, tokens: map[directory.UID]directory.TokenID{},
+		caller: directory.Caller{App: created.App.ID, Actor: "key:test", Private: true},
+	}
+	r.presence = presence.New(presence.Config{Directory: dir, Observer: r.counts, Grace: 8 * time.Second, SilenceGrace: 5 * time.Second})
+	dir.UseSessions(r.presence)
+	t.Cleanup(func() {
+		r.presence.Close()
+		if err := store.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	r.do(dir.CreateRole(t.Context(), r.caller, directory.Role{ID: "star", Name: "Star"}))
+	r.do(dir.CreateRole(t.Context(), r.caller, directory.Role{ID: "shy", Name: "Shy", Settings: directory.RoleSettings{ListUsers: "friendsOnly"}}))
+	for _, uid := range allUIDs {
+		r.do(dir.CreateUser(t.Context(), r.caller, directory.NewUser{UID: string(uid), Name: string(uid)}))
+		r.mint(uid)
+	}
+	return r
+}
+
+// do fails on an error other than one of the rules.
+func (r *run) do(_ any, err error) {
+	r.Helper()
+	if err != nil {
+		r.Fatal(err)
+	}
+}
+
+func (r *run) mint(uid directory.UID) {
+	token, err := r.dir.CreateToken(r.Context(), r.caller, string(uid), directory.Device{})
+	r.do(token, err)
+	r.tokens[uid] = token.ID
+}
+
+func (r *run) play(steps int) {
+	for range steps {
+		name, act := r.draw()
+		act()
+		if r.random.IntN(3) > 0 {
+			continue // several things happen at once
+		}
+		time.Sleep(time.Duration(r.random.IntN(9000)+600) * time.Millisecond)
+		synctest.Wait()
+		r.compare(name)
+	}
+	time.Sleep(time.Minute)
+	synctest.Wait()
+	r.compare("the end")
+	if r.counts.wrong != 0 {
+		r.Errorf("the checker found %d users whose announced status was wrong", r.counts.wrong)
+	}
+}
+
+func (r *run) uid() directory.UID { return allUIDs[r.random.IntN(len(allUIDs))] }
+
+func (r *run) draw() (name string, act func()) {
+	uid, other := r.uid(), r.uid()
+	policy, err := r.dir.Policy(r.Context(), r.caller.App)
+	r.do(policy, err)
+	relate := func(change func() (any, error)) func() {
+		return func() {
+			if uid != other {
+				r.do(change())
+			}
+		}
+	}
+	switch r.random.IntN(14) {
+	case 0, 1, 2:
+		return "connect", func() { r.connect(uid) }
+	case 3, 4:
+		return "leave", r.leave
+	case 5:
+		return "come back", r.comeBack
+	case 6:
+		return "status", r.setStatus
+	case 7:
+		return "block", relate(func() (any, error) { return r.dir.BlockUsers(r.Context(), r.caller, policy, string(uid), []string{string(other)}) })
+	case 8:
+		return "unblock", relate(func() (any, error) { return r.dir.UnblockUsers(r.Context(), r.caller, string(uid), []string{string(other)}) })
+	case 9:
+		return "befriend", relate(func() (any, error) { return r.dir.AddFriends(r.Context(), r.caller, string(uid), []string{string(other)}) })
+	case 10:
+		return "part", relate(func() (any, error) {
+			return nil, r.dir.RemoveFriends(r.Context(), r.caller, string(uid), []string{string(other)})
+		})
+	case 11:
+		role := []string{"default", "star", "shy"}[r.random.IntN(3)]
+		r.names++
+		rename := fmt.Sprint(uid, r.names)
+		return "role", func() { r.do(r.dir.UpdateUser(r.Context(), r.caller, string(uid), directory.UserPatch{Role: &role, Name: &rename})) }
+	case 12:
+		settings := directory.RoleSettings{ListUsers: []string{"all", "friendsOnly"}[r.random.IntN(2)]}
+		return "policy", func() { r.do(r.dir.UpdateRole(r.Context(), r.caller, "star", directory.RolePatch{Settings: &settings})) }
+	default:
+		return "revoke", func() { r.revoke(uid) }
+	}
+}
+
+func (r *run) connect(uid directory.UID) { r.open(uid, fmt.Sprint("device", r.random.IntN(1000)), presence.Available) }
+
+func (r *run) open(uid directory.UID, name string, status presence.Status) {
+	scopes := []presence.Subscription{
+		{Scope: presence.AllUsers}, {Scope: presence.Friends}, {Scope: presence.UsersOfRoles, Roles: []string{"star"}},
+		{Scope: presence.TheseUsers, UIDs: []directory.UID{"ada", "cy"}}, {},
+	}
+	d := &device{status: status, listener: &listener{run: r, uid: uid, name: name, view: map[directory.UID]presence.Status{}, subscription: scopes[r.random.IntN(len(scopes))]}}
+	session, err := r.presence.Open(r.Context(), presence.Hello{
+		App: r.caller.App, UID: uid, Token: r.tokens[uid], Device: name, Subscription: d.subscription, Status: status, Snapshot: true,
+	}, d.listener)
+	r.do(session, err)
+	d.session = session
+	r.devices = append(r.devices, d)
+	r.absent = slices.DeleteFunc(r.absent, func(a absence) bool { return a.uid == uid && a.name == name })
+}
+
+func (r *run) leave() {
+	if len(r.devices) == 0 {
+		return
+	}
+	at := r.random.IntN(len(r.devices))
+	d := r.devices[at]
+	r.devices = slices.Delete(r.devices, at, at+1)
+	now := time.Now()
+	gone := absence{uid: d.uid, name: d.name, status: d.status}
+	switch r.random.IntN(3) {
+	case 0:
+		d.session.End(presence.Closed, now)
+		return
+	case 1:
+		gone.until = now.Add(8 * time.Second)
+		d.session.End(presence.Reset, now)
+	default:
+		gone.until = now.Add(5 * time.Second)
+		d.session.End(presence.Silent, now.Add(-presence.Silence))
+	}
+	r.absent = append(r.absent, gone)
+}
+
+func (r *run) comeBack() {
+	for _, gone := range r.absent {
+		if time.Now().Before(gone.until) {
+			r.open(gone.uid, gone.name, gone.status)
+			return
+		}
+	}
+}
+
+func (r *run) setStatus() {
+	if len(r.devices) == 0 {
+		return
+	}
+	d := r.devices[r.random.IntN(len(r.devices))]
+	d.status = []presence.Status{presence.Available, presence.Away, presence.Busy, presence.Invisible}[r.random.IntN(4)]
+	d.session.SetStatus(d.status, "", time.Time{})
+}
+
+// revoke revokes all tokens of a user: its sessions end at once, and those that are away may still come back.
+func (r *run) revoke(uid directory.UID) {
+	live := 0
+	for _, d := range r.devices {
+		if d.uid == uid {
+			live++
+		}
+	}
+	revoked, err := r.dir.DeleteTokens(r.Context(), r.caller, string(uid), 0)
+	r.do(revoked, err)
+	if revoked.Sockets != live {
+		r.Fatalf("%d sockets were closed, not %d", revoked.Sockets, live)
+	}
+	r.devices = slices.DeleteFunc(r.devices, func(d *device) bool { return d.uid == uid })
+	r.mint(uid)
+}
+
+// status is what a user's devices make of it.
+func (r *run) status(uid directory.UID) presence.Status {
+	merged := presence.Offline
+	for _, d := range r.devices {
+		if d.uid == uid {
+			merged = max(merged, d.status)
+		}
+	}
+	for _, gone := range r.absent {
+		if gone.uid == uid && time.Now().Before(gone.until) {
+			merged = max(merged, gone.status)
+		}
+	}
+	if merged == presence.Invisible {
+		return presence.Offline
+	}
+	return merged
+}
+
+// compare checks what every session was told against what the policy says.
+func (r *run) compare(after string) {
+	r.Helper()
+	policy, err := r.dir.Policy(r.Context(), r.caller.App)
+	r.do(policy, err)
+	online := 0
+	for _, uid := range allUIDs {
+		is := r.status(uid)
+		if is != presence.Offline {
+			online++
+		}
+		if told, _ := r.presence.Status(r.caller.App, uid, true); told != is {
+			r.Fatalf("after %q: %s is %v, want %v", after, uid, told, is)
+		}
+		for _, d := range r.devices {
+			if d.uid == uid {
+				continue
+			}
+			explained, err := r.dir.ExplainVisibility(r.Context(), r.caller, policy, string(d.uid), string(uid))
+			r.do(explained, err)
+			want := presence.Offline
+			if sight := explained.Sight; sight.Presence && (sight.Listed || sight.Detailed) && selects(d.subscription, explained) {
+				want = is
+			}
+			if d.view[uid] != want {
+				r.Fatalf("after %q: %s (%+v) believes that %s is %v, and should believe %v (%s)", after, d.uid, d.subscription, uid, d.view[uid], want, explained.Sight.Rule)
+			}
+		}
+	}
+	if count := r.dir.CountOnline(r.caller.App); count != online || r.counts.online != online {
+		r.Fatalf("after %q: %d are counted online and %d observed, want %d", after, count, r.counts.online, online)
+	}
+	if r.counts.sessions != len(r.devices) {
+		r.Fatalf("after %q: %d sessions are counted, want %d", after, r.counts.sessions, len(r.devices))
+	}
+}
+
+func selects(subscription presence.Subscription, e directory.Explanation) bool {
+	switch subscription.Scope {
+	case presence.AllUsers:
+		return true
+	case presence.Friends:
+		return e.Relation.FriendsSince != 0
+	case presence.UsersOfRoles:
+		return slices.Contains(subscription.Roles, e.Subject.Role)
+	case presence.TheseUsers:
+		return slices.Contains(subscription.UIDs, e.Subject.UID)
+	case presence.NoUsers:
+	}
+	return false
+}
+
+// listener keeps what a session is told.
+type listener struct {
+	run          *run
+	uid          directory.UID
+	name         string
+	subscription presence.Subscription
+	view         map[directory.UID]presence.Status
+	sequence     int64
+}
+
+func (l *listener) Joined(_ *presence.Session, welcome presence.Welcome) {
+	l.sequence = welcome.Position.Sequence
+	for _, standing := range welcome.People {
+		l.view[standing.UID] = standing.Status
+	}
+}
+
+func (l *listener) Deliver(event *presence.Event) {
+	if event.Sequence <= l.sequence {
+		l.run.Errorf("%s got event %d after %d", l.uid, event.Sequence, l.sequence)
+	}
+	if event.User.UID == l.uid {
+		l.run.Errorf("%s hears of itself", l.uid)
+	}
+	l.sequence = event.Sequence
+	l.view[event.User.UID] = event.Status
+}
+
+func (l *listener) Ended(presence.Cause) {}
+
+// counts is what a presence reports of itself.
+type counts struct{ sessions, online, wrong int }
+
+func (c *counts) SessionOpened()                                { c.sessions++ }
+func (c *counts) SessionEnded(presence.Cause)                   { c.sessions-- }
+func (c *counts) OnlineChanged(by int)                          { c.online += by }
+func (c *counts) Announced(presence.Status, presence.Cause, int) {}
+func (c *counts) FalselyOffline()                               { c.wrong++ }
+func (c *counts) Stuck()                                        { c.wrong++ }
+
+// TestEventsOfAUserAreSpaced lets one user change its status all the time: those who listen hear of it at most once in
+// 250 ms, at once for the first time, and in the end what is true.
+func TestEventsOfAUserAreSpaced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRun(t, 1)
+		var heard []time.Time
+		var last presence.Status
+		watcher := &recorder{deliver: func(event *presence.Event) {
+			heard, last = append(heard, time.Now()), event.Status
+		}}
+		open := func(uid directory.UID, listener presence.Listener, scope presence.Scope) *presence.Session {
+			session, err := r.presence.Open(t.Context(), presence.Hello{App: r.caller.App, UID: uid, Token: r.tokens[uid], Subscription: presence.Subscription{Scope: scope}}, listener)
+			r.do(session, err)
+			return session
+		}
+		open("ada", watcher, presence.AllUsers)
+		began := time.Now()
+		bob := open("bob", &recorder{}, presence.NoUsers)
+		for i := range 1000 {
+			time.Sleep(3 * time.Millisecond)
+			bob.SetStatus([]presence.Status{presence.Available, presence.Busy, presence.Away}[i%3], "", time.Time{})
+		}
+		bob.SetStatus(presence.Busy, "", time.Time{})
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if !heard[0].Equal(began) || last != presence.Busy {
+			t.Errorf("heard first after %v, last %v", heard[0].Sub(began), last)
+		}
+		for i := 1; i < len(heard); i++ {
+			if gap := heard[i].Sub(heard[i-1]); gap < 250*time.Millisecond {
+				t.Errorf("heard twice within %v", gap)
+			}
+		}
+		if len(heard) < 12 {
+			t.Errorf("heard only %d times in 3 s", len(heard))
+		}
+	})
+}
+
+type recorder struct{ deliver func(*presence.Event) }
+
+func (*recorder) Joined(*presence.Session, presence.Welcome) {}
+func (r *recorder) Deliver(event *presence.Event) {
+	if r.deliver != nil {
+		r.deliver(event)
+	}
+}
+func (*recorder) Ended(presence.Cause) {}
+
+// TestLastActiveIsKept ends sessions in every way and looks at what is stored.
+func TestLastActiveIsKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRun(t, 1)
+		began := time.Now().Unix()
+		session, err := r.presence.Open(t.Context(), presence.Hello{App: r.caller.App, UID: "ada", Token: r.tokens["ada"]}, &recorder{})
+		r.do(session, err)
+		time.Sleep(100 * time.Second)
+		session.End(presence.Silent, time.Now().Add(-presence.Silence))
+		if online, _ := r.dir.PresenceOf(r.caller, "ada"); !online {
+			t.Error("offline within the grace")
+		}
+		time.Sleep(5*time.Second + time.Millisecond)
+		if online, _ := r.dir.PresenceOf(r.caller, "ada"); online {
+			t.Error("online after the grace")
+		}
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		user, _, err := r.dir.ActiveUser(context.WithoutCancel(t.Context()), r.caller.App, "ada")
+		if r.do(user, err); user.LastActiveAt != began+80 {
+			t.Errorf("stored is %d s after it came", user.LastActiveAt-began)
+		}
+		if online, at := r.dir.PresenceOf(r.caller, "ada"); online || at != 0 {
+			t.Errorf("still held beside the store: %v %d", online, at)
+		}
+	})
+}
