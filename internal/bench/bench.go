@@ -26,6 +26,8 @@ type Options struct {
 	Duration time.Duration
 	// SkipPostgres leaves PostgreSQL out.
 	SkipPostgres bool
+	// SocketsOnly measures nothing but sockets and presence, on as many users as they need.
+	SocketsOnly bool
 	// ServeFlags are passed on to `rollcall serve`.
 	ServeFlags []string
 	// Progress gets a line for every step.
@@ -62,6 +64,7 @@ type run struct {
 	echo        *process
 	server      *process
 	rows        []Row
+	crowds      int
 }
 
 // Run measures everything and returns the report.
@@ -80,8 +83,11 @@ func Run(ctx context.Context, options Options) (_ []Row, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // ends the processes, whatever happens
 	r := &run{Options: options, folder: folder}
-	steps := []func(context.Context) error{r.measureEcho, r.measureSQLite, r.measureOperations, r.measureDirectory, r.measureRestart}
-	if !options.SkipPostgres {
+	steps := []func(context.Context) error{r.measureEcho, r.measureSQLite, r.measureOperations, r.measureDirectory, r.measureRestart, r.measureSockets}
+	switch {
+	case options.SocketsOnly:
+		steps = []func(context.Context) error{r.loadForSockets, r.measureSockets}
+	case !options.SkipPostgres:
 		steps = append(steps, r.measurePostgres)
 	}
 	for _, step := range steps {
@@ -369,3 +375,18 @@ func Machine() string {
 
 // ErrMissed means that a goal was not met.
 var ErrMissed = errors.New("a goal was missed; see the report")
+
+// loadForSockets makes the users that sockets need.
+func (r *run) loadForSockets(ctx context.Context) (err error) {
+	if r.server, err = r.startServer(ctx, "sqlite"); err != nil {
+		return err
+	}
+	loading := r.create(128, 0)
+	loading.address, loading.count = r.server.address, idleSockets
+	if _, err := loading.run(ctx, r.server.cmd.Process.Pid); err != nil {
+		return fmt.Errorf("load users: %w", err)
+	}
+	err = r.server.stop()
+	r.server = nil
+	return err
+}

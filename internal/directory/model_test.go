@@ -134,7 +134,7 @@ func TestDirectoryAgreesWithModel(t *testing.T) {
 		}
 		c := &comparison{T: rt, w: w, caller: directory.Caller{App: created.App.ID, Actor: "key:test", Private: true}, m: model{
 			users: map[directory.UID]*directory.User{}, blocks: map[[2]directory.UID]bool{}, friends: map[[2]directory.UID]bool{}, asked: map[[2]directory.UID]bool{},
-			online: map[directory.UID]bool{},
+			online:          map[directory.UID]bool{},
 			friendsOnlyRole: "shy",
 		}}
 		_, err = w.CreateRole(context.Background(), c.caller, directory.Role{ID: "shy", Name: "Shy", Settings: directory.RoleSettings{ListUsers: "friendsOnly"}})
@@ -144,7 +144,7 @@ func TestDirectoryAgreesWithModel(t *testing.T) {
 			"create": c.create, "update": c.update, "batch": c.batch, "deactivate": c.deactivate, "reactivate": c.reactivate, "delete": c.erase,
 			"block": c.block, "unblock": c.unblock, "befriend": c.befriend, "part": c.part, "ask": c.ask, "accept": c.accept, "delete role": c.deleteRole,
 			"come or go": c.comeOrGo,
-			"": c.compare,
+			"":           c.compare,
 		})
 	})
 }

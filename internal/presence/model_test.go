@@ -148,11 +148,17 @@ func (r *run) draw() (name string, act func()) {
 	case 6:
 		return "status", r.setStatus
 	case 7:
-		return "block", relate(func() (any, error) { return r.dir.BlockUsers(r.Context(), r.caller, policy, string(uid), []string{string(other)}) })
+		return "block", relate(func() (any, error) {
+			return r.dir.BlockUsers(r.Context(), r.caller, policy, string(uid), []string{string(other)})
+		})
 	case 8:
-		return "unblock", relate(func() (any, error) { return r.dir.UnblockUsers(r.Context(), r.caller, string(uid), []string{string(other)}) })
+		return "unblock", relate(func() (any, error) {
+			return r.dir.UnblockUsers(r.Context(), r.caller, string(uid), []string{string(other)})
+		})
 	case 9:
-		return "befriend", relate(func() (any, error) { return r.dir.AddFriends(r.Context(), r.caller, string(uid), []string{string(other)}) })
+		return "befriend", relate(func() (any, error) {
+			return r.dir.AddFriends(r.Context(), r.caller, string(uid), []string{string(other)})
+		})
 	case 10:
 		return "part", relate(func() (any, error) {
 			return nil, r.dir.RemoveFriends(r.Context(), r.caller, string(uid), []string{string(other)})
@@ -161,16 +167,22 @@ func (r *run) draw() (name string, act func()) {
 		role := []string{"default", "star", "shy"}[r.random.IntN(3)]
 		r.names++
 		rename := fmt.Sprint(uid, r.names)
-		return "role", func() { r.do(r.dir.UpdateUser(r.Context(), r.caller, string(uid), directory.UserPatch{Role: &role, Name: &rename})) }
+		return "role", func() {
+			r.do(r.dir.UpdateUser(r.Context(), r.caller, string(uid), directory.UserPatch{Role: &role, Name: &rename}))
+		}
 	case 12:
 		settings := directory.RoleSettings{ListUsers: []string{"all", "friendsOnly"}[r.random.IntN(2)]}
-		return "policy", func() { r.do(r.dir.UpdateRole(r.Context(), r.caller, "star", directory.RolePatch{Settings: &settings})) }
+		return "policy", func() {
+			r.do(r.dir.UpdateRole(r.Context(), r.caller, "star", directory.RolePatch{Settings: &settings}))
+		}
 	default:
 		return "revoke", func() { r.revoke(uid) }
 	}
 }
 
-func (r *run) connect(uid directory.UID) { r.open(uid, fmt.Sprint("device", r.random.IntN(1000)), presence.Available) }
+func (r *run) connect(uid directory.UID) {
+	r.open(uid, fmt.Sprint("device", r.random.IntN(1000)), presence.Available)
+}
 
 func (r *run) open(uid directory.UID, name string, status presence.Status) {
 	scopes := []presence.Subscription{
@@ -349,12 +361,12 @@ func (l *listener) Ended(presence.Cause) {}
 // counts is what a presence reports of itself.
 type counts struct{ sessions, online, wrong int }
 
-func (c *counts) SessionOpened()                                { c.sessions++ }
-func (c *counts) SessionEnded(presence.Cause)                   { c.sessions-- }
-func (c *counts) OnlineChanged(by int)                          { c.online += by }
+func (c *counts) SessionOpened()                                 { c.sessions++ }
+func (c *counts) SessionEnded(presence.Cause)                    { c.sessions-- }
+func (c *counts) OnlineChanged(by int)                           { c.online += by }
 func (c *counts) Announced(presence.Status, presence.Cause, int) {}
-func (c *counts) FalselyOffline()                               { c.wrong++ }
-func (c *counts) Stuck()                                        { c.wrong++ }
+func (c *counts) FalselyOffline()                                { c.wrong++ }
+func (c *counts) Stuck()                                         { c.wrong++ }
 
 // TestEventsOfAUserAreSpaced lets one user change its status all the time: those who listen hear of it at most once in
 // 250 ms, at once for the first time, and in the end what is true.
