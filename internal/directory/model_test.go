@@ -406,7 +406,7 @@ func (c *comparison) tellPresence() {
 		if online && c.m.active(uid) {
 			user, _, err := c.w.ActiveUser(context.Background(), c.caller.App, uid)
 			c.is(err, "")
-			c.w.SetOnline(c.caller.App, directory.OnlineUser{User: user})
+			c.w.SetOnline(c.caller.App, directory.OnlineUser{User: &user})
 			continue
 		}
 		c.m.online[uid] = false

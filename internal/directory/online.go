@@ -9,7 +9,8 @@ import (
 
 // OnlineUser is a user with a live session.
 type OnlineUser struct {
-	User User
+	// User is shared, and must not be changed.
+	User *User
 	// Invisible users have chosen not to be seen: only an API key that acts for nobody is told that they are there.
 	Invisible bool
 }
@@ -240,7 +241,7 @@ func (x *onlineIndex) status(uid UID, seesInvisible bool) (online bool, lastActi
 // matches says of an online user what the store says of users: whether a query selects it, but for Related,
 // NotBlockedWith, After, Limit and Offset.
 func (q *UserQuery) matches(entry *onlineEntry) bool {
-	user := &entry.User
+	user := entry.User
 	switch {
 	case user.UID == q.NotUID && q.NotUID != "",
 		q.Activity == DeactivatedOnly,

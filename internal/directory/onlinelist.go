@@ -225,7 +225,7 @@ func (o *onlinePart) page(tx Tx, from, to int, order onlineOrder) ([]User, error
 	users := make([]User, 0, len(entries))
 	for _, entry := range entries {
 		if !entry.stale {
-			users = append(users, entry.User)
+			users = append(users, *entry.User)
 			continue
 		}
 		user, found, err := tx.User(o.index.app, entry.User.UID)
@@ -304,7 +304,7 @@ func (o *onlinePart) unexcluded(from, to int) []onlineEntry {
 }
 
 // comparePositions compares two users who are online, and so alike in when they were last active.
-func comparePositions(order Order, a, b User) int {
+func comparePositions(order Order, a, b *User) int {
 	switch order {
 	case NewestFirst, LastActiveFirst:
 		return cmp.Or(cmp.Compare(b.CreatedAt, a.CreatedAt), cmp.Compare(a.UID, b.UID))

@@ -110,8 +110,9 @@ func (s *socket) open(payload []byte) {
 		return
 	}
 	s.extended = body.Rollcall != nil
-	joiner := &joiner{socket: s, frame: frame}
-	session, err := s.gateway.config.Presence.Open(s.gateway.running, hello, joiner)
+	frame.Body = nil
+	s.joining = &frame
+	session, err := s.gateway.config.Presence.Open(s.gateway.running, hello, s)
 	if err != nil {
 		if directory.IsCode(err, directory.CodeTokenUnknown) {
 			s.gateway.attempts.refuse(hello.App, hello.Token, time.Now())
@@ -119,7 +120,7 @@ func (s *socket) open(payload []byte) {
 		s.refuse(frame, err)
 		return
 	}
-	if !joiner.joined {
+	if s.joining != nil { // it was closed meanwhile
 		session.End(presence.Reset, s.gateway.at(s.heard.Load()))
 	}
 }
@@ -246,16 +247,8 @@ func textFrame(value any) []byte {
 	return ws.MustCompileFrame(ws.NewTextFrame(bytes.TrimSuffix(text.Bytes(), []byte("\n"))))
 }
 
-// joiner is where a socket's session reports.
-type joiner struct {
-	socket *socket
-	frame  api.Frame
-	joined bool // the socket was still there
-}
-
 // Joined answers the auth frame.
-func (j *joiner) Joined(session *presence.Session, welcome presence.Welcome) {
-	s := j.socket
+func (s *socket) Joined(session *presence.Session, welcome presence.Welcome) {
 	reply := api.AuthReply{Code: "200", Status: "OK"}
 	if s.extended {
 		reply.Rollcall = &api.SocketWelcome{
@@ -263,17 +256,16 @@ func (j *joiner) Joined(session *presence.Session, welcome presence.Welcome) {
 			Resumed:          welcome.Resumed, HeartbeatSeconds: int(presence.Silence / time.Second),
 		}
 	}
-	frames := [][]byte{authFrame(j.frame, reply)}
+	frames := [][]byte{authFrame(*s.joining, reply)}
 	if welcome.Snapshot || len(welcome.People) > 0 {
-		frames = append(frames, snapshot(j.frame.AppID, welcome)...)
+		frames = append(frames, snapshot(s.joining.AppID, welcome)...)
 	}
-	j.frame = api.Frame{} // it is not needed any more
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.state != authenticating {
 		return
 	}
-	j.joined, s.session, s.state = true, session, open
+	s.joining, s.session, s.state = nil, session, open
 	for _, frame := range frames {
 		s.push(frame)
 	}
@@ -287,7 +279,7 @@ func snapshot(app string, welcome presence.Welcome) (frames [][]byte) {
 		body := api.SnapshotBody{Complete: welcome.Snapshot, Last: len(people) == 0, Users: make([]api.PresenceStatus, len(part))}
 		for i, standing := range part {
 			status := api.PresenceStatus{UID: string(standing.UID), Status: standing.Status.String(), StatusText: standing.Text, LastActiveAt: standing.At}
-			if standing.User.UID != "" {
+			if standing.User != nil {
 				user := showUser(standing.User, standing.Status)
 				status.User = &user
 			}
@@ -305,8 +297,7 @@ func snapshot(app string, welcome presence.Welcome) (frames [][]byte) {
 }
 
 // Deliver sends a presence frame.
-func (j *joiner) Deliver(event *presence.Event) {
-	s := j.socket
+func (s *socket) Deliver(event *presence.Event) {
 	form, encode := presence.FirstForm, contractEvent
 	if s.extended {
 		form, encode = presence.SecondForm, extendedEvent
@@ -333,8 +324,7 @@ func (j *joiner) Deliver(event *presence.Event) {
 }
 
 // Ended closes the socket of a session that the server has ended.
-func (j *joiner) Ended(cause presence.Cause) {
-	s := j.socket
+func (s *socket) Ended(cause presence.Cause) {
 	s.mu.Lock()
 	s.session, s.cause = nil, cause
 	s.mu.Unlock()
@@ -377,7 +367,7 @@ func presenceFrame(event *presence.Event, body api.PresenceBody) []byte {
 }
 
 // showUser shows a user as others may see it.
-func showUser(user directory.User, status presence.Status) api.User {
+func showUser(user *directory.User, status presence.Status) api.User {
 	shown := api.User{
 		UID: string(user.UID), Name: user.Name, Avatar: user.Avatar, Link: user.Link, Role: user.Role, StatusMessage: user.StatusMessage,
 		Metadata: directory.PublicMetadata(user.Metadata), Tags: user.Tags, Status: directory.StatusAvailable,

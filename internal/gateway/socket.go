@@ -57,6 +57,8 @@ type socket struct {
 	refilled  int64
 	openedAt  int64
 	extended  bool // the client asked for the extension; set before the session is opened
+	// joining is the auth frame while the session is opened.
+	joining *api.Frame
 
 	mu        sync.Mutex
 	state     state             // guarded by mu

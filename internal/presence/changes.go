@@ -152,7 +152,7 @@ func (r *roster) setRelation(viewer, other directory.UID, relation directory.Rel
 			return
 		}
 		for _, s := range v.sessions {
-			if s.hello.Subscription.Scope == Friends {
+			if s.subscription.Scope == Friends {
 				if befriended {
 					r.listenTo(other, s)
 				} else {
@@ -247,7 +247,7 @@ func setOf(uids []directory.UID) map[directory.UID]struct{} {
 
 // changeRole gives a person another role, and tells what follows: to those who listened to it, and to itself. It needs
 // the lock.
-func (r *roster) changeRole(p *person, user directory.User) {
+func (r *roster) changeRole(p *person, user *directory.User) {
 	heardBy := map[*Session]bool{}
 	announced := p.told.status.public() != Offline
 	if announced {
@@ -290,7 +290,7 @@ func (r *roster) heardBy(p *person) []view {
 
 func (r *roster) view(s *Session) view {
 	seen := view{}
-	if s.hello.Subscription.Scope == NoUsers {
+	if s.subscription.Scope == NoUsers {
 		return seen
 	}
 	for _, subject := range r.people {
@@ -417,19 +417,19 @@ func (r *roster) endForbidden(ctx context.Context, changes []directory.Change) (
 		uid := directory.UID(change.Subject)
 		switch change.Kind {
 		case directory.TokenRevoked:
-			closed += r.endWhere(uid, LoggedOut, func(s *Session) bool { return slices.Contains(change.Fields, string(s.token.ID)) })
+			closed += r.endWhere(uid, LoggedOut, func(s *Session) bool { return slices.Contains(change.Fields, string(s.token.id)) })
 		case directory.UserDeactivated:
 			closed += r.leaveForGood(uid, Deactivated)
 		case directory.UserDeleted:
 			closed += r.leaveForGood(uid, Deleted)
 		case directory.KeyDeleted:
-			closed += r.endWhere("", LoggedOut, func(s *Session) bool { return s.token.MintedBy == directory.KeyID(change.Subject) })
+			closed += r.endWhere("", LoggedOut, func(s *Session) bool { return s.token.mintedBy == directory.KeyID(change.Subject) })
 		case directory.AppArchived:
 			closed += r.endWhere("", AppClosed, all)
 		case directory.AppUpdated:
 			if policy, err := r.presence.dir.Policy(ctx, r.app); err == nil {
 				from := policy.App.Settings.TokensValidFrom
-				closed += r.endWhere("", LoggedOut, func(s *Session) bool { return s.token.CreatedAt < from })
+				closed += r.endWhere("", LoggedOut, func(s *Session) bool { return s.token.createdAt < from })
 			}
 		default: // Change.ForbidsSessions knows no others
 		}

@@ -14,7 +14,7 @@ import (
 // Event is what became of a user. It is shared by all who hear of it, and must not be changed.
 type Event struct {
 	App  directory.AppID
-	User directory.User
+	User *directory.User
 	// Status is what others are told, True what the user's devices have set: they differ for those invisible.
 	Status, True Status
 	// Text goes with the status; empty when the user has set none for now.
@@ -67,8 +67,8 @@ type Welcome struct {
 // Standing is how a user is seen now.
 type Standing struct {
 	UID directory.UID
-	// User is empty when the user is not online.
-	User   directory.User
+	// User is nil when the user is not online.
+	User   *directory.User
 	Status Status
 	Text   string
 	// At is when the user was last active, in Unix seconds: 0 when that is not known here.
@@ -128,28 +128,28 @@ func (r *recent) since(sequence int64, viewer directory.UID) (subjects map[direc
 }
 
 // epochOf names what a session may continue: the same subscription of the same user, in the same life of the server.
-func (r *roster) epochOf(hello Hello) string {
+func (r *roster) epochOf(s *Session) string {
 	h := fnv.New32a()
-	roles := slices.Sorted(slices.Values(hello.Subscription.Roles))
-	fmt.Fprint(h, hello.UID, "\x00", hello.Subscription.Scope, "\x00", strings.Join(roles, ","), "\x00")
-	for _, uid := range hello.Subscription.UIDs {
+	roles := slices.Sorted(slices.Values(s.subscription.Roles))
+	fmt.Fprint(h, s.uid, "\x00", s.subscription.Scope, "\x00", strings.Join(roles, ","), "\x00")
+	for _, uid := range s.subscription.UIDs {
 		fmt.Fprint(h, uid, ",")
 	}
 	return fmt.Sprintf("%s-%08x", r.recent.epoch, h.Sum32())
 }
 
 // welcome says what a session that joins is to know. It needs the lock.
-func (r *roster) welcome(s *Session) Welcome {
+func (r *roster) welcome(s *Session, hello Hello) Welcome {
 	w := Welcome{Position: Position{Sequence: r.recent.last}}
-	if !s.hello.Snapshot && s.hello.Resume == nil {
+	if !hello.Snapshot && hello.Resume == nil {
 		return w
 	}
-	w.Position.Epoch = r.epochOf(s.hello)
-	if from := s.hello.Resume; from != nil && from.Epoch == w.Position.Epoch {
-		if subjects, complete := r.recent.since(from.Sequence, s.hello.UID); complete {
+	w.Position.Epoch = r.epochOf(s)
+	if from := hello.Resume; from != nil && from.Epoch == w.Position.Epoch {
+		if subjects, complete := r.recent.since(from.Sequence, s.uid); complete {
 			w.Resumed = true
 			for uid := range subjects {
-				if uid != s.hello.UID {
+				if uid != s.uid {
 					w.People = append(w.People, r.standing(s, uid))
 				}
 			}
@@ -162,10 +162,10 @@ func (r *roster) welcome(s *Session) Welcome {
 			w.People = append(w.People, r.standingOf(p))
 		}
 	}
-	switch s.hello.Subscription.Scope {
+	switch s.subscription.Scope {
 	case NoUsers:
 	case TheseUsers:
-		for _, uid := range s.hello.Subscription.UIDs {
+		for _, uid := range s.subscription.UIDs {
 			add(r.people[uid])
 		}
 	case Friends:

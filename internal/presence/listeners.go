@@ -89,12 +89,12 @@ func (g *group) remove(at int) {
 // subscribe makes a live session hear of those it has asked for. It needs the lock.
 func (r *roster) subscribe(s *Session) {
 	role := s.person.user.Role
-	switch s.hello.Subscription.Scope {
+	switch s.subscription.Scope {
 	case NoUsers:
 	case AllUsers:
 		r.toAll.of(role).add(s)
 	case UsersOfRoles:
-		for _, wanted := range s.hello.Subscription.Roles {
+		for _, wanted := range s.subscription.Roles {
 			if r.toRole[wanted] == nil {
 				r.toRole[wanted] = groups{}
 			}
@@ -105,7 +105,7 @@ func (r *roster) subscribe(s *Session) {
 			r.listenTo(uid, s)
 		}
 	case TheseUsers:
-		for _, uid := range s.hello.Subscription.UIDs {
+		for _, uid := range s.subscription.UIDs {
 			r.listenTo(uid, s)
 		}
 	}
@@ -140,13 +140,13 @@ func (r *roster) unsubscribe(s *Session) {
 		place.group.remove(place.at)
 	}
 	s.places = nil
-	switch s.hello.Subscription.Scope {
+	switch s.subscription.Scope {
 	case Friends:
 		for uid := range s.person.friends {
 			r.stopListeningTo(uid, s)
 		}
 	case TheseUsers:
-		for _, uid := range s.hello.Subscription.UIDs {
+		for _, uid := range s.subscription.UIDs {
 			r.stopListeningTo(uid, s)
 		}
 	case NoUsers, AllUsers, UsersOfRoles:
@@ -155,15 +155,15 @@ func (r *roster) unsubscribe(s *Session) {
 
 // selects reports whether the session has asked to hear of a person.
 func (s *Session) selects(p *person) bool {
-	switch s.hello.Subscription.Scope {
+	switch s.subscription.Scope {
 	case AllUsers:
 		return true
 	case UsersOfRoles:
-		return slices.Contains(s.hello.Subscription.Roles, p.user.Role)
+		return slices.Contains(s.subscription.Roles, p.user.Role)
 	case Friends:
 		return s.person.isFriend(p.user.UID)
 	case TheseUsers:
-		_, asked := slices.BinarySearch(s.hello.Subscription.UIDs, p.user.UID)
+		_, asked := slices.BinarySearch(s.subscription.UIDs, p.user.UID)
 		return asked
 	case NoUsers:
 	}

@@ -33,7 +33,7 @@ func (p *Presence) Devices(app directory.AppID, uid directory.UID) []Device {
 	}
 	var devices []Device
 	for _, s := range person.sessions {
-		devices = append(devices, Device{Device: s.hello.Device, Token: s.token.ID, Status: s.status, Text: s.text, OpenedAt: r.presence.stamp(s.openedAt)})
+		devices = append(devices, Device{Device: s.device, Token: s.token.id, Status: s.status, Text: s.text, OpenedAt: r.presence.stamp(s.openedAt)})
 	}
 	for _, absence := range person.lingering {
 		devices = append(devices, Device{Device: absence.device, Status: absence.status, Text: absence.text, AwayUntil: r.presence.stamp(absence.until)})
@@ -66,7 +66,7 @@ func (p *Presence) Disconnect(app directory.AppID, uid directory.UID, device str
 	if r == nil {
 		return 0
 	}
-	closed := r.endWhere(uid, Disconnected, func(s *Session) bool { return device == "" || s.hello.Device == device })
+	closed := r.endWhere(uid, Disconnected, func(s *Session) bool { return device == "" || s.device == device })
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if person, there := r.people[uid]; there {

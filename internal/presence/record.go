@@ -92,12 +92,12 @@ func (u *record) putBack(batch directory.PresenceBatch) {
 func (r *roster) record(s *Session, status Status, cause Cause) {
 	at := max(r.presence.dir.Time().UnixMilli(), s.lastMark+1)
 	s.lastMark = at
-	uid := s.hello.UID
+	uid := s.uid
 	transitions := r.unsaved.Transitions[uid]
 	if len(transitions) >= directory.TransitionsKept*2 {
 		transitions = transitions[len(transitions)-directory.TransitionsKept:]
 	}
-	r.unsaved.Transitions[uid] = append(transitions, directory.Transition{Device: s.hello.Device, At: at, Status: status.String(), Cause: string(cause)})
+	r.unsaved.Transitions[uid] = append(transitions, directory.Transition{Device: s.device, At: at, Status: status.String(), Cause: string(cause)})
 }
 
 // keepRecord stores what becomes of presence until ctx ends, and then what is left.

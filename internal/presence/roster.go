@@ -31,7 +31,8 @@ type roster struct {
 
 // person is what a roster holds of a user.
 type person struct {
-	user     directory.User
+	// user is shared with the directory and with events, and not changed: it is replaced.
+	user     *directory.User
 	sessions []*Session
 	// lingering are the devices that are away and may be back before anybody notices.
 	lingering []absence
@@ -94,7 +95,7 @@ func (r *roster) expect(users []directory.User, until time.Time) {
 func (r *roster) person(user directory.User) *person {
 	p, ok := r.people[user.UID]
 	if !ok {
-		p = &person{user: user, lastActive: user.LastActiveAt}
+		p = &person{user: &user, lastActive: user.LastActiveAt}
 		r.people[user.UID] = p
 	}
 	return p
@@ -262,20 +263,19 @@ func (r *roster) event(p *person, status Status, text string) *Event {
 // those who may hear it then.
 func (r *roster) setUser(p *person, user directory.User, now time.Time) {
 	old := p.user
-	if sameLook(old, user) && old.Role == user.Role {
-		p.user = user
+	if sameLook(old, &user) && old.Role == user.Role {
 		return
 	}
 	p.profile++
 	if old.Role != user.Role {
-		r.changeRole(p, user)
+		r.changeRole(p, &user)
 	}
-	p.user = user
+	p.user = &user
 	r.look(p, now)
 }
 
 // sameLook reports whether two states of a user are alike in everything that is announced or listed.
-func sameLook(a, b directory.User) bool {
+func sameLook(a, b *directory.User) bool {
 	return a.UpdatedAt == b.UpdatedAt && a.Name == b.Name && a.Avatar == b.Avatar && a.Link == b.Link && a.StatusMessage == b.StatusMessage &&
 		string(a.Metadata) == string(b.Metadata) && sameTags(a.Tags, b.Tags)
 }

@@ -40,8 +40,11 @@ type Session struct {
 	roster   *roster
 	person   *person
 	listener Listener
-	hello    Hello
-	token    directory.Token
+	uid      directory.UID
+	device   string
+	// subscription is whom it listens to.
+	subscription Subscription
+	token        token
 	// places are where the session is in the lists of those who listen.
 	places []place
 
@@ -53,6 +56,13 @@ type Session struct {
 	textUntil time.Time
 	openedAt  time.Time
 	lastMark  int64 // of its last transition, in Unix milliseconds
+}
+
+// token is what of an auth token decides whether a session may go on.
+type token struct {
+	id        directory.TokenID
+	mintedBy  directory.KeyID
+	createdAt int64
 }
 
 type sessionState uint8
@@ -76,7 +86,7 @@ func (p *Presence) Open(ctx context.Context, hello Hello, listener Listener) (*S
 	if err != nil {
 		return nil, err
 	}
-	s := &Session{roster: r, listener: listener, hello: hello, status: hello.Status}
+	s := &Session{roster: r, listener: listener, uid: hello.UID, device: hello.Device, subscription: hello.Subscription, status: hello.Status}
 	if err := r.admit(s); err != nil {
 		return nil, err
 	}
@@ -92,7 +102,7 @@ func (p *Presence) Open(ctx context.Context, hello Hello, listener Listener) (*S
 			r.dismiss(s)
 			return nil, err
 		}
-		if joined, err := r.join(s, attendee, friends); joined || err != nil {
+		if joined, err := r.join(s, hello, attendee, friends); joined || err != nil {
 			return s, err
 		}
 	}
@@ -107,14 +117,14 @@ func (r *roster) admit(s *Session) error {
 	if r.closed {
 		return errClosed()
 	}
-	count := len(r.opening[s.hello.UID])
-	if p := r.people[s.hello.UID]; p != nil {
+	count := len(r.opening[s.uid])
+	if p := r.people[s.uid]; p != nil {
 		count += len(p.sessions)
 	}
 	if limit := r.presence.config.SessionsPerUser; count >= limit {
 		return &directory.Error{Code: directory.CodeQuota, Message: "This user has too many open sessions. Close some first."}
 	}
-	r.opening[s.hello.UID] = append(r.opening[s.hello.UID], s)
+	r.opening[s.uid] = append(r.opening[s.uid], s)
 	return nil
 }
 
@@ -127,7 +137,7 @@ func (r *roster) dismiss(s *Session) {
 }
 
 func (r *roster) forgetOpening(s *Session) {
-	uid := s.hello.UID
+	uid := s.uid
 	r.opening[uid] = without(r.opening[uid], s)
 	if len(r.opening[uid]) == 0 {
 		delete(r.opening, uid)
@@ -135,7 +145,7 @@ func (r *roster) forgetOpening(s *Session) {
 }
 
 // join makes a session live. It returns false when the user must be read again.
-func (r *roster) join(s *Session, attendee directory.Attendee, friends bool) (joined bool, err error) {
+func (r *roster) join(s *Session, hello Hello, attendee directory.Attendee, friends bool) (joined bool, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if s.stale && !r.closed {
@@ -150,20 +160,21 @@ func (r *roster) join(s *Session, attendee directory.Attendee, friends bool) (jo
 	now := time.Now()
 	p := r.person(attendee.User)
 	cause := Connected
-	if before := len(p.lingering); before > 0 && s.hello.Device != "" {
-		p.lingering = p.lingeringWithout(s.hello.Device)
+	if before := len(p.lingering); before > 0 && s.device != "" {
+		p.lingering = p.lingeringWithout(s.device)
 		if len(p.lingering) < before {
 			cause = Reconnected
 		}
 	}
 	r.setTies(p, attendee.Ties, friends)
-	s.person, s.token, s.openedAt, s.state = p, attendee.Token, now, live
+	s.person, s.openedAt, s.state = p, now, live
+	s.token = token{id: attendee.Token.ID, mintedBy: attendee.Token.MintedBy, createdAt: attendee.Token.CreatedAt}
 	r.setUser(p, attendee.User, now)
 	p.sessions = append(p.sessions, s)
 	r.presence.config.Observer.SessionOpened()
 	r.record(s, s.status, cause)
 	r.subscribe(s)
-	s.listener.Joined(s, r.welcome(s))
+	s.listener.Joined(s, r.welcome(s, hello))
 	p.cause = cause
 	r.look(p, now)
 	return true, nil
@@ -213,7 +224,7 @@ func (r *roster) end(s *Session, cause Cause, lastHeard time.Time) {
 			// The bound counts from the last sign of life.
 			from = lastHeard.Add(silence)
 		}
-		p.lingering = append(p.lingering, absence{device: s.hello.Device, status: s.status, text: s.text, textUntil: s.textUntil, until: from.Add(grace)})
+		p.lingering = append(p.lingering, absence{device: s.device, status: s.status, text: s.text, textUntil: s.textUntil, until: from.Add(grace)})
 	}
 	p.cause = cause
 	r.look(p, now)

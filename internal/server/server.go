@@ -115,6 +115,7 @@ func Start(ctx context.Context, config Config) (_ *Server, err error) {
 	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	s.cancel = cancel
 	s.background.Go(func() { s.sweep(running, d) })
+	s.background.Go(func() { giveMemoryBack(running) })
 	debug.FreeOSMemory() // what the start has used is not used again
 	return s, nil
 }
