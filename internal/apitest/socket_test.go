@@ -71,23 +71,23 @@ func TestSocketTellsWhoComesAndGoes(t *testing.T) {
 		ada := s.Login(t, apitest.Login{UID: "ada", Device: "a", Body: everybody})
 		bob := s.Login(t, apitest.Login{UID: "bob", Device: "b"})
 		ada.Hears("bob online")
-		wantStatus(t, s, "bob", "available")
+		wantBob(t, s, "available")
 		// The same user on another device: nothing to tell when one of the two goes.
 		second := s.Login(t, apitest.Login{UID: "bob", Device: "c"})
 		bob.Close(1000, "User logged out")
 		second.Close(1000, "User logged out")
 		ada.Hears("bob offline")
-		wantStatus(t, s, "bob", "offline")
+		wantBob(t, s, "offline")
 		if bob := must[api.User](t)(s.Backend(t).Users.Get(t.Context(), "bob")); bob.LastActiveAt != apitest.Epoch {
 			t.Errorf("bob was last active at %d", bob.LastActiveAt)
 		}
 	})
 }
 
-func wantStatus(t *testing.T, s *apitest.Server, uid, want string) {
+func wantBob(t *testing.T, s *apitest.Server, want string) {
 	t.Helper()
-	if user := must[api.User](t)(s.Backend(t).Users.Get(t.Context(), uid)); user.Status != want {
-		t.Errorf("%s is %s, want %s", uid, user.Status, want)
+	if bob := must[api.User](t)(s.Backend(t).Users.Get(t.Context(), "bob")); bob.Status != want {
+		t.Errorf("bob is %s, want %s", bob.Status, want)
 	}
 }
 
@@ -153,7 +153,7 @@ func TestSocketDeviceThatComesBackIsNotMissed(t *testing.T) {
 	for _, leave := range []func(){bob.Break, func() { bob.Close(1001, "the page goes") }} {
 		leave()
 		awaitDevices(t, s, "bob", func(d api.PresenceDevice) bool { return d.AwayUntil != 0 })
-		wantStatus(t, s, "bob", "available")
+		wantBob(t, s, "available")
 		bob = s.Login(t, apitest.Login{UID: "bob", Device: "b"})
 		awaitDevices(t, s, "bob", func(d api.PresenceDevice) bool { return d.ConnectedAt != 0 })
 	}
@@ -513,7 +513,7 @@ func TestSocketOperator(t *testing.T) {
 		if code, _ := bob.ClosedWith(); code != api.CloseDisconnected {
 			t.Errorf("closed with %d", code)
 		}
-		wantStatus(t, s, "bob", "offline")
+		wantBob(t, s, "offline")
 		var transitions []api.PresenceTransition
 		await(t, "the timeline", func() bool {
 			get(t, s, "/v3/users/bob/presence/timeline", &transitions)
@@ -692,9 +692,7 @@ func TestSocketHostileClients(t *testing.T) {
 		"a ping in pieces": {func(c *websocket.Conn) error { return writeRaw(c, []byte{0x09, 0x80, 0, 0, 0, 0}) }, 1002},
 		"a flood": {func(c *websocket.Conn) error {
 			for range 1000 {
-				if err := c.WriteMessage(websocket.TextMessage, []byte(`{"action":"ping","ack":"true"}`)); err != nil {
-					return nil // closed in the middle of it
-				}
+				_ = c.WriteMessage(websocket.TextMessage, []byte(`{"action":"ping","ack":"true"}`)) // it is closed in the middle of it
 			}
 			return nil
 		}, 1008},
@@ -808,7 +806,7 @@ func masked(first byte, payload string) []byte {
 func TestSocketOverTLS(t *testing.T) {
 	t.Parallel()
 	s := startSockets(t, "", func(config *server.Config) { config.HTTPS = "127.0.0.1:0" }, "ada", "bob", "cy")
-	through := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}} //nolint:gosec // the certificate is the test's own
+	through := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
 	t.Cleanup(through.CloseIdleConnections)
 	ada := apitest.DialURL(t, "wss://"+s.HTTPSAddr+"/", through)
 	ada.Auth(s, apitest.Login{UID: "ada", Device: "a", Body: everybody})
@@ -902,4 +900,99 @@ func awaitTimelines(t *testing.T, s *apitest.Server, uids ...string) {
 			return len(transitions) > 0
 		})
 	}
+}
+
+// TestSocketAfterMuchHappened goes through what once went wrong.
+func TestSocketAfterMuchHappened(t *testing.T) {
+	t.Parallel()
+	t.Run("a device comes back after its user changed", func(t *testing.T) {
+		t.Parallel()
+		s := startSockets(t, "", nil, "ada", "bob", "cy")
+		ada := s.Login(t, apitest.Login{UID: "ada", Device: "a", Body: everybody})
+		bob := s.Login(t, apitest.Login{UID: "bob", Device: "b"})
+		ada.Hears("bob online")
+		jwt, _ := s.JWT(t, "bob")
+		bob.Break()
+		awaitDevices(t, s, "bob", func(d api.PresenceDevice) bool { return d.AwayUntil != 0 })
+		name := "Robert"
+		must[api.User](t)(s.Backend(t).Users.Update(t.Context(), "bob", api.UpdateUserRequest{Name: &name}))
+		s.Login(t, apitest.Login{UID: "bob", Device: "b", Body: api.AuthBody{Auth: jwt}})
+		if _, body := ada.PresenceBody(); body.Action != "online" || body.User.Name != name {
+			t.Errorf("told of %+v", body)
+		}
+		s.Login(t, apitest.Login{UID: "cy", Device: "c"})
+		ada.Hears("cy online")
+	})
+	t.Run("a user is deactivated, reactivated and back at once", func(t *testing.T) {
+		t.Parallel()
+		s := startSockets(t, "", nil, "ada", "bob", "cy")
+		ada := s.Login(t, apitest.Login{UID: "ada", Device: "a", Body: everybody})
+		jwt, _ := s.JWT(t, "bob")
+		for range 10 {
+			bob := s.Login(t, apitest.Login{UID: "bob", Device: "b", Body: api.AuthBody{Auth: jwt}})
+			ada.Hears("bob online")
+			must[api.DeactivateUsersResponse](t)(s.Backend(t).Users.Deactivate(t.Context(), "bob"))
+			bob.ClosedWith()
+			ada.Hears("bob offline")
+			must[api.ReactivateUsersResponse](t)(s.Backend(t).Users.Reactivate(t.Context(), "bob"))
+		}
+		s.Login(t, apitest.Login{UID: "bob", Device: "b", Body: api.AuthBody{Auth: jwt}})
+		ada.Hears("bob online")
+		s.Login(t, apitest.Login{UID: "cy", Device: "c"})
+		ada.Hears("cy online")
+	})
+	t.Run("a role is changed for a listener who never heard of the other", func(t *testing.T) {
+		t.Parallel()
+		s := startSockets(t, "", nil, "ada", "bob")
+		backend := s.Backend(t)
+		for _, role := range []string{"viewer", "seen"} {
+			must[api.Role](t)(backend.Roles.Create(t.Context(), api.CreateRoleRequest{Role: role, Name: role}))
+		}
+		must[api.User](t)(backend.Users.Update(t.Context(), "ada", api.UpdateUserRequest{Role: new("viewer")}))
+		must[api.User](t)(backend.Users.Update(t.Context(), "bob", api.UpdateUserRequest{Role: new("seen")}))
+		s.Login(t, apitest.Login{UID: "bob", Device: "b"})
+		ada := s.Login(t, apitest.Login{UID: "ada", Device: "a", Body: everybody})
+		call(t, s, http.MethodPut, "/v3/roles/viewer/permissions", `{"permissions":{"listUsers.allowedRoles":["viewer"],"getUserDetails.allowedRoles":["viewer"]}}`, nil)
+		ada.Hears("bob offline")
+	})
+	t.Run("a device is away when its token is revoked", func(t *testing.T) {
+		t.Parallel()
+		s := startSockets(t, "", nil, "ada", "bob")
+		ada := s.Login(t, apitest.Login{UID: "ada", Device: "a", Body: everybody})
+		jwt, token := s.JWT(t, "bob")
+		bob := s.Login(t, apitest.Login{UID: "bob", Device: "b", Body: api.AuthBody{Auth: jwt}})
+		bob.Break()
+		ada.Hears("bob online")
+		awaitDevices(t, s, "bob", func(d api.PresenceDevice) bool { return d.AwayUntil != 0 })
+		must[api.RevokedResponse](t)(s.Backend(t).AuthTokens.Revoke(t.Context(), "bob", token))
+		ada.Hears("bob offline")
+	})
+	t.Run("who resumes has got another role meanwhile", func(t *testing.T) {
+		t.Parallel()
+		s := startSockets(t, "", nil, "ada", "bob")
+		s.Login(t, apitest.Login{UID: "bob", Device: "b"})
+		ada := s.Login(t, apitest.Login{UID: "ada", Device: "a", Body: extended(everybody, api.SocketExtension{Snapshot: true})})
+		at := ada.Welcome.Rollcall.PresencePosition
+		ada.Close(1000, "")
+		awaitStatus(t, s, "ada", "offline")
+		must[api.Role](t)(s.Backend(t).Roles.Create(t.Context(), api.CreateRoleRequest{Role: "shy", Name: "Shy", Settings: &api.RoleSettings{ListUsers: "friendsOnly"}}))
+		if err := makeShy(t.Context(), s.Backend(t), "ada"); err != nil {
+			t.Fatal(err)
+		}
+		ada = s.Login(t, apitest.Login{UID: "ada", Device: "a", Body: extended(everybody, api.SocketExtension{Resume: &at})})
+		if ada.Welcome.Rollcall.Resumed {
+			t.Error("resumed what was seen with another role")
+		}
+	})
+	t.Run("the text of somebody who hides", func(t *testing.T) {
+		t.Parallel()
+		s := startSockets(t, "", nil, "ada", "bob")
+		ada := s.Login(t, apitest.Login{UID: "ada", Device: "a", Body: extended(everybody, api.SocketExtension{})})
+		bob := s.Login(t, apitest.Login{UID: "bob", Device: "b", Body: extended(api.AuthBody{}, api.SocketExtension{})})
+		ada.Hears("bob online")
+		bob.SendText(`{"type":"status","body":{"status":"invisible","statusText":"secret"}}`)
+		if _, body := ada.PresenceBody(); body.Action != "offline" || body.StatusText != "" {
+			t.Errorf("told of %+v", body)
+		}
+	})
 }

@@ -25,7 +25,7 @@ const (
 	idleSockets   = 15_000
 	secureSockets = 4_000
 	watchers      = 10_000
-	dialers       = 64
+	dialers       = 256
 	// flips is how often the watched user changes in one turn, and between is the least time from one to the next.
 	flips   = 12
 	between = 400 * time.Millisecond
@@ -407,7 +407,7 @@ func (r *run) measureIdle(ctx context.Context, users *ids) error {
 	started := time.Now()
 	for n, member := range c.members {
 		if wait := time.Until(started.Add(window * time.Duration(n) / idleSockets)); wait > time.Millisecond {
-			time.Sleep(wait)
+			pause(ctx, wait)
 		}
 		if _, err := member.link.Write(ping); err != nil {
 			return errors.Join(err, c.close())
@@ -429,7 +429,6 @@ func (r *run) measureIdle(ctx context.Context, users *ids) error {
 type arrivals struct {
 	started time.Time
 	left    atomic.Int64
-	latest  atomic.Int64
 	done    chan struct{}
 	each    []atomic.Int64 // latencies in nanoseconds, by watcher
 }
@@ -448,6 +447,14 @@ func (a *arrivals) arrived(watcher int) {
 	a.each[watcher].Store(int64(time.Since(a.started)))
 	if a.left.Add(-1) == 0 {
 		close(a.done)
+	}
+}
+
+// pause keeps to the pace of a load.
+func pause(ctx context.Context, wait time.Duration) {
+	select {
+	case <-time.After(wait):
+	case <-ctx.Done():
 	}
 }
 
@@ -470,7 +477,7 @@ func (a *arrivals) flip(ctx context.Context, total *result, change func() error)
 	}
 	total.latencies = append(total.latencies, last)
 	total.ops += int64(len(a.each))
-	time.Sleep(max(0, between-time.Since(a.started)))
+	pause(ctx, between-time.Since(a.started))
 	return nil
 }
 
@@ -525,7 +532,7 @@ func (r *run) bareFlips(ctx context.Context, bare *process) (total result, err e
 		if err != nil {
 			return err
 		}
-		response, err := http.DefaultClient.Do(request)
+		response, err := (&http.Client{Timeout: time.Minute}).Do(request)
 		if err == nil {
 			err = response.Body.Close()
 		}
@@ -619,10 +626,6 @@ func (r *run) measureManyFlips(ctx context.Context, users *ids) (err error) {
 	if err != nil {
 		return err
 	}
-	before, err := r.settle(ctx)
-	if err != nil {
-		return err
-	}
 	r.say("flipping")
 	flip := func(n int) error {
 		status := []string{"busy", "available"}[n/watchers%2]
@@ -633,7 +636,7 @@ func (r *run) measureManyFlips(ctx context.Context, users *ids) (err error) {
 		started := time.Now()
 		for n = from; time.Since(started) < duration && ctx.Err() == nil; n++ {
 			if wait := time.Until(started.Add(time.Duration(n-from) * time.Second / busyFlips)); wait > time.Millisecond {
-				time.Sleep(wait)
+				pause(ctx, wait)
 			}
 			if err := flip(n); err != nil {
 				return n, err
@@ -642,6 +645,10 @@ func (r *run) measureManyFlips(ctx context.Context, users *ids) (err error) {
 		return n, ctx.Err()
 	}
 	n, err := run(0, 4*time.Second)
+	if err != nil {
+		return err
+	}
+	before, err := rss(pid)
 	if err != nil {
 		return err
 	}
@@ -660,7 +667,7 @@ func (r *run) measureManyFlips(ctx context.Context, users *ids) (err error) {
 	if err != nil {
 		return err
 	}
-	time.Sleep(time.Second) // what is on its way arrives
+	pause(ctx, time.Second) // what is on its way arrives
 	measuring.Store(false)
 	var all []time.Duration
 	latencies.Range(func(_, own any) bool {

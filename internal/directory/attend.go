@@ -1,6 +1,9 @@
 package directory
 
-import "context"
+import (
+	"context"
+	"errors"
+)
 
 // Ties are those who stand between a user and what it may see of others.
 type Ties struct {
@@ -9,6 +12,9 @@ type Ties struct {
 	// Friends are set when they were asked for.
 	Friends []UID
 }
+
+// ErrSuspended is the cause of an Error about an auth token that is good again when its user is reactivated.
+var ErrSuspended = errors.New("the user is deactivated")
 
 // Attendee is a user who opens a session, and what decides whose presence it sees.
 type Attendee struct {
@@ -32,8 +38,11 @@ func (d *Directory) Attend(ctx context.Context, policy *Policy, uid UID, token T
 		if attendee.User, found, err = tx.User(app, uid); err != nil {
 			return err
 		}
-		if !found || attendee.User.DeactivatedAt != 0 {
+		if !found {
 			return errTokenUnknown()
+		}
+		if attendee.User.DeactivatedAt != 0 {
+			return &Error{Code: CodeTokenUnknown, Message: "This auth token is suspended: its user is deactivated.", Cause: ErrSuspended}
 		}
 		attendee.Ties, err = tiesOf(tx, app, uid, friends)
 		return err

@@ -140,7 +140,7 @@ func (l *logbook) add(change Change) error {
 	if err != nil {
 		return err
 	}
-	l.revision = revision
+	l.revision, change.Revision = revision, revision
 	if change.ForbidsSessions() {
 		l.forbidding = append(l.forbidding, change)
 	}

@@ -82,8 +82,8 @@ type onlinePart struct {
 // maxExcluded is how many entries it pays to leave out one by one.
 const maxExcluded = 256
 
-func (d *Directory) onlinePart(tx Tx, query UserQuery, viewer UID) (*onlinePart, error) {
-	part := &onlinePart{index: d.online.of(query.App)}
+func (d *Directory) onlinePart(tx Tx, query UserQuery, viewer UID) (part *onlinePart, err error) {
+	part = &onlinePart{index: d.online.of(query.App)}
 	hidden := map[UID]bool{}
 	if viewer != "" {
 		blocked, err := othersOf(tx, query.App, Blocks, viewer)
@@ -109,10 +109,16 @@ func (d *Directory) onlinePart(tx Tx, query UserQuery, viewer UID) (*onlinePart,
 		}
 		related = append(related, set)
 	}
-	part.index.mu.RLock()
-	defer part.index.mu.RUnlock()
 	selects := query.Activity == DeactivatedOnly || query.Search != "" || query.ChangedAfter != 0 || query.ChangedBefore != 0 ||
 		len(query.Words)+len(query.Roles)+len(query.Tags)+len(query.UIDs)+len(related) > 0
+	few := fewest(query.UIDs, related)
+	if selects && few == nil && d.CountOnline(query.App) > fewMatches {
+		if few, err = matchesIfFew(tx, query); err != nil {
+			return nil, err
+		}
+	}
+	part.index.mu.RLock()
+	defer part.index.mu.RUnlock()
 	if part.whole = !selects && len(hidden) <= maxExcluded; part.whole {
 		for uid := range hidden {
 			if entry, online := part.index.byUID[uid]; online && !entry.Invisible {
@@ -133,7 +139,7 @@ func (d *Directory) onlinePart(tx Tx, query UserQuery, viewer UID) (*onlinePart,
 		}
 		part.chosen = append(part.chosen, entry)
 	}
-	if few := fewest(query.UIDs, related); few != nil {
+	if few != nil {
 		for _, uid := range few {
 			if entry, online := part.index.byUID[uid]; online && !entry.Invisible {
 				add(entry)
@@ -147,6 +153,25 @@ func (d *Directory) onlinePart(tx Tx, query UserQuery, viewer UID) (*onlinePart,
 		add(entry)
 	}
 	return part, nil
+}
+
+// fewMatches is how many users it is quicker to look for one by one than to look at everybody online.
+const fewMatches = 1000
+
+// matchesIfFew returns the users that a query selects, nil when they are not few: a search must not cost more because more
+// are online.
+func matchesIfFew(tx Tx, query UserQuery) ([]UID, error) {
+	query = countable(query)
+	query.Order, query.Limit = ByUID, fewMatches+1
+	users, err := tx.Users(query)
+	if err != nil || len(users) > fewMatches {
+		return nil, err
+	}
+	few := make([]UID, len(users))
+	for i, user := range users {
+		few[i] = user.UID
+	}
+	return few, nil
 }
 
 // fewest returns the users that a query names, when it does.
@@ -205,6 +230,8 @@ func (o *onlinePart) holds(user User) bool {
 			return true
 		}
 		// It may have been renamed a moment ago.
+		o.index.mu.RLock()
+		defer o.index.mu.RUnlock()
 		return slices.ContainsFunc(o.chosen, func(entry *onlineEntry) bool { return entry.stale && entry.User.UID == user.UID })
 	}
 	o.index.mu.RLock()

@@ -16,10 +16,13 @@ type Transition struct {
 	Cause string
 }
 
-// What is kept of a device and of a user.
+// TransitionsKept is how many transitions of a device are shown. More may be stored for a while.
+const TransitionsKept = 100
+
 const (
-	TransitionsKept = 100
-	transitionsFor  = 30 * secondsPerDay * 1000
+	transitionsFor = 30 * secondsPerDay * 1000
+	// trimEvery is after how many transitions on average a timeline is trimmed: that costs more than to write them.
+	trimEvery = 32
 )
 
 // PresenceBatch is what has become of users' presence since it was last stored.
@@ -78,8 +81,18 @@ func (d *Directory) SavePresence(ctx context.Context, app AppID, batch PresenceB
 			if !known[uid] {
 				continue
 			}
-			if err := tx.AddTransitions(app, uid, transitions, TransitionsKept, d.now().UnixMilli()-transitionsFor); err != nil {
+			if err := tx.AddTransitions(app, uid, transitions); err != nil {
 				return err
+			}
+		}
+		for uid, transitions := range batch.Transitions {
+			for _, transition := range transitions {
+				if !known[uid] || transition.At%trimEvery != 0 {
+					continue
+				}
+				if err := tx.TrimTransitions(app, uid, transition.Device, TransitionsKept, d.now().UnixMilli()-transitionsFor); err != nil {
+					return err
+				}
 			}
 		}
 		return nil
@@ -148,6 +161,7 @@ func (d *Directory) SettlePresence(ctx context.Context) (map[AppID][]User, error
 				return nil, err
 			}
 			for _, user := range users {
+				user.LastActiveAt = max(user.LastActiveAt, batch.Left[user.UID])
 				if user.DeactivatedAt == 0 {
 					were[app.ID] = append(were[app.ID], user)
 				}
@@ -167,6 +181,11 @@ func (d *Directory) Timeline(ctx context.Context, caller Caller, rawUID string) 
 		}
 		transitions, err = tx.Transitions(caller.App, uid)
 		return err
+	})
+	count := map[string]int{}
+	transitions = slices.DeleteFunc(transitions, func(t Transition) bool {
+		count[t.Device]++
+		return count[t.Device] > TransitionsKept
 	})
 	return transitions, err
 }

@@ -190,9 +190,11 @@ type PresenceRows interface {
 	// PutAlive notes when, in Unix seconds, the server was alive. Alive returns the last note, 0 for none.
 	PutAlive(app AppID, at int64) error
 	Alive(app AppID) (at int64, err error)
-	// AddTransitions appends to the timeline of a user. Of each device among them the newest kept stay, and of the user
-	// what is from after a time in Unix milliseconds.
-	AddTransitions(app AppID, uid UID, transitions []Transition, kept int, after int64) error
+	// AddTransitions appends to the timeline of a user.
+	AddTransitions(app AppID, uid UID, transitions []Transition) error
+	// TrimTransitions removes from the timeline of a user what is from before a time in Unix milliseconds, and of a device
+	// what is older than the newest kept.
+	TrimTransitions(app AppID, uid UID, device string, kept int, before int64) error
 	// Transitions returns the timeline of a user, latest first.
 	Transitions(app AppID, uid UID) ([]Transition, error)
 }

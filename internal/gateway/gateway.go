@@ -141,6 +141,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	now := g.now()
 	s := &socket{gateway: g, openedAt: now, refilled: now, allowance: frameBurst}
 	s.heard.Store(now)
+	s.limit.Store(maxAuth)
 	_, err = g.poller.Adopt(conn, func(link poller.Link) poller.Handler {
 		s.link = link
 		g.add(s)
@@ -150,8 +151,8 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return s
 	})
 	if err != nil {
-		_ = conn.Close() // it has no use any more
 		g.remove(s)
+		_ = conn.Close() // it has no use any more
 	}
 }
 
@@ -174,7 +175,7 @@ func (g *Gateway) add(s *socket) {
 	g.mu.Unlock()
 	g.config.Observer.SocketsChanged(1)
 	if closed {
-		s.shut(ws.StatusGoingAway, "the server stops")
+		s.end(presence.ServerStops, ws.StatusGoingAway, "the server stops")
 	}
 }
 
@@ -228,7 +229,7 @@ func (g *Gateway) Close(ctx context.Context) error {
 	sockets := append([]*socket(nil), g.sockets...)
 	g.mu.Unlock()
 	for _, s := range sockets {
-		s.shut(ws.StatusGoingAway, "the server stops")
+		s.end(presence.ServerStops, ws.StatusGoingAway, "the server stops")
 	}
 	g.drain(ctx)
 	g.stop()

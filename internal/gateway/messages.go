@@ -20,6 +20,10 @@ import (
 const (
 	maxRoles = 25
 	maxUIDs  = 10_000
+	// maxID is the longest role or uid in bytes, and more than there is.
+	maxID = 255
+	// maxTextSeconds is how long the text beside a status may stay.
+	maxTextSeconds = 30 * 24 * 3600
 	// snapshotPart is how many users one frame of a snapshot holds.
 	snapshotPart = 200
 )
@@ -70,6 +74,7 @@ func (s *socket) setStatus(session *presence.Session, body json.RawMessage) (cod
 	}
 	var until time.Time
 	if wish.ExpiresAt != 0 {
+		wish.ExpiresAt = min(wish.ExpiresAt, s.gateway.config.Directory.Now()+maxTextSeconds)
 		until = time.Now().Add(time.Unix(wish.ExpiresAt, 0).Sub(s.gateway.config.Directory.Time()))
 	}
 	session.SetStatus(status, text, until)
@@ -112,16 +117,11 @@ func (s *socket) open(payload []byte) {
 	s.extended = body.Rollcall != nil
 	frame.Body = nil
 	s.joining = &frame
-	session, err := s.gateway.config.Presence.Open(s.gateway.running, hello, s)
-	if err != nil {
-		if directory.IsCode(err, directory.CodeTokenUnknown) {
+	if _, err := s.gateway.config.Presence.Open(s.gateway.running, hello, s); err != nil {
+		if directory.IsCode(err, directory.CodeTokenUnknown) && !errors.Is(err, directory.ErrSuspended) {
 			s.gateway.attempts.refuse(hello.App, hello.Token, time.Now())
 		}
 		s.refuse(frame, err)
-		return
-	}
-	if s.joining != nil { // it was closed meanwhile
-		session.End(presence.Reset, s.gateway.at(s.heard.Load()))
 	}
 }
 
@@ -182,6 +182,9 @@ func subscription(body api.AuthBody) (wanted presence.Subscription, err error) {
 		}
 		wanted.Scope = presence.UsersOfRoles
 		for _, role := range body.Roles {
+			if len(role) > maxID {
+				continue // there is no such role
+			}
 			wanted.Roles = append(wanted.Roles, strings.ToLower(role))
 		}
 		slices.Sort(wanted.Roles)
@@ -193,6 +196,9 @@ func subscription(body api.AuthBody) (wanted presence.Subscription, err error) {
 		wanted.Scope = presence.TheseUsers
 		wanted.UIDs = make([]directory.UID, 0, len(body.UIDs))
 		for _, uid := range body.UIDs {
+			if len(uid) > maxID {
+				continue // there is no such user
+			}
 			wanted.UIDs = append(wanted.UIDs, directory.FoldUID(uid))
 		}
 		slices.Sort(wanted.UIDs)
@@ -248,7 +254,7 @@ func textFrame(value any) []byte {
 }
 
 // Joined answers the auth frame.
-func (s *socket) Joined(session *presence.Session, welcome presence.Welcome) {
+func (s *socket) Joined(session *presence.Session, welcome presence.Welcome) bool {
 	reply := api.AuthReply{Code: "200", Status: "OK"}
 	if s.extended {
 		reply.Rollcall = &api.SocketWelcome{
@@ -256,19 +262,23 @@ func (s *socket) Joined(session *presence.Session, welcome presence.Welcome) {
 			Resumed:          welcome.Resumed, HeartbeatSeconds: int(presence.Silence / time.Second),
 		}
 	}
-	frames := [][]byte{authFrame(*s.joining, reply)}
-	if welcome.Snapshot || len(welcome.People) > 0 {
-		frames = append(frames, snapshot(s.joining.AppID, welcome)...)
-	}
+	sent := *s.joining
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.state != authenticating {
-		return
+		return false
 	}
 	s.joining, s.session, s.state = nil, session, open
-	for _, frame := range frames {
-		s.push(frame)
+	s.limit.Store(maxMessage)
+	s.prelude = func() [][]byte {
+		frames := [][]byte{authFrame(sent, reply)}
+		if welcome.Snapshot || len(welcome.People) > 0 {
+			frames = append(frames, snapshot(sent.AppID, welcome)...)
+		}
+		return frames
 	}
+	s.schedule()
+	return true
 }
 
 func snapshot(app string, welcome presence.Welcome) (frames [][]byte) {
@@ -308,9 +318,10 @@ func (s *socket) Deliver(event *presence.Event) {
 	if s.state != open {
 		return
 	}
-	if len(s.pending) >= s.gateway.config.MaxWaiting {
+	if len(s.pending) >= s.gateway.config.MaxWaiting || s.waiting > maxWaitingBytes {
 		s.state, s.cause = closing, presence.TooSlow
 		s.closingAt = s.gateway.now()
+		s.prelude, s.waiting = nil, 0
 		s.pending = [][]byte{ws.MustCompileFrame(ws.NewCloseFrame(ws.NewCloseFrameBody(api.CloseTooSlow, "the client does not read")))}
 		s.farewell = true
 		s.gateway.config.Observer.Dropped()
@@ -354,8 +365,16 @@ func extendedEvent(event *presence.Event) []byte {
 		action = "online"
 	}
 	return presenceFrame(event, api.PresenceBody{
-		Action: action, Timestamp: event.At, User: showUser(event.User, event.Status), Sequence: event.Sequence, StatusText: event.Text,
+		Action: action, Timestamp: event.At, User: showUser(event.User, event.Status), Sequence: event.Sequence, StatusText: textOf(event),
 	})
+}
+
+// textOf returns the text beside a status, which those who are seen as offline do not have.
+func textOf(event *presence.Event) string {
+	if event.Status == presence.Offline {
+		return ""
+	}
+	return event.Text
 }
 
 func presenceFrame(event *presence.Event, body api.PresenceBody) []byte {

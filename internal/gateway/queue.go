@@ -53,6 +53,10 @@ func (q *queue) take(into []*socket) []*socket {
 			q.sockets = nil // a burst is over
 		}
 		q.sockets, q.head = q.sockets[:0], 0
+	} else if q.head > 1024 && q.head > len(q.sockets)/2 {
+		left := copy(q.sockets, q.sockets[q.head:])
+		clear(q.sockets[left:])
+		q.sockets, q.head = q.sockets[:left], 0
 	}
 	return into[:n]
 }

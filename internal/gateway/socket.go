@@ -17,13 +17,18 @@ import (
 )
 
 const (
-	// maxMessage is the longest message in bytes: an auth frame with 10,000 uids.
-	maxMessage = 1_200_000
+	// maxAuth is the longest auth frame in bytes, one with 10,000 uids, and maxMessage the longest message after it.
+	maxAuth    = 1_200_000
+	maxMessage = 16 << 10
+	// gatherTimeout is how long a client may take to complete a message.
+	gatherTimeout = 10 * time.Second
 	// maxGathering bounds what all clients together make the server keep of messages that are not complete.
 	maxGathering = 64 << 20
 	// A client may send this many frames at once, and that many each second on average.
 	frameBurst  = 120
 	framesEvery = 20
+	// maxWaitingBytes is how much may wait for a client that does not read, a snapshot included.
+	maxWaitingBytes = 16 << 20
 	// maxWrite is how much goes out in one write.
 	maxWrite = 64 << 10
 )
@@ -47,6 +52,9 @@ type socket struct {
 	link    poller.Link
 	index   int          // in Gateway.sockets; guarded by Gateway.mu
 	heard   atomic.Int64 // when the last frame came, by Gateway.now
+	limit   atomic.Int64 // how long a message may be, in bytes
+	// gathers is since when a message is not complete, by Gateway.now; 0 when none is.
+	gathers atomic.Int64
 
 	// These belong to the poller's goroutine.
 	inbox     []byte // a frame, or several of a message, that are not complete
@@ -64,7 +72,9 @@ type socket struct {
 	state     state             // guarded by mu
 	auth      []byte            // the auth frame to check. Guarded by mu
 	session   *presence.Session // guarded by mu
+	prelude   func() [][]byte   // makes the frames that go before pending. Guarded by mu
 	pending   [][]byte          // guarded by mu
+	waiting   int               // bytes in pending. Guarded by mu
 	since     int64             // when the first of pending came. Guarded by mu
 	queued    bool              // a worker or the pacer has it. Guarded by mu
 	blocked   int64             // since when the network takes nothing; 0 when it does. Guarded by mu
@@ -106,6 +116,7 @@ func (s *socket) Receive(received []byte) {
 	case len(rest) < len(data) || kept == 0:
 		s.inbox = append([]byte(nil), rest...)
 	}
+	s.noteGathering()
 	if s.gateway.gathering.Add(int64(len(s.inbox)-kept)) > maxGathering && len(s.inbox) > 0 {
 		s.deaf = true
 		s.forgetInbox()
@@ -113,7 +124,18 @@ func (s *socket) Receive(received []byte) {
 	}
 }
 
+// noteGathering notes since when a message is not complete.
+func (s *socket) noteGathering() {
+	switch {
+	case len(s.inbox)+len(s.message) == 0:
+		s.gathers.Store(0)
+	case s.gathers.Load() == 0:
+		s.gathers.Store(s.gateway.now())
+	}
+}
+
 func (s *socket) forgetInbox() {
+	s.gathers.Store(0)
 	s.gateway.gathering.Add(int64(-len(s.inbox) - len(s.message)))
 	s.inbox, s.message = nil, nil
 }
@@ -130,7 +152,7 @@ func (s *socket) readFrames(data []byte) (rest []byte, code ws.StatusCode, reaso
 			return nil, ws.StatusProtocolError, "the frame is not one of RFC 6455 from a client"
 		case header.OpCode.IsControl() && (header.Length > ws.MaxControlFramePayloadSize || !header.Fin):
 			return nil, ws.StatusProtocolError, "a control frame is too long or in pieces"
-		case header.Length+int64(len(s.message)) > maxMessage:
+		case header.Length > s.limit.Load()-int64(len(s.message)):
 			return nil, ws.StatusMessageTooBig, "the message is too long"
 		case int64(len(data)-size) < header.Length:
 			return data, 0, ""
@@ -194,10 +216,10 @@ func (s *socket) readFrame(header ws.Header, payload []byte) (code ws.StatusCode
 		}
 	}
 	if !header.Fin || s.fragments {
-		s.gateway.gathering.Add(int64(len(payload)))
-		if header.OpCode == ws.OpBinary || !s.fragments && header.OpCode != ws.OpText {
+		if !s.fragments && header.OpCode != ws.OpText {
 			return ws.StatusUnsupportedData, "only text is understood"
 		}
+		s.gateway.gathering.Add(int64(len(payload)))
 		s.message = append(s.message, payload...)
 		s.fragments = !header.Fin
 		if s.fragments {
@@ -292,6 +314,12 @@ func (s *socket) push(frame []byte) {
 		s.since = s.gateway.now()
 	}
 	s.pending = append(s.pending, frame)
+	s.waiting += len(frame)
+	s.schedule()
+}
+
+// schedule makes sure that a worker comes by, not too soon after the last time. It needs mu.
+func (s *socket) schedule() {
 	if s.queued || s.blocked != 0 {
 		return
 	}
@@ -322,6 +350,16 @@ func (g *Gateway) flush() {
 // write gives the network what waits, as much as it takes.
 func (s *socket) write(buffer []byte) {
 	s.mu.Lock()
+	if prelude := s.prelude; prelude != nil {
+		s.prelude = nil
+		s.mu.Unlock() // it is still queued: no other worker comes by
+		first := prelude()
+		s.mu.Lock()
+		s.pending = append(first, s.pending...)
+		for _, frame := range first {
+			s.waiting += len(frame)
+		}
+	}
 	s.queued = false
 	for s.state != gone && len(s.pending) > 0 && s.blocked == 0 {
 		out, frames := buffer[:0], 0
@@ -342,9 +380,10 @@ func (s *socket) write(buffer []byte) {
 		// The lock is held: the network does not wait, and frames must not overtake each other.
 		waiting, err := s.link.Write(out)
 		if err != nil {
-			s.state, s.pending = gone, nil
+			s.state, s.pending, s.waiting = gone, nil, 0
 			break
 		}
+		s.waiting -= len(out)
 		left := copy(s.pending, s.pending[frames:])
 		clear(s.pending[left:])
 		if s.pending = s.pending[:left]; left == 0 && cap(s.pending) > 4 {
@@ -383,7 +422,7 @@ func (s *socket) Closed(error) {
 	s.forgetInbox()
 	s.mu.Lock()
 	session := s.session
-	s.session, s.state, s.pending, s.auth = nil, gone, nil, nil
+	s.session, s.state, s.pending, s.auth, s.prelude, s.waiting = nil, gone, nil, nil, nil, 0
 	cause := s.cause
 	s.mu.Unlock()
 	if cause == "" {
@@ -397,12 +436,17 @@ func (s *socket) Closed(error) {
 
 // isDue reports whether the time of something is up. It takes no lock but for a moment.
 func (s *socket) isDue(now int64) bool {
-	if now-s.heard.Load() >= int64(pingAfter) {
+	if now-s.heard.Load() >= int64(pingAfter) || s.gathersTooLong(now) {
 		return true
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.state != open || s.blocked != 0
+}
+
+func (s *socket) gathersTooLong(now int64) bool {
+	since := s.gathers.Load()
+	return since != 0 && time.Duration(now-since) > gatherTimeout
 }
 
 // look does what the time has come for: it asks a silent client whether it is there, and closes what takes too long.
@@ -424,6 +468,8 @@ func (s *socket) look(now int64) {
 		s.link.Close()
 	case (state == unauthenticated || state == authenticating) && time.Duration(now-s.openedAt) > s.gateway.config.AuthTimeout:
 		s.end(presence.Misbehaved, api.CloseAuthTimeout, "no auth frame came in time")
+	case s.gathersTooLong(now):
+		s.end(presence.Misbehaved, ws.StatusPolicyViolation, "a message was not completed in time")
 	case state == open && silent >= presence.Silence:
 		s.end(presence.Silent, api.CloseSilent, "nothing was heard for too long")
 	case ask:

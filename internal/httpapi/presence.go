@@ -62,6 +62,9 @@ func countOnlineMembers(c *call) (answer, error) {
 	if err != nil || claims.App != string(c.policy.App.ID) {
 		return answer{}, errorf(api.CodeNoAuth, "Send the JWT of /me in the Authorization header.")
 	}
+	if _, err := c.api.dir.Attend(c.ctx(), c.policy, directory.UID(claims.UID), directory.TokenID(claims.Token), false); err != nil {
+		return answer{}, err
+	}
 	c.setCaller(directory.Caller{App: c.policy.App.ID, Actor: directory.Actor("user:" + claims.UID), User: directory.UID(claims.UID), Token: directory.TokenID(claims.Token)})
 	if err := c.api.limiter.take(c); err != nil {
 		return answer{}, err

@@ -120,6 +120,14 @@ func (c *Conn) Write(data []byte) (int, error) {
 	return c.Conn.Write(data)
 }
 
+// Close closes a connection that is not adopted. An adopted one is closed by its Link.
+func (c *Conn) Close() error {
+	if c.adopted != nil {
+		return nil
+	}
+	return c.Conn.Close()
+}
+
 // SetWriteDeadline sets the deadline of a connection. An adopted one never waits, and has none.
 func (c *Conn) SetWriteDeadline(at time.Time) error {
 	if c.adopted != nil {

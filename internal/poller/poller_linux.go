@@ -111,10 +111,18 @@ func (w *waiter) adopt(source syscall.Conn, conn *Conn, secure *tls.Conn, handle
 	w.mu.Lock()
 	w.links[int32(fd)] = link
 	w.mu.Unlock()
-	if err := w.control(unix.EPOLL_CTL_ADD, fd, interest); err != nil {
+	events := uint32(interest)
+	if secure != nil {
+		// TLS may have read and decrypted already what comes first: the waiter is made to look.
+		events |= unix.EPOLLOUT
+	}
+	if err := w.control(unix.EPOLL_CTL_ADD, fd, events); err != nil {
 		w.mu.Lock()
 		delete(w.links, int32(fd))
 		w.mu.Unlock()
+		link.mu.Lock()
+		link.fd, link.ended = -1, true
+		link.mu.Unlock()
 		return nil, errors.Join(err, unix.Close(fd))
 	}
 	return link, nil
@@ -156,10 +164,12 @@ func (w *waiter) serve() {
 			if link == nil {
 				continue
 			}
+			first := link.secure != nil && !link.looked
+			link.looked = true
 			if event.Events&unix.EPOLLOUT != 0 {
 				link.flush()
 			}
-			if event.Events&^unix.EPOLLOUT != 0 {
+			if event.Events&^unix.EPOLLOUT != 0 || first {
 				link.receive(buffer)
 			}
 		}
@@ -179,6 +189,7 @@ type polled struct {
 	waiter  *waiter
 	handler Handler
 	secure  *tls.Conn // nil without TLS
+	looked  bool      // the waiter has looked at it; its own
 
 	mu      sync.Mutex
 	fd      int    // guarded by mu; -1 when closed

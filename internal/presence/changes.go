@@ -3,6 +3,7 @@ package presence
 import (
 	"context"
 	"log/slog"
+	"math"
 	"slices"
 	"time"
 
@@ -19,7 +20,8 @@ const (
 func (r *roster) follow(ctx context.Context, revision int64) {
 	for ctx.Err() == nil {
 		appended := r.presence.dir.ChangesAppended(r.app)
-		changes, _, err := r.presence.dir.ListChanges(ctx, directory.System(r.app, "presence"), revision, followBatch)
+		changes, last, err := r.presence.dir.ListChanges(ctx, directory.System(r.app, "presence"), revision, followBatch)
+		revision = min(revision, last) // an app that was purged and made again begins anew
 		if err == nil {
 			err = r.apply(ctx, changes)
 		}
@@ -30,6 +32,7 @@ func (r *roster) follow(ctx context.Context, revision int64) {
 			appended = nil
 		} else if len(changes) > 0 {
 			revision = changes[len(changes)-1].Revision
+			r.noteFollowed(revision)
 			continue
 		}
 		retry := time.NewTimer(followRetry)
@@ -42,6 +45,36 @@ func (r *roster) follow(ctx context.Context, revision int64) {
 		case <-ctx.Done():
 		}
 		retry.Stop()
+	}
+}
+
+func (r *roster) noteFollowed(revision int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.followed = revision
+	close(r.progress)
+	r.progress = make(chan struct{})
+}
+
+// catchUp waits until what the change log says now has been acted on. Who resumes is then told all that it has missed.
+func (r *roster) catchUp(ctx context.Context) error {
+	_, last, err := r.presence.dir.ListChanges(ctx, directory.System(r.app, "presence"), math.MaxInt64-1, 1)
+	if err != nil {
+		return err
+	}
+	for {
+		r.mu.Lock()
+		done, progress := r.followed >= last || r.closed, r.progress
+		r.mu.Unlock()
+		if done {
+			return nil
+		}
+		select {
+		case <-progress:
+		case <-r.presence.running.Done():
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
 }
 
@@ -87,9 +120,7 @@ func (r *roster) apply(ctx context.Context, changes []directory.Change) error {
 func (r *roster) touch(uid directory.UID) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, s := range r.opening[uid] {
-		s.stale = true
-	}
+	r.reread(uid)
 	_, known := r.people[uid]
 	return known
 }
@@ -186,9 +217,7 @@ func (r *roster) changeView(viewer, subject *person, uid directory.UID, change f
 func (r *roster) tellOne(s *Session, subject *person, heard, hears bool) {
 	switch {
 	case heard && !hears:
-		event := r.event(subject, Offline, "")
-		event.At = r.presence.dir.Now()
-		s.listener.Deliver(event)
+		s.listener.Deliver(r.hides(subject))
 	case hears && !heard:
 		s.listener.Deliver(r.event(subject, subject.told.status, subject.told.text))
 		if subject.told.profile != subject.profile {
@@ -198,6 +227,14 @@ func (r *roster) tellOne(s *Session, subject *person, heard, hears bool) {
 			subject.informed[s] = appearance{status: subject.told.status, text: subject.told.text, profile: subject.profile}
 		}
 	}
+}
+
+// hides makes the event for who may not know any more that a person is online. When the person was last active, it does not
+// tell. It needs the lock.
+func (r *roster) hides(subject *person) *Event {
+	event := r.event(subject, Offline, "")
+	event.At = r.presence.dir.Now()
+	return event
 }
 
 // set puts a uid into a set or takes it out.
@@ -334,72 +371,115 @@ func (r *roster) reloadPolicy(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	ties, err := r.missingFriends(ctx, policy)
-	if err != nil {
-		return err
-	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, sessions := range r.opening {
-		for _, s := range sessions {
-			s.stale = true
+	for uid := range r.opening {
+		r.reread(uid)
+	}
+	if policy.HasFriendsOnlyRoles() {
+		if err := r.readMissingFriends(ctx); err != nil {
+			return err
 		}
 	}
-	for uid, read := range ties {
-		if p, there := r.people[uid]; there && !p.friendsKnown {
-			p.friends, p.friendsKnown = setOf(read.Friends), true
-		}
-	}
-	if !r.audiencesDiffer(policy) {
-		r.policy = policy
-		return nil
-	}
-	before := map[*person][]view{}
-	for _, p := range r.people {
-		if len(p.sessions) > 0 {
-			before[p] = r.heardBy(p)
-		}
-	}
-	r.policy = policy
-	clear(r.audiences)
-	r.recent.add(mark{})
-	for p, views := range before {
-		r.tellDifference(p, views)
-	}
+	r.setPolicy(policy)
 	return nil
 }
 
-func (r *roster) audiencesDiffer(policy *directory.Policy) bool {
-	for pair, known := range r.audiences {
-		if audienceOf(policy, pair) != known {
-			return true
+// readMissingFriends reads the friends of those whose friends did not matter so far. It needs the lock, which it gives up
+// while it reads.
+func (r *roster) readMissingFriends(ctx context.Context) error {
+	for {
+		var missing []directory.UID
+		for uid, p := range r.people {
+			if !p.friendsKnown {
+				missing = append(missing, uid)
+			}
+		}
+		if len(missing) == 0 {
+			return nil
+		}
+		r.mu.Unlock()
+		ties := make(map[directory.UID]directory.Ties, len(missing))
+		var err error
+		for _, uid := range missing {
+			if ties[uid], err = r.presence.dir.Ties(ctx, r.app, uid, true); err != nil {
+				break
+			}
+		}
+		r.mu.Lock()
+		if err != nil {
+			return err
+		}
+		for uid, read := range ties {
+			if p, there := r.people[uid]; there && !p.friendsKnown {
+				p.friends, p.friendsKnown = setOf(read.Friends), true
+			}
 		}
 	}
-	return false
 }
 
-// missingFriends reads the friends of those whose friends matter under a policy and are not known yet.
-func (r *roster) missingFriends(ctx context.Context, policy *directory.Policy) (map[directory.UID]directory.Ties, error) {
-	if !policy.HasFriendsOnlyRoles() {
-		return nil, nil
+// setPolicy takes over a policy, and tells those for whom it makes a difference. It needs the lock.
+func (r *roster) setPolicy(policy *directory.Policy) {
+	differ := r.audiencesThatDiffer(policy)
+	r.policy = policy
+	clear(r.audiences)
+	if len(differ) == 0 {
+		return
 	}
-	r.mu.Lock()
-	var missing []directory.UID
-	for uid, p := range r.people {
-		if !p.friendsKnown {
-			missing = append(missing, uid)
+	r.recent.add(mark{})
+	for _, subject := range r.people {
+		if subject.told.status.public() != Offline {
+			r.tellDifferent(subject, differ)
 		}
 	}
-	r.mu.Unlock()
-	ties := make(map[directory.UID]directory.Ties, len(missing))
-	for _, uid := range missing {
-		read, err := r.presence.dir.Ties(ctx, r.app, uid, true)
-		if err != nil {
-			return nil, err
+}
+
+// tellDifferent tells those who hear of a person now and did not, or did and do not any more. Each of the two events is
+// shared by all who get it. It needs the lock.
+func (r *roster) tellDifferent(subject *person, differ map[rolePair][2]audience) {
+	var shown, hidden *Event
+	for _, viewer := range r.people {
+		audiences := differ[rolePair{viewer.user.Role, subject.user.Role}]
+		before, after := audiences[0].lets(viewer, subject), audiences[1].lets(viewer, subject)
+		if before == after {
+			continue
 		}
-		ties[uid] = read
+		for _, s := range viewer.sessions {
+			switch {
+			case !s.selects(subject):
+			case after:
+				if shown == nil {
+					shown = r.event(subject, subject.told.status, subject.told.text)
+				}
+				s.listener.Deliver(shown)
+			default:
+				if hidden == nil {
+					hidden = r.hides(subject)
+				}
+				s.listener.Deliver(hidden)
+			}
+		}
 	}
-	return ties, nil
+}
+
+// audiencesThatDiffer returns the pairs of roles of a listener and of somebody known to be online for which another policy
+// says something else, with what they are now and then. It needs the lock.
+func (r *roster) audiencesThatDiffer(policy *directory.Policy) map[rolePair][2]audience {
+	viewers, subjects := map[string]bool{}, map[string]bool{}
+	for _, p := range r.people {
+		viewers[p.user.Role] = viewers[p.user.Role] || len(p.sessions) > 0
+		subjects[p.user.Role] = subjects[p.user.Role] || p.told.status.public() != Offline
+	}
+	differ := map[rolePair][2]audience{}
+	for viewer, listens := range viewers {
+		for subject, online := range subjects {
+			pair := rolePair{viewer, subject}
+			if now, then := r.audience(viewer, subject), audienceOf(policy, pair); listens && online && now != then {
+				differ[pair] = [2]audience{now, then}
+			}
+		}
+	}
+	return differ
 }
 
 // EndForbidden ends the sessions that changes of an app do not allow any more, and returns how many sockets that closed.
@@ -412,39 +492,67 @@ func (p *Presence) EndForbidden(ctx context.Context, app directory.AppID, change
 }
 
 func (r *roster) endForbidden(ctx context.Context, changes []directory.Change) (closed int) {
-	all := func(*Session) bool { return true }
 	for _, change := range changes {
-		uid := directory.UID(change.Subject)
-		switch change.Kind {
-		case directory.TokenRevoked:
-			closed += r.endWhere(uid, LoggedOut, func(s *Session) bool { return slices.Contains(change.Fields, string(s.token.id)) })
-		case directory.UserDeactivated:
-			closed += r.leaveForGood(uid, Deactivated)
-		case directory.UserDeleted:
-			closed += r.leaveForGood(uid, Deleted)
-		case directory.KeyDeleted:
-			closed += r.endWhere("", LoggedOut, func(s *Session) bool { return s.token.mintedBy == directory.KeyID(change.Subject) })
-		case directory.AppArchived:
-			closed += r.endWhere("", AppClosed, all)
-		case directory.AppUpdated:
-			if policy, err := r.presence.dir.Policy(ctx, r.app); err == nil {
-				from := policy.App.Settings.TokensValidFrom
-				closed += r.endWhere("", LoggedOut, func(s *Session) bool { return s.token.createdAt < from })
-			}
-		default: // Change.ForbidsSessions knows no others
-		}
+		closed += r.countClosed(change.Revision, r.endForbiddenBy(ctx, change))
 	}
 	return closed
 }
 
-// leaveForGood ends the sessions of a user, and lets none of its devices linger.
-func (r *roster) leaveForGood(uid directory.UID, cause Cause) (closed int) {
-	closed = r.endWhere(uid, cause, func(*Session) bool { return true })
+// maxCounted bounds for how many changes it is remembered how many sockets they closed.
+const maxCounted = 1024
+
+// countClosed adds to how many sockets a change has closed, and returns how many that are: the change is acted on when it is
+// written and when the log is followed, in no order, and the answer to the write says all of them.
+func (r *roster) countClosed(revision int64, closed int) int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if p, there := r.people[uid]; there && len(p.sessions) == 0 {
-		p.lingering = nil
-		p.cause = cause
+	if len(r.closedBy) >= maxCounted {
+		clear(r.closedBy)
+	}
+	r.closedBy[revision] += closed
+	return r.closedBy[revision]
+}
+
+func (r *roster) endForbiddenBy(ctx context.Context, change directory.Change) int {
+	uid := directory.UID(change.Subject)
+	switch change.Kind {
+	case directory.TokenRevoked:
+		return r.endWhere(uid, LoggedOut, func(t token, _ string) bool { return slices.Contains(change.Fields, string(t.id)) })
+	case directory.KeyDeleted:
+		return r.endWhere("", LoggedOut, func(t token, _ string) bool { return t.mintedBy == directory.KeyID(change.Subject) })
+	case directory.UserDeactivated, directory.UserDeleted:
+		// It may have been taken back meanwhile, and the user be here anew. When that cannot be told, it is not so.
+		if _, active, err := r.presence.dir.ActiveUser(ctx, r.app, uid); err == nil && active {
+			return 0
+		}
+		cause := Deactivated
+		if change.Kind == directory.UserDeleted {
+			cause = Deleted
+		}
+		return r.leaveForGood(uid, cause)
+	case directory.AppArchived:
+		if _, err := r.presence.dir.Policy(ctx, r.app); err != nil {
+			return r.endWhere("", AppClosed, everySession)
+		}
+	case directory.AppUpdated:
+		if policy, err := r.presence.dir.Policy(ctx, r.app); err == nil {
+			from := policy.App.Settings.TokensValidFrom
+			return r.endWhere("", LoggedOut, func(t token, _ string) bool { return t.createdAt < from })
+		}
+	default: // Change.ForbidsSessions knows no others
+	}
+	return 0
+}
+
+func everySession(token, string) bool { return true }
+
+// leaveForGood ends the sessions of a user who is gone, and does not expect it back.
+func (r *roster) leaveForGood(uid directory.UID, cause Cause) (closed int) {
+	closed = r.endWhere(uid, cause, everySession)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if p, there := r.people[uid]; there && p.isExpected() {
+		p.expected, p.cause = false, cause
 		r.look(p, time.Now())
 	}
 	return closed

@@ -47,7 +47,8 @@ func (e *Event) Encoded(form Form, encode func(*Event) []byte) []byte {
 
 // Position is how far a listener has come.
 type Position struct {
-	// Epoch says what the sequence counts: it changes with the subscription and when the server was started again.
+	// Epoch says what the sequence counts: it changes with the subscription, with the user's role, and when the server was
+	// started again.
 	Epoch    string
 	Sequence int64
 }
@@ -131,7 +132,7 @@ func (r *recent) since(sequence int64, viewer directory.UID) (subjects map[direc
 func (r *roster) epochOf(s *Session) string {
 	h := fnv.New32a()
 	roles := slices.Sorted(slices.Values(s.subscription.Roles))
-	fmt.Fprint(h, s.uid, "\x00", s.subscription.Scope, "\x00", strings.Join(roles, ","), "\x00")
+	fmt.Fprint(h, s.uid, "\x00", s.person.user.Role, "\x00", s.subscription.Scope, "\x00", strings.Join(roles, ","), "\x00")
 	for _, uid := range s.subscription.UIDs {
 		fmt.Fprint(h, uid, ",")
 	}
@@ -156,9 +157,9 @@ func (r *roster) welcome(s *Session, hello Hello) Welcome {
 			return w
 		}
 	}
-	w.Snapshot = true
+	w.Snapshot, s.informed = true, true
 	add := func(p *person) {
-		if p != nil && p.told.status.public() != Offline && r.hears(s, p) {
+		if p != nil && p.told.status.public() != Offline && !p.isExpected() && r.hears(s, p) {
 			w.People = append(w.People, r.standingOf(p))
 		}
 	}

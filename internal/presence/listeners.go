@@ -1,6 +1,7 @@
 package presence
 
 import (
+	"maps"
 	"slices"
 
 	"github.com/rollcall/rollcall/internal/directory"
@@ -140,6 +141,14 @@ func (r *roster) unsubscribe(s *Session) {
 		place.group.remove(place.at)
 	}
 	s.places = nil
+	for _, role := range s.subscription.Roles {
+		if listening := r.toRole[role]; listening != nil {
+			maps.DeleteFunc(listening, func(_ string, g *group) bool { return len(g.sessions) == 0 })
+			if len(listening) == 0 {
+				delete(r.toRole, role)
+			}
+		}
+	}
 	switch s.subscription.Scope {
 	case Friends:
 		for uid := range s.person.friends {

@@ -36,7 +36,7 @@ type device struct {
 	status  presence.Status
 }
 
-// absence is a device that may be back.
+// absence is a device that may be back, unless its auth token is revoked.
 type absence struct {
 	uid    directory.UID
 	name   string
@@ -55,6 +55,8 @@ type run struct {
 	devices  []*device
 	absent   []absence
 	names    int
+	// unsettled says that since it was last quiet something changed in who may hear of whom, or be there.
+	unsettled bool
 }
 
 func newRun(t *testing.T, seed uint64) *run {
@@ -116,6 +118,7 @@ func (r *run) play(steps int) {
 		time.Sleep(time.Duration(r.random.IntN(9000)+600) * time.Millisecond)
 		synctest.Wait()
 		r.compare(name)
+		r.unsettled = false
 	}
 	time.Sleep(time.Minute)
 	synctest.Wait()
@@ -134,11 +137,12 @@ func (r *run) draw() (name string, act func()) {
 	relate := func(change func() (any, error)) func() {
 		return func() {
 			if uid != other {
+				r.unsettled = true
 				r.do(change())
 			}
 		}
 	}
-	switch r.random.IntN(14) {
+	switch r.random.IntN(15) {
 	case 0, 1, 2:
 		return "connect", func() { r.connect(uid) }
 	case 3, 4:
@@ -168,13 +172,19 @@ func (r *run) draw() (name string, act func()) {
 		r.names++
 		rename := fmt.Sprint(uid, r.names)
 		return "role", func() {
+			r.unsettled = true
 			r.do(r.dir.UpdateUser(r.Context(), r.caller, string(uid), directory.UserPatch{Role: &role, Name: &rename}))
 		}
 	case 12:
 		settings := directory.RoleSettings{ListUsers: []string{"all", "friendsOnly"}[r.random.IntN(2)]}
 		return "policy", func() {
+			r.unsettled = true
 			r.do(r.dir.UpdateRole(r.Context(), r.caller, "star", directory.RolePatch{Settings: &settings}))
 		}
+	case 13:
+		r.names++
+		rename := fmt.Sprint(uid, r.names)
+		return "rename", func() { r.do(r.dir.UpdateUser(r.Context(), r.caller, string(uid), directory.UserPatch{Name: &rename})) }
 	default:
 		return "revoke", func() { r.revoke(uid) }
 	}
@@ -186,8 +196,11 @@ func (r *run) connect(uid directory.UID) {
 
 func (r *run) open(uid directory.UID, name string, status presence.Status) {
 	scopes := []presence.Subscription{
-		{Scope: presence.AllUsers}, {Scope: presence.Friends}, {Scope: presence.UsersOfRoles, Roles: []string{"star"}},
-		{Scope: presence.TheseUsers, UIDs: []directory.UID{"ada", "cy"}}, {},
+		{Scope: presence.AllUsers},
+		{Scope: presence.Friends},
+		{Scope: presence.UsersOfRoles, Roles: []string{"star"}},
+		{Scope: presence.TheseUsers, UIDs: []directory.UID{"ada", "cy"}},
+		{},
 	}
 	d := &device{status: status, listener: &listener{run: r, uid: uid, name: name, view: map[directory.UID]presence.Status{}, subscription: scopes[r.random.IntN(len(scopes))]}}
 	session, err := r.presence.Open(r.Context(), presence.Hello{
@@ -240,7 +253,7 @@ func (r *run) setStatus() {
 	d.session.SetStatus(d.status, "", time.Time{})
 }
 
-// revoke revokes all tokens of a user: its sessions end at once, and those that are away may still come back.
+// revoke revokes all tokens of a user: its sessions end at once, and those that are away do not come back.
 func (r *run) revoke(uid directory.UID) {
 	live := 0
 	for _, d := range r.devices {
@@ -248,12 +261,14 @@ func (r *run) revoke(uid directory.UID) {
 			live++
 		}
 	}
+	r.unsettled = true
 	revoked, err := r.dir.DeleteTokens(r.Context(), r.caller, string(uid), 0)
 	r.do(revoked, err)
 	if revoked.Sockets != live {
 		r.Fatalf("%d sockets were closed, not %d", revoked.Sockets, live)
 	}
 	r.devices = slices.DeleteFunc(r.devices, func(d *device) bool { return d.uid == uid })
+	r.absent = slices.DeleteFunc(r.absent, func(a absence) bool { return a.uid == uid })
 	r.mint(uid)
 }
 
@@ -338,11 +353,12 @@ type listener struct {
 	sequence     int64
 }
 
-func (l *listener) Joined(_ *presence.Session, welcome presence.Welcome) {
+func (l *listener) Joined(_ *presence.Session, welcome presence.Welcome) bool {
 	l.sequence = welcome.Position.Sequence
 	for _, standing := range welcome.People {
 		l.view[standing.UID] = standing.Status
 	}
+	return true
 }
 
 func (l *listener) Deliver(event *presence.Event) {
@@ -351,6 +367,9 @@ func (l *listener) Deliver(event *presence.Event) {
 	}
 	if event.User.UID == l.uid {
 		l.run.Errorf("%s hears of itself", l.uid)
+	}
+	if event.Status == presence.Offline && l.run.status(event.User.UID) != presence.Offline && !l.run.unsettled {
+		l.run.Errorf("%s is told that %s is offline, who is not", l.uid, event.User.UID)
 	}
 	l.sequence = event.Sequence
 	l.view[event.User.UID] = event.Status
@@ -409,7 +428,7 @@ func TestEventsOfAUserAreSpaced(t *testing.T) {
 
 type recorder struct{ deliver func(*presence.Event) }
 
-func (*recorder) Joined(*presence.Session, presence.Welcome) {}
+func (*recorder) Joined(*presence.Session, presence.Welcome) bool { return true }
 func (r *recorder) Deliver(event *presence.Event) {
 	if r.deliver != nil {
 		r.deliver(event)

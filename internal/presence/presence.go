@@ -127,7 +127,8 @@ func (p *Presence) roster(ctx context.Context, app directory.AppID) (*roster, er
 		return nil, err
 	}
 	r := newRoster(p, app, policy)
-	r.expect(p.config.Were[app], time.Now().Add(p.config.ReturnWithin))
+	r.followed = revision
+	r.expect(p.config.Were[app])
 	delete(p.config.Were, app)
 	p.rosters[app] = r
 	p.work.Go(func() { r.keepTime(p.running) })

@@ -1,8 +1,6 @@
 package presence
 
 import (
-	"time"
-
 	"github.com/rollcall/rollcall/internal/directory"
 )
 
@@ -66,16 +64,9 @@ func (p *Presence) Disconnect(app directory.AppID, uid directory.UID, device str
 	if r == nil {
 		return 0
 	}
-	closed := r.endWhere(uid, Disconnected, func(s *Session) bool { return device == "" || s.device == device })
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if person, there := r.people[uid]; there {
-		if device == "" {
-			person.lingering = nil
-		} else {
-			person.lingering = person.lingeringWithout(device)
-		}
-		r.look(person, time.Now())
+	closed := r.endWhere(uid, Disconnected, func(_ token, of string) bool { return device == "" || of == device })
+	if device == "" {
+		closed += r.leaveForGood(uid, Disconnected)
 	}
 	return closed
 }

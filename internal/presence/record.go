@@ -116,9 +116,8 @@ func (r *roster) keepRecord(ctx context.Context) {
 			r.noteAlive(final)
 			return
 		}
-		if now := time.Now(); now.Sub(alive) >= aliveEvery {
+		if now := time.Now(); now.Sub(alive) >= aliveEvery && r.noteAlive(ctx) {
 			alive = now
-			r.noteAlive(ctx)
 		}
 	}
 }
@@ -145,14 +144,17 @@ func (r *roster) store(ctx context.Context) {
 	}
 }
 
-func (r *roster) noteAlive(ctx context.Context) {
+// noteAlive notes that the server lives, if anybody is online, and reports whether it did.
+func (r *roster) noteAlive(ctx context.Context) bool {
 	r.mu.Lock()
 	anybody := r.online > 0
 	r.mu.Unlock()
 	if !anybody {
-		return
+		return false
 	}
 	if err := r.presence.dir.NoteAlive(ctx, r.app); err != nil && ctx.Err() == nil {
 		r.presence.config.Logger.Error("presence could not note that the server lives", slog.String("app", string(r.app)), slog.Any("error", err))
+		return false
 	}
+	return true
 }

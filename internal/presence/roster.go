@@ -1,6 +1,7 @@
 package presence
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -27,6 +28,12 @@ type roster struct {
 	streams   []*Stream
 	unsaved   record
 	online    int
+	// expected are those who were online when the server last ran, until the first session is opened.
+	expected []*person
+	// followed is the revision up to which the change log has been acted on, and progress is closed when it grows.
+	followed int64
+	progress chan struct{}
+	closedBy map[int64]int // see countClosed
 }
 
 // person is what a roster holds of a user.
@@ -52,8 +59,12 @@ type person struct {
 	friendsKnown bool
 	lastActive   int64 // Unix seconds, of the last session that ended
 	wakeAt       time.Time
-	// expectedUntil is set for those who were online when the server last ran: until then nobody is told that they are not.
+	// expected says that the user was online when the server last ran and has not come back: until expectedUntil, which is
+	// set when the first session is opened, nobody is told so.
+	expected      bool
 	expectedUntil time.Time
+	// at is the person's place in the agenda, counted from 1.
+	at int
 }
 
 // appearance is how a user looks to others.
@@ -66,6 +77,7 @@ type appearance struct {
 // absence is a device whose session broke.
 type absence struct {
 	device    string
+	token     token
 	status    Status
 	text      string
 	textUntil time.Time
@@ -75,20 +87,55 @@ type absence struct {
 func newRoster(p *Presence, app directory.AppID, policy *directory.Policy) *roster {
 	return &roster{
 		presence: p, app: app, policy: policy, wake: make(chan struct{}, 1), people: map[directory.UID]*person{},
-		opening: map[directory.UID][]*Session{}, listeners: newListeners(), audiences: map[rolePair]audience{}, recent: newRecent(), unsaved: newRecord(),
+		opening: map[directory.UID][]*Session{}, listeners: newListeners(), audiences: map[rolePair]audience{}, recent: newRecent(), progress: make(chan struct{}), closedBy: map[int64]int{}, unsaved: newRecord(),
 	}
 }
 
 // expect adds users of whom others believe that they are online.
-func (r *roster) expect(users []directory.User, until time.Time) {
+func (r *roster) expect(users []directory.User) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	now := time.Now()
 	for _, user := range users {
 		p := r.person(user)
-		p.told, p.expectedUntil = appearance{status: Available}, until
-		r.look(p, now)
+		p.told, p.expected = appearance{status: Available}, true
+		r.expected = append(r.expected, p)
 	}
+}
+
+// awaitReturns sets the time within which those expected must be back, when the first session is opened. It needs the lock.
+func (r *roster) awaitReturns() {
+	for _, p := range r.expected {
+		p.expectedUntil = time.Now().Add(r.presence.config.ReturnWithin)
+		r.look(p, time.Now())
+	}
+	r.expected = nil
+}
+
+// isExpected reports whether a person has not come back yet since the server was started.
+func (p *person) isExpected() bool {
+	return p.expected && len(p.sessions) == 0 && len(p.lingering) == 0
+}
+
+// welcomeBack ends the wait for a person who has come. Others have not noticed the restart, but for those who have asked
+// meanwhile who is there. It needs the lock.
+func (r *roster) welcomeBack(p *person) {
+	if !p.expected {
+		return
+	}
+	p.expected = false
+	if p.told.status != Available {
+		return
+	}
+	var event *Event
+	r.eachListener(p, func(s *Session) {
+		if !s.informed {
+			return
+		}
+		if event == nil {
+			event = r.event(p, p.told.status, p.told.text)
+		}
+		s.listener.Deliver(event)
+	})
 }
 
 // person returns the person of a user, who is added when not there yet. It needs the lock.
@@ -101,14 +148,11 @@ func (r *roster) person(user directory.User) *person {
 	return p
 }
 
-func (p *person) lingeringWithout(device string) []absence {
-	kept := p.lingering[:0]
-	for _, absence := range p.lingering {
-		if absence.device != device {
-			kept = append(kept, absence)
-		}
-	}
-	return kept
+// dropAbsences lets go of the devices that a condition selects, and reports whether there were any.
+func (p *person) dropAbsences(selects func(absence) bool) bool {
+	before := len(p.lingering)
+	p.lingering = slices.DeleteFunc(p.lingering, selects)
+	return len(p.lingering) < before
 }
 
 // appearance merges the devices of a person: the highest status wins, and of two alike the later one to open.
@@ -172,11 +216,13 @@ func (r *roster) look(p *person, now time.Time) {
 	quiet := !p.toldAt.IsZero() && now.Before(quietUntil)
 	absent := is.status == Offline
 	switch {
-	case absent && now.Before(p.expectedUntil):
+	case absent && p.expected && p.expectedUntil.IsZero():
+		return
+	case absent && p.expected && now.Before(p.expectedUntil):
 		next = earlier(next, p.expectedUntil)
 	case p.told == is || absent && p.told.status == Offline:
 		if absent && !quiet {
-			delete(r.people, p.user.UID)
+			r.forget(p)
 			return
 		}
 		if absent {
@@ -191,6 +237,12 @@ func (r *roster) look(p *person, now time.Time) {
 		}
 	}
 	r.schedule(p, next)
+}
+
+// forget lets go of a person of whom nothing is to be told any more. It needs the lock.
+func (r *roster) forget(p *person) {
+	delete(r.people, p.user.UID)
+	r.unschedule(p)
 }
 
 func earlier(a, b time.Time) time.Time {
@@ -211,9 +263,12 @@ func (r *roster) list(p *person, is appearance) {
 	if wasSeen && is.status == Invisible {
 		p.lastActive = r.presence.dir.Now()
 	}
-	if is.status == Offline {
+	switch {
+	case is.status == Offline && was.status == Invisible:
+		r.presence.dir.SetOffline(r.app, p.user.UID, 0) // when it hid is stored
+	case is.status == Offline:
 		r.presence.dir.SetOffline(r.app, p.user.UID, p.lastActive)
-	} else {
+	default:
 		r.presence.dir.SetOnline(r.app, directory.OnlineUser{User: p.user, Invisible: is.status == Invisible})
 	}
 	switch {
@@ -259,19 +314,26 @@ func (r *roster) event(p *person, status Status, text string) *Event {
 	return event
 }
 
-// setUser takes over what a user looks like. It needs the lock. Who listens to what is settled first: an event goes to
-// those who may hear it then.
+// setUser takes over what a user looks like, and tells what follows. It needs the lock.
 func (r *roster) setUser(p *person, user directory.User, now time.Time) {
+	if r.adopt(p, &user) {
+		r.look(p, now)
+	}
+}
+
+// adopt takes over what a user looks like, and reports whether that is new. Who listens to what is settled first: an event
+// goes to those who may hear it then. It needs the lock.
+func (r *roster) adopt(p *person, user *directory.User) bool {
 	old := p.user
-	if sameLook(old, &user) && old.Role == user.Role {
-		return
+	if sameLook(old, user) && old.Role == user.Role {
+		return false
 	}
 	p.profile++
 	if old.Role != user.Role {
-		r.changeRole(p, &user)
+		r.changeRole(p, user)
 	}
-	p.user = &user
-	r.look(p, now)
+	p.user = user
+	return true
 }
 
 // sameLook reports whether two states of a user are alike in everything that is announced or listed.

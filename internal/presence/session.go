@@ -2,6 +2,7 @@ package presence
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/rollcall/rollcall/internal/directory"
@@ -10,8 +11,9 @@ import (
 // Listener is where a session's events go. Its methods are called in order, under the lock of the app: they must not wait
 // and not call back.
 type Listener interface {
-	// Joined is the first: the session is open.
-	Joined(*Session, Welcome)
+	// Joined is the first: the session is open. It returns false when the listener has gone meanwhile: then the session has
+	// never been, and nothing else is called.
+	Joined(*Session, Welcome) bool
 	// Deliver hands over what became of another user. Events are shared by all who hear of it.
 	Deliver(*Event)
 	// Ended is the last: the session is over, and not by its own End.
@@ -50,6 +52,7 @@ type Session struct {
 
 	// The rest is guarded by the roster's lock.
 	state     sessionState
+	informed  bool // it was told who is online when it was opened
 	stale     bool // set while opening, when what was read of the user may be outdated
 	status    Status
 	text      string
@@ -95,8 +98,11 @@ func (p *Presence) Open(ctx context.Context, hello Hello, listener Listener) (*S
 		var attendee directory.Attendee
 		friends := false
 		if err == nil {
-			friends = hello.Subscription.needsFriends() || r.someHearOnlyFriends()
+			friends = hello.Subscription.needsFriends() || policy.HasFriendsOnlyRoles() || r.someHearOnlyFriends()
 			attendee, err = p.dir.Attend(ctx, policy, hello.UID, hello.Token, friends)
+		}
+		if err == nil && hello.Resume != nil {
+			err = r.catchUp(ctx)
 		}
 		if err != nil {
 			r.dismiss(s)
@@ -125,6 +131,7 @@ func (r *roster) admit(s *Session) error {
 		return &directory.Error{Code: directory.CodeQuota, Message: "This user has too many open sessions. Close some first."}
 	}
 	r.opening[s.uid] = append(r.opening[s.uid], s)
+	r.awaitReturns()
 	return nil
 }
 
@@ -159,23 +166,27 @@ func (r *roster) join(s *Session, hello Hello, attendee directory.Attendee, frie
 	}
 	now := time.Now()
 	p := r.person(attendee.User)
-	cause := Connected
-	if before := len(p.lingering); before > 0 && s.device != "" {
-		p.lingering = p.lingeringWithout(s.device)
-		if len(p.lingering) < before {
-			cause = Reconnected
-		}
-	}
 	r.setTies(p, attendee.Ties, friends)
+	r.adopt(p, &attendee.User)
 	s.person, s.openedAt, s.state = p, now, live
 	s.token = token{id: attendee.Token.ID, mintedBy: attendee.Token.MintedBy, createdAt: attendee.Token.CreatedAt}
-	r.setUser(p, attendee.User, now)
 	p.sessions = append(p.sessions, s)
-	r.presence.config.Observer.SessionOpened()
-	r.record(s, s.status, cause)
 	r.subscribe(s)
-	s.listener.Joined(s, r.welcome(s, hello))
-	p.cause = cause
+	// Until here nobody was told anything.
+	if !s.listener.Joined(s, r.welcome(s, hello)) {
+		s.state = ended
+		p.sessions = without(p.sessions, s)
+		r.unsubscribe(s)
+		r.look(p, now)
+		return true, nil
+	}
+	r.presence.config.Observer.SessionOpened()
+	p.cause = Connected
+	if p.dropAbsences(func(gone absence) bool { return s.device != "" && gone.device == s.device }) {
+		p.cause = Reconnected
+	}
+	r.record(s, s.status, p.cause)
+	r.welcomeBack(p)
 	r.look(p, now)
 	return true, nil
 }
@@ -215,7 +226,7 @@ func (r *roster) end(s *Session, cause Cause, lastHeard time.Time) {
 	r.unsubscribe(s)
 	r.presence.config.Observer.SessionEnded(cause)
 	r.record(s, Offline, cause)
-	if len(p.sessions) == 0 {
+	if len(p.sessions) == 0 && p.listed.status != Invisible { // who is invisible was last active when it hid
 		p.lastActive = r.presence.stamp(lastHeard)
 	}
 	if grace := r.presence.grace(cause); grace > 0 {
@@ -224,7 +235,7 @@ func (r *roster) end(s *Session, cause Cause, lastHeard time.Time) {
 			// The bound counts from the last sign of life.
 			from = lastHeard.Add(silence)
 		}
-		p.lingering = append(p.lingering, absence{device: s.device, status: s.status, text: s.text, textUntil: s.textUntil, until: from.Add(grace)})
+		p.lingering = append(p.lingering, absence{device: s.device, token: s.token, status: s.status, text: s.text, textUntil: s.textUntil, until: from.Add(grace)})
 	}
 	p.cause = cause
 	r.look(p, now)
@@ -242,36 +253,45 @@ func (r *roster) expel(s *Session, cause Cause) {
 	s.listener.Ended(cause)
 }
 
-// endWhere ends the sessions that a condition selects, also those that are being opened, and returns how many were live.
-// An empty uid means all users.
-func (r *roster) endWhere(uid directory.UID, cause Cause, selects func(*Session) bool) (count int) {
+// endWhere ends the sessions that a condition selects by their auth token and device, and lets the devices not come back
+// that it selects among those whose session broke. Those being opened are asked once more whether they may. It returns how
+// many were live. An empty uid means all users.
+func (r *roster) endWhere(uid directory.UID, cause Cause, selects func(token, string) bool) (count int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	visit := func(sessions []*Session) {
-		for _, s := range sessions {
-			switch {
-			case s.state == opening:
-				s.stale = true // whether it may be opened is asked once more
-			case s.state == live && selects(s):
+	visit := func(p *person) {
+		for _, s := range slices.Clone(p.sessions) {
+			if selects(s.token, s.device) {
 				r.expel(s, cause)
 				count++
 			}
 		}
+		if p.dropAbsences(func(gone absence) bool { return selects(gone.token, gone.device) }) {
+			p.cause = cause
+			r.look(p, time.Now())
+		}
 	}
 	if uid != "" {
-		visit(r.opening[uid])
+		r.reread(uid)
 		if p := r.people[uid]; p != nil {
-			visit(append([]*Session(nil), p.sessions...))
+			visit(p)
 		}
 		return count
 	}
-	for _, sessions := range r.opening {
-		visit(sessions)
+	for opening := range r.opening {
+		r.reread(opening)
 	}
 	for _, p := range r.people {
-		visit(append([]*Session(nil), p.sessions...))
+		visit(p)
 	}
 	return count
+}
+
+// reread makes those who open a session for a user read again what they have read of it. It needs the lock.
+func (r *roster) reread(uid directory.UID) {
+	for _, s := range r.opening[uid] {
+		s.stale = true
+	}
 }
 
 // without returns a list without one of its members. The order is kept.

@@ -47,7 +47,7 @@ func (p *Presence) Watch(ctx context.Context, app directory.AppID, from *Positio
 		}
 	}
 	for uid, p := range r.people {
-		if p.told.status != Offline {
+		if p.told.status != Offline && !p.isExpected() {
 			people = append(people, r.trueStanding(uid))
 		}
 	}

@@ -24,10 +24,8 @@ func (t *tx) Alive(app directory.AppID) (at int64, err error) {
 	return at, err
 }
 
-func (t *tx) AddTransitions(app directory.AppID, uid directory.UID, transitions []directory.Transition, kept int, after int64) error {
-	devices := map[string]bool{}
+func (t *tx) AddTransitions(app directory.AppID, uid directory.UID, transitions []directory.Transition) error {
 	for _, transition := range transitions {
-		devices[transition.Device] = true
 		err := t.exec(`INSERT INTO presence_transitions (app, uid, device, at, status, cause) VALUES ($1, $2, $3, $4, $5, $6)
 			ON CONFLICT (app, uid, device, at) DO UPDATE SET status = excluded.status, cause = excluded.cause`,
 			string(app), string(uid), transition.Device, transition.At, transition.Status, transition.Cause)
@@ -35,15 +33,17 @@ func (t *tx) AddTransitions(app directory.AppID, uid directory.UID, transitions 
 			return err
 		}
 	}
-	for device := range devices {
-		err := t.exec(`DELETE FROM presence_transitions WHERE app = $1 AND uid = $2 AND device = $3 AND at <= (
-			SELECT at FROM presence_transitions WHERE app = $1 AND uid = $2 AND device = $3 ORDER BY at DESC LIMIT 1 OFFSET $4)`,
-			string(app), string(uid), device, kept)
-		if err != nil {
-			return err
-		}
+	return nil
+}
+
+func (t *tx) TrimTransitions(app directory.AppID, uid directory.UID, device string, kept int, before int64) error {
+	err := t.exec(`DELETE FROM presence_transitions WHERE app = $1 AND uid = $2 AND device = $3 AND at <= (
+		SELECT at FROM presence_transitions WHERE app = $1 AND uid = $2 AND device = $3 ORDER BY at DESC LIMIT 1 OFFSET $4)`,
+		string(app), string(uid), device, kept)
+	if err != nil {
+		return err
 	}
-	return t.exec(`DELETE FROM presence_transitions WHERE app = $1 AND uid = $2 AND at < $3`, string(app), string(uid), after)
+	return t.exec(`DELETE FROM presence_transitions WHERE app = $1 AND uid = $2 AND at < $3`, string(app), string(uid), before)
 }
 
 func (t *tx) Transitions(app directory.AppID, uid directory.UID) ([]directory.Transition, error) {
