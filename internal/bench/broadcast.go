@@ -27,6 +27,7 @@ func Broadcast(ctx context.Context, out io.Writer) error {
 		`"status":"available","role":"star","statusMessage":"Working from home today","createdAt":0}}}`)))}
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /broadcast", b.broadcast)
+	mux.HandleFunc("GET /connections", b.count)
 	mux.HandleFunc("GET /readyz", func(http.ResponseWriter, *http.Request) {})
 	mux.HandleFunc("GET /", b.accept)
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
@@ -62,6 +63,13 @@ func (b *broadcaster) accept(w http.ResponseWriter, r *http.Request) {
 		b.mu.Unlock()
 		_ = conn.Close()
 	})
+}
+
+// count tells how many connections it holds: a client knows of the upgrade before its connection is among them.
+func (b *broadcaster) count(w http.ResponseWriter, _ *http.Request) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	fmt.Fprint(w, len(b.connections))
 }
 
 func (b *broadcaster) broadcast(http.ResponseWriter, *http.Request) {

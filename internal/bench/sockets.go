@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"path/filepath"
@@ -25,7 +26,7 @@ const (
 	idleSockets   = 15_000
 	secureSockets = 4_000
 	watchers      = 10_000
-	dialers       = 256
+	dialers       = 64
 	// flips is how often the watched user changes in one turn, and between is the least time from one to the next.
 	flips   = 12
 	between = 400 * time.Millisecond
@@ -527,17 +528,29 @@ func (r *run) bareFlips(ctx context.Context, bare *process) (total result, err e
 	}); err != nil {
 		return total, err
 	}
+	for held := ""; held != strconv.Itoa(watchers); pause(ctx, 10*time.Millisecond) {
+		if held, err = ask(ctx, http.MethodGet, "http://"+bare.address+"/connections"); err != nil {
+			return total, err
+		}
+	}
 	return r.measureFlips(ctx, pid, seen, func(int) error {
-		request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+bare.address+"/broadcast", nil)
-		if err != nil {
-			return err
-		}
-		response, err := (&http.Client{Timeout: time.Minute}).Do(request)
-		if err == nil {
-			err = response.Body.Close()
-		}
+		_, err := ask(ctx, http.MethodPost, "http://"+bare.address+"/broadcast")
 		return err
 	})
+}
+
+// ask makes a request and returns the body of the answer.
+func ask(ctx context.Context, method, url string) (string, error) {
+	request, err := http.NewRequestWithContext(ctx, method, url, nil)
+	if err != nil {
+		return "", err
+	}
+	response, err := (&http.Client{Timeout: time.Minute}).Do(request)
+	if err != nil {
+		return "", err
+	}
+	body, err := io.ReadAll(response.Body)
+	return string(body), errors.Join(err, response.Body.Close())
 }
 
 func (r *run) ourFlips(ctx context.Context, users *ids) (total result, err error) {
@@ -545,7 +558,12 @@ func (r *run) ourFlips(ctx context.Context, users *ids) (total result, err error
 	if err != nil {
 		return total, err
 	}
-	defer func() { err = errors.Join(err, c.close()) }()
+	defer func() {
+		if lost := c.lost.Load(); lost > 0 {
+			err = errors.Join(err, fmt.Errorf("%d sockets were closed", lost))
+		}
+		err = errors.Join(err, c.close())
+	}()
 	pid := r.server.cmd.Process.Pid
 	watched, err := c.login(ctx, users.auth(len(users.uids)-1, toNobody), ignore)
 	if err != nil {

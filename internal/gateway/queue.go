@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -68,28 +69,54 @@ func (q *queue) close() {
 	q.ready.Broadcast()
 }
 
-// pace is the least time between two writes to one socket: what comes meanwhile goes out together.
-const pace = 100 * time.Millisecond
+// The least time between two writes to one socket: what comes meanwhile goes out together. With few sockets waiting it is
+// short; with many, each write less is worth more than what it delays.
+const (
+	lightPace = 50 * time.Millisecond
+	heavyPace = 200 * time.Millisecond
+	heavyFrom = 1000
+)
 
-// pacer holds sockets back that have just been written to. As all wait for the same time, they come out in order.
+// pacer holds sockets back that have been written to a moment ago.
 type pacer struct {
-	mu      sync.Mutex
-	waiting []paced // guarded by mu
+	started time.Time
+	waiting atomic.Int64
 	wake    chan struct{}
+
+	mu sync.Mutex
+	// slots hold the sockets by when they are due: the slot with number n is that of the n-th span since started.
+	slots [slots][]*socket // guarded by mu
+	done  int64            // the number of the last slot that was emptied. Guarded by mu
 }
 
-type paced struct {
-	socket *socket
-	due    time.Time
+const (
+	slots    = 64
+	slotSpan = 5 * time.Millisecond // slots spans are longer than any pace
+)
+
+func newPacer() *pacer { return &pacer{started: time.Now(), wake: make(chan struct{}, 1)} }
+
+// pace is the least time between two writes to a socket now.
+func (p *pacer) pace() time.Duration {
+	if p.waiting.Load() >= heavyFrom {
+		return heavyPace
+	}
+	return lightPace
 }
 
-func newPacer() *pacer { return &pacer{wake: make(chan struct{}, 1)} }
+func (p *pacer) now() int64 { return int64(time.Since(p.started) / slotSpan) }
 
-func (p *pacer) hold(s *socket, due time.Time) {
+// hold keeps a socket back for a while, which is shorter than slots spans.
+func (p *pacer) hold(s *socket, wait time.Duration) {
 	p.mu.Lock()
-	p.waiting = append(p.waiting, paced{s, due})
-	first := len(p.waiting) == 1
-	p.mu.Unlock()
+	defer p.mu.Unlock()
+	first := p.waiting.Add(1) == 1
+	now := p.now()
+	if first {
+		p.done = max(p.done, now-1) // nobody has waited for the slots before
+	}
+	due := max(now+int64(wait/slotSpan)+1, p.done+1)
+	p.slots[due%slots] = append(p.slots[due%slots], s)
 	if first {
 		select {
 		case p.wake <- struct{}{}:
@@ -98,19 +125,15 @@ func (p *pacer) hold(s *socket, due time.Time) {
 	}
 }
 
-// run moves sockets to a queue when their time has come, until ctx ends. Those due within a few milliseconds go together.
+// run moves sockets to a queue when their time has come, until ctx ends.
 func (p *pacer) run(ctx context.Context, to *queue) {
-	const together = 5 * time.Millisecond
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
-	var due []*socket
 	for {
-		p.mu.Lock()
 		wait := time.Hour
-		if len(p.waiting) > 0 {
-			wait = time.Until(p.waiting[0].due)
+		if p.waiting.Load() > 0 {
+			wait = slotSpan
 		}
-		p.mu.Unlock()
 		timer.Reset(wait)
 		select {
 		case <-p.wake:
@@ -119,17 +142,21 @@ func (p *pacer) run(ctx context.Context, to *queue) {
 		case <-ctx.Done():
 			return
 		}
-		until := time.Now().Add(together)
-		due = due[:0]
-		p.mu.Lock()
-		for len(due) < len(p.waiting) && p.waiting[len(due)].due.Before(until) {
-			due = append(due, p.waiting[len(due)].socket)
-		}
-		p.waiting = append(p.waiting[:0], p.waiting[len(due):]...)
-		p.mu.Unlock()
-		if len(due) > 0 {
+		if due := p.takeDue(); len(due) > 0 {
 			to.put(due...)
-			clear(due)
 		}
 	}
+}
+
+func (p *pacer) takeDue() (due []*socket) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for now := p.now(); p.done < now; {
+		p.done++
+		slot := &p.slots[p.done%slots]
+		due = append(due, *slot...)
+		*slot = nil
+	}
+	p.waiting.Add(int64(-len(due)))
+	return due
 }

@@ -324,9 +324,12 @@ func (s *socket) schedule() {
 		return
 	}
 	s.queued = true
-	if due := s.wroteAt + int64(pace); s.wroteAt != 0 && due > s.since && s.state < closing {
-		s.gateway.paced.hold(s, s.gateway.at(due))
-		return
+	if s.wroteAt != 0 && s.state < closing {
+		pacer := s.gateway.paced
+		if wait := pacer.pace() - time.Duration(s.gateway.now()-s.wroteAt); wait > 0 {
+			pacer.hold(s, wait)
+			return
+		}
 	}
 	s.gateway.dirty.put(s)
 }

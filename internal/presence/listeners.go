@@ -242,8 +242,13 @@ func (r *roster) eachListener(p *person, visit func(*Session)) {
 		}
 	}
 	if group := r.toUser[p.user.UID]; group != nil {
+		role, audience := "", r.audience("", p.user.Role)
 		for _, s := range group.sessions {
-			if r.audience(s.person.user.Role, p.user.Role).lets(s.person, p) {
+			if s.person.user.Role != role { // most have the same
+				role = s.person.user.Role
+				audience = r.audience(role, p.user.Role)
+			}
+			if audience.lets(s.person, p) {
 				visit(s)
 			}
 		}
