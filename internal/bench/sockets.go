@@ -10,9 +10,11 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -123,7 +125,8 @@ type crowd struct {
 func (r *run) newCrowd(address string, secure bool) (*crowd, error) {
 	r.crowds++
 	poll, err := poller.New()
-	return &crowd{poller: poll, address: address, secure: secure, from: net.IPv4(127, 0, 1, byte(r.crowds))}, err
+	pid := os.Getpid()
+	return &crowd{poller: poll, address: address, secure: secure, from: net.IPv4(127, byte(pid>>8)|1, byte(pid), byte(r.crowds))}, err
 }
 
 const upgrade = "GET /ws:443 HTTP/1.1\r\nHost: bench\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
@@ -332,7 +335,7 @@ func (r *run) measureSockets(ctx context.Context) (err error) {
 	if err := r.restartForSockets(ctx, secure); err != nil {
 		return err
 	}
-	for _, step := range []func(context.Context, *ids) error{r.measureIdle, r.measureFanout, r.measureManyFlips} {
+	for _, step := range []func(context.Context, *ids) error{r.measureIdle, r.measureStorm, r.measureFanout, r.measureManyFlips} {
 		if err := step(ctx, users); err != nil {
 			return err
 		}
@@ -424,6 +427,76 @@ func (r *run) measureIdle(ctx context.Context, users *ids) error {
 		err = fmt.Errorf("%d idle sockets were closed", lost)
 	}
 	return errors.Join(err, c.close())
+}
+
+// storms is how often all sockets are dropped at once.
+const storms = 3
+
+// measureStorm drops all sockets at once and lets them come back at once, again and again: nobody may be told that anybody
+// was away, and the server must look afterwards as it did before.
+func (r *run) measureStorm(ctx context.Context, users *ids) (err error) {
+	r.say("dropping %d sockets at once, %d times", idleSockets, storms)
+	var c *crowd
+	join := func() error {
+		if c, err = r.newCrowd(r.server.address, false); err != nil {
+			return err
+		}
+		_, err := c.gather(ctx, r.server.cmd.Process.Pid, idleSockets, func(n int) (*subscriber, error) {
+			return c.login(ctx, users.auth(n, toStars), ignore)
+		})
+		return err
+	}
+	if err := join(); err != nil {
+		return err
+	}
+	before, err := r.settle(ctx)
+	if err != nil {
+		return errors.Join(err, c.close())
+	}
+	offline, goroutines, err := r.presenceNumbers(ctx)
+	if err != nil {
+		return errors.Join(err, c.close())
+	}
+	longest := time.Duration(0)
+	for range storms {
+		began := time.Now()
+		if err := c.close(); err != nil {
+			return err
+		}
+		if err := join(); err != nil {
+			return errors.Join(err, c.close())
+		}
+		longest = max(longest, time.Since(began))
+	}
+	after, err := r.settle(ctx)
+	if err != nil {
+		return errors.Join(err, c.close())
+	}
+	offlineAfter, goroutinesAfter, err := r.presenceNumbers(ctx)
+	if err != nil {
+		return errors.Join(err, c.close())
+	}
+	row := Row{Operation: fmt.Sprintf("storm: %d sockets drop and return, %d times", idleSockets, storms), Concurrency: dialers}
+	row.Value = fmt.Sprintf("%.0f told offline, all back in %.1f s, RSS %+.1f MB, goroutines %+.0f", offlineAfter-offline, longest.Seconds(), megabytes(after-before), goroutinesAfter-goroutines)
+	row.goal("nobody told, memory as before", offlineAfter == offline && after-before < 10e6 && goroutinesAfter-goroutines < 10)
+	r.rows = append(r.rows, row)
+	return c.close()
+}
+
+// presenceNumbers returns how many users were told to be offline so far, and how many goroutines there are.
+func (r *run) presenceNumbers(ctx context.Context) (offline, goroutines float64, err error) {
+	text, err := ask(ctx, http.MethodGet, "http://"+r.server.address+"/metrics")
+	for line := range strings.Lines(text) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), "} ")
+		if strings.HasPrefix(name, `rollcall_presence_transitions_total{`) && strings.Contains(name, `status="offline"`) {
+			number, parseErr := strconv.ParseFloat(value, 64)
+			offline, err = offline+number, errors.Join(err, parseErr)
+		}
+		if number, found := strings.CutPrefix(strings.TrimSpace(line), "go_goroutines "); found {
+			goroutines, _ = strconv.ParseFloat(number, 64) // it is one
+		}
+	}
+	return offline, goroutines, err
 }
 
 // arrivals gathers when each watcher hears of one change.
