@@ -23,6 +23,7 @@ test-deps:
 
 lint: $(GOLANGCI) ## golangci-lint with the rules of .golangci.yml
 	$(GOLANGCI) run ./...
+	GOOS=darwin $(GO) build ./...
 
 $(GOLANGCI):
 	$(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0

@@ -152,6 +152,8 @@ type Dossier struct {
 	Tokens    []AuthToken              `json:"authTokens"`
 	Relations map[string][]RelationRow `json:"relations"`
 	Changes   []Change                 `json:"changes"`
+	// Presence is what happened to the presence of the user's devices, latest first.
+	Presence []PresenceTransition `json:"presence"`
 }
 
 // Explanation is the answer of GET /visibility/explain: what the viewer may see of the subject, and the rule that decided.

@@ -766,9 +766,6 @@ func TestSocketInterop(t *testing.T) {
 	if err != nil || !strings.Contains(string(answer), `"code":"200"`) {
 		t.Fatalf("the answer is %s, %v", answer, err)
 	}
-	if pongs != 1 {
-		t.Errorf("%d pongs", pongs)
-	}
 	if err := conn.WriteMessage(websocket.BinaryMessage, []byte{1, 2}); err != nil {
 		t.Fatal(err)
 	}
@@ -780,6 +777,9 @@ func TestSocketInterop(t *testing.T) {
 	}
 	if _, answer, err = conn.ReadMessage(); err != nil || string(answer) != `{"action":"pong"}` {
 		t.Fatalf("the answer is %s, %v", answer, err)
+	}
+	if pongs != 1 {
+		t.Errorf("%d pongs", pongs)
 	}
 	if err := conn.WriteMessage(websocket.CloseMessage, websocket.FormatCloseMessage(3000, "bye")); err != nil {
 		t.Fatal(err)

@@ -33,7 +33,7 @@ func start(ctx context.Context, logPath string, args ...string) (*process, error
 	}
 	p := &process{cmd: exec.CommandContext(ctx, self, args...), log: log}
 	p.cmd.Stderr = log
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	p.cmd.SysProcAttr = endsWithParent()
 	output, err := p.cmd.StdoutPipe()
 	if err != nil {
 		return nil, err

@@ -17,6 +17,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/rollcall/rollcall/api"
@@ -129,11 +130,22 @@ func (r *run) newCrowd(address string, secure bool) (*crowd, error) {
 	return &crowd{poller: poll, address: address, secure: secure, from: net.IPv4(127, byte(pid>>8)|1, byte(pid), byte(r.crowds))}, err
 }
 
+// choosePortLate makes the kernel choose the port when it knows the other side too: otherwise it takes longer with each socket
+// from the same address.
+func choosePortLate(_, _ string, raw syscall.RawConn) error {
+	const bindAddressNoPort = 24 // of Linux
+	var failure error
+	err := raw.Control(func(fd uintptr) {
+		failure = syscall.SetsockoptInt(int(fd), syscall.IPPROTO_IP, bindAddressNoPort, 1)
+	})
+	return errors.Join(err, failure)
+}
+
 const upgrade = "GET /ws:443 HTTP/1.1\r\nHost: bench\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
 
 // open opens a socket and hands its frames to heard.
 func (c *crowd) open(ctx context.Context, heard func(payload []byte)) (*subscriber, error) {
-	dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: c.from}}
+	dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: c.from}, Control: choosePortLate}
 	plain, err := dialer.DialContext(ctx, "tcp", c.address)
 	if err != nil {
 		return nil, err
@@ -205,6 +217,7 @@ func (c *crowd) gather(ctx context.Context, pid, count int, join func(n int) (*s
 	c.members = append(c.members, make([]*subscriber, count)...)
 	var next atomic.Int64
 	failures := make([]error, dialers)
+	latencies := make([]time.Duration, count)
 	started := time.Now()
 	var workers sync.WaitGroup
 	for i := range dialers {
@@ -214,14 +227,16 @@ func (c *crowd) gather(ctx context.Context, pid, count int, join func(n int) (*s
 				if n >= count {
 					return
 				}
+				began := time.Now()
 				c.members[first+n], failures[i] = join(n)
+				latencies[n] = time.Since(began)
 			}
 		})
 	}
 	workers.Wait()
 	elapsed := time.Since(started)
 	after, err := cpu(pid)
-	return result{ops: int64(count), elapsed: elapsed, cpu: after - before}, errors.Join(append(failures, err, ctx.Err())...)
+	return result{ops: int64(count), elapsed: elapsed, latencies: latencies, cpu: after - before}, errors.Join(append(failures, err, ctx.Err())...)
 }
 
 // close ends all sockets at once, without a word.

@@ -119,6 +119,8 @@ type Dossier struct {
 	Pairs  map[PairKind][]Pair
 	// Changes are the first of the change log that are about the user.
 	Changes []Change
+	// Transitions are its presence timeline, latest first.
+	Transitions []Transition
 }
 
 // dossierChanges bounds how much of the change log a dossier holds.
@@ -143,7 +145,10 @@ func (d *Directory) ExportUser(ctx context.Context, caller Caller, rawUID string
 				return err
 			}
 		}
-		dossier.Changes, err = tx.ChangesAbout(caller.App, uid, dossierChanges)
+		if dossier.Changes, err = tx.ChangesAbout(caller.App, uid, dossierChanges); err != nil {
+			return err
+		}
+		dossier.Transitions, err = tx.Transitions(caller.App, uid)
 		return err
 	})
 	return dossier, err

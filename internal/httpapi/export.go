@@ -105,6 +105,7 @@ func exportUser(c *call) (answer, error) {
 	for _, change := range dossier.Changes {
 		shown.Changes = append(shown.Changes, showChange(change))
 	}
+	shown.Presence = showTransitions(dossier.Transitions)
 	return data(shown)
 }
 

@@ -93,11 +93,15 @@ func listTransitions(c *call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
+	return data(showTransitions(transitions))
+}
+
+func showTransitions(transitions []directory.Transition) []api.PresenceTransition {
 	shown := make([]api.PresenceTransition, len(transitions))
 	for i, transition := range transitions {
 		shown[i] = api.PresenceTransition{DeviceID: transition.Device, At: transition.At, Status: transition.Status, Cause: transition.Cause}
 	}
-	return data(shown)
+	return shown
 }
 
 // disconnect ends the sessions of a user, or of one of its devices. Their auth tokens stay good.

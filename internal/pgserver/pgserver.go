@@ -93,7 +93,7 @@ func programs() (string, error) {
 
 // unprivileged gives dir to another user when this is root, because PostgreSQL refuses to run as root.
 func unprivileged(dir string) (*syscall.SysProcAttr, error) {
-	attributes := &syscall.SysProcAttr{Pdeathsig: syscall.SIGQUIT} // it never outlives this process
+	attributes := endsWithParent()
 	if os.Getuid() != 0 {
 		return attributes, nil
 	}

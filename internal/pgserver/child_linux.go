@@ -1,0 +1,6 @@
+package pgserver
+
+import "syscall"
+
+// endsWithParent makes a process not outlive this one.
+func endsWithParent() *syscall.SysProcAttr { return &syscall.SysProcAttr{Pdeathsig: syscall.SIGQUIT} }
