@@ -199,7 +199,7 @@ func (s *socket) allow(now int64) bool {
 func (s *socket) readFrame(header ws.Header, payload []byte) (code ws.StatusCode, reason string) {
 	switch header.OpCode {
 	case ws.OpPing:
-		s.send(ws.MustCompileFrame(ws.NewPongFrame(payload)))
+		s.answer(ws.MustCompileFrame(ws.NewPongFrame(payload)))
 		return 0, ""
 	case ws.OpPong:
 		return 0, ""
@@ -232,7 +232,7 @@ func (s *socket) readFrame(header ws.Header, payload []byte) (code ws.StatusCode
 		return 0, "" // the contract's client ignores it too
 	}
 	if bytes.Equal(payload, sdkPing) {
-		s.send(pongFrame)
+		s.answer(pongFrame)
 		return 0, ""
 	}
 	if !utf8.Valid(payload) {
@@ -305,6 +305,25 @@ func (s *socket) send(frame []byte) {
 	defer s.mu.Unlock()
 	if s.state < closing {
 		s.push(frame)
+	}
+}
+
+// answer sends a frame that the client waits for: at once when nothing else is to be sent, without waking a worker.
+func (s *socket) answer(frame []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.state >= closing:
+	case s.queued || s.blocked != 0 || len(s.pending) > 0 || s.prelude != nil:
+		s.push(frame)
+	default:
+		waiting, err := s.link.Write(frame)
+		if waiting {
+			s.blocked = s.gateway.now()
+		}
+		if err != nil { // the poller finds the connection broken too
+			s.state, s.pending = gone, nil
+		}
 	}
 }
 
