@@ -6,6 +6,8 @@ import (
 	"math/rand/v2"
 	"path/filepath"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -52,9 +54,12 @@ type run struct {
 	caller   directory.Caller
 	counts   *counts
 	tokens   map[directory.UID]directory.TokenID
-	devices  []*device
-	absent   []absence
-	names    int
+
+	// mu guards what follows from the presence, which looks at it when it delivers. It is not held while calling into it.
+	mu      sync.Mutex
+	devices []*device
+	absent  []absence
+	names   int
 	// unsettled says that since it was last quiet something changed in who may hear of whom, or be there.
 	unsettled bool
 }
@@ -118,13 +123,13 @@ func (r *run) play(steps int) {
 		time.Sleep(time.Duration(r.random.IntN(9000)+600) * time.Millisecond)
 		synctest.Wait()
 		r.compare(name)
-		r.unsettled = false
+		r.note(func() { r.unsettled = false })
 	}
 	time.Sleep(time.Minute)
 	synctest.Wait()
 	r.compare("the end")
-	if r.counts.wrong != 0 {
-		r.Errorf("the checker found %d users whose announced status was wrong", r.counts.wrong)
+	if r.counts.wrong.Load() != 0 {
+		r.Errorf("the checker found %d users whose announced status was wrong", r.counts.wrong.Load())
 	}
 }
 
@@ -137,7 +142,7 @@ func (r *run) draw() (name string, act func()) {
 	relate := func(change func() (any, error)) func() {
 		return func() {
 			if uid != other {
-				r.unsettled = true
+				r.unsettle()
 				r.do(change())
 			}
 		}
@@ -172,13 +177,13 @@ func (r *run) draw() (name string, act func()) {
 		r.names++
 		rename := fmt.Sprint(uid, r.names)
 		return "role", func() {
-			r.unsettled = true
+			r.unsettle()
 			r.do(r.dir.UpdateUser(r.Context(), r.caller, string(uid), directory.UserPatch{Role: &role, Name: &rename}))
 		}
 	case 12:
 		settings := directory.RoleSettings{ListUsers: []string{"all", "friendsOnly"}[r.random.IntN(2)]}
 		return "policy", func() {
-			r.unsettled = true
+			r.unsettle()
 			r.do(r.dir.UpdateRole(r.Context(), r.caller, "star", directory.RolePatch{Settings: &settings}))
 		}
 	case 13:
@@ -208,8 +213,10 @@ func (r *run) open(uid directory.UID, name string, status presence.Status) {
 	}, d.listener)
 	r.do(session, err)
 	d.session = session
-	r.devices = append(r.devices, d)
-	r.absent = slices.DeleteFunc(r.absent, func(a absence) bool { return a.uid == uid && a.name == name })
+	r.note(func() {
+		r.devices = append(r.devices, d)
+		r.absent = slices.DeleteFunc(r.absent, func(a absence) bool { return a.uid == uid && a.name == name })
+	})
 }
 
 func (r *run) leave() {
@@ -218,7 +225,7 @@ func (r *run) leave() {
 	}
 	at := r.random.IntN(len(r.devices))
 	d := r.devices[at]
-	r.devices = slices.Delete(r.devices, at, at+1)
+	r.note(func() { r.devices = slices.Delete(r.devices, at, at+1) })
 	now := time.Now()
 	gone := absence{uid: d.uid, name: d.name, status: d.status}
 	switch r.random.IntN(3) {
@@ -232,7 +239,7 @@ func (r *run) leave() {
 		gone.until = now.Add(5 * time.Second)
 		d.session.End(presence.Silent, now.Add(-presence.Silence))
 	}
-	r.absent = append(r.absent, gone)
+	r.note(func() { r.absent = append(r.absent, gone) })
 }
 
 func (r *run) comeBack() {
@@ -249,8 +256,9 @@ func (r *run) setStatus() {
 		return
 	}
 	d := r.devices[r.random.IntN(len(r.devices))]
-	d.status = []presence.Status{presence.Available, presence.Away, presence.Busy, presence.Invisible}[r.random.IntN(4)]
-	d.session.SetStatus(d.status, "", time.Time{})
+	status := []presence.Status{presence.Available, presence.Away, presence.Busy, presence.Invisible}[r.random.IntN(4)]
+	r.note(func() { d.status = status })
+	d.session.SetStatus(status, "", time.Time{})
 }
 
 // revoke revokes all tokens of a user: its sessions end at once, and those that are away do not come back.
@@ -261,19 +269,39 @@ func (r *run) revoke(uid directory.UID) {
 			live++
 		}
 	}
-	r.unsettled = true
+	r.unsettle()
 	revoked, err := r.dir.DeleteTokens(r.Context(), r.caller, string(uid), 0)
 	r.do(revoked, err)
 	if revoked.Sockets != live {
 		r.Fatalf("%d sockets were closed, not %d", revoked.Sockets, live)
 	}
-	r.devices = slices.DeleteFunc(r.devices, func(d *device) bool { return d.uid == uid })
-	r.absent = slices.DeleteFunc(r.absent, func(a absence) bool { return a.uid == uid })
+	r.note(func() {
+		r.devices = slices.DeleteFunc(r.devices, func(d *device) bool { return d.uid == uid })
+		r.absent = slices.DeleteFunc(r.absent, func(a absence) bool { return a.uid == uid })
+	})
 	r.mint(uid)
+}
+
+// note changes what the model knows.
+func (r *run) note(change func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	change()
+}
+
+func (r *run) unsettle() { r.note(func() { r.unsettled = true }) }
+
+// settled reports whether nothing has changed lately in who may hear of whom.
+func (r *run) settled() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return !r.unsettled
 }
 
 // status is what a user's devices make of it.
 func (r *run) status(uid directory.UID) presence.Status {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	merged := presence.Offline
 	for _, d := range r.devices {
 		if d.uid == uid {
@@ -315,16 +343,16 @@ func (r *run) compare(after string) {
 			if sight := explained.Sight; sight.Presence && (sight.Listed || sight.Detailed) && selects(d.subscription, explained) {
 				want = is
 			}
-			if d.view[uid] != want {
-				r.Fatalf("after %q: %s (%+v) believes that %s is %v, and should believe %v (%s)", after, d.uid, d.subscription, uid, d.view[uid], want, explained.Sight.Rule)
+			if believed := d.believes(uid); believed != want {
+				r.Fatalf("after %q: %s (%+v) believes that %s is %v, and should believe %v (%s)", after, d.uid, d.subscription, uid, believed, want, explained.Sight.Rule)
 			}
 		}
 	}
-	if count := r.dir.CountOnline(r.caller.App); count != online || r.counts.online != online {
-		r.Fatalf("after %q: %d are counted online and %d observed, want %d", after, count, r.counts.online, online)
+	if count := r.dir.CountOnline(r.caller.App); count != online || int(r.counts.online.Load()) != online {
+		r.Fatalf("after %q: %d are counted online and %d observed, want %d", after, count, r.counts.online.Load(), online)
 	}
-	if r.counts.sessions != len(r.devices) {
-		r.Fatalf("after %q: %d sessions are counted, want %d", after, r.counts.sessions, len(r.devices))
+	if int(r.counts.sessions.Load()) != len(r.devices) {
+		r.Fatalf("after %q: %d sessions are counted, want %d", after, r.counts.sessions.Load(), len(r.devices))
 	}
 }
 
@@ -354,6 +382,8 @@ type listener struct {
 }
 
 func (l *listener) Joined(_ *presence.Session, welcome presence.Welcome) bool {
+	l.run.mu.Lock()
+	defer l.run.mu.Unlock()
 	l.sequence = welcome.Position.Sequence
 	for _, standing := range welcome.People {
 		l.view[standing.UID] = standing.Status
@@ -368,24 +398,33 @@ func (l *listener) Deliver(event *presence.Event) {
 	if event.User.UID == l.uid {
 		l.run.Errorf("%s hears of itself", l.uid)
 	}
-	if event.Status == presence.Offline && l.run.status(event.User.UID) != presence.Offline && !l.run.unsettled {
+	if event.Status == presence.Offline && l.run.status(event.User.UID) != presence.Offline && l.run.settled() {
 		l.run.Errorf("%s is told that %s is offline, who is not", l.uid, event.User.UID)
 	}
+	l.run.mu.Lock()
+	defer l.run.mu.Unlock()
 	l.sequence = event.Sequence
 	l.view[event.User.UID] = event.Status
+}
+
+// believes is what the session was last told of a user.
+func (l *listener) believes(uid directory.UID) presence.Status {
+	l.run.mu.Lock()
+	defer l.run.mu.Unlock()
+	return l.view[uid]
 }
 
 func (l *listener) Ended(presence.Cause) {}
 
 // counts is what a presence reports of itself.
-type counts struct{ sessions, online, wrong int }
+type counts struct{ sessions, online, wrong atomic.Int64 }
 
-func (c *counts) SessionOpened()                                 { c.sessions++ }
-func (c *counts) SessionEnded(presence.Cause)                    { c.sessions-- }
-func (c *counts) OnlineChanged(by int)                           { c.online += by }
+func (c *counts) SessionOpened()                                 { c.sessions.Add(1) }
+func (c *counts) SessionEnded(presence.Cause)                    { c.sessions.Add(-1) }
+func (c *counts) OnlineChanged(by int)                           { c.online.Add(int64(by)) }
 func (c *counts) Announced(presence.Status, presence.Cause, int) {}
-func (c *counts) FalselyOffline()                                { c.wrong++ }
-func (c *counts) Stuck()                                         { c.wrong++ }
+func (c *counts) FalselyOffline()                                { c.wrong.Add(1) }
+func (c *counts) Stuck()                                         { c.wrong.Add(1) }
 
 // TestEventsOfAUserAreSpaced lets one user change its status all the time: those who listen hear of it at most once in
 // 250 ms, at once for the first time, and in the end what is true.
