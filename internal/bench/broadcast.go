@@ -2,13 +2,11 @@ package bench
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"sync"
-	"time"
 
 	"github.com/gobwas/ws"
 )
@@ -17,10 +15,6 @@ import (
 // connections and, at POST /broadcast, writes one prebuilt frame to each with two writers. It prints its address to out and
 // serves until ctx ends.
 func Broadcast(ctx context.Context, out io.Writer) error {
-	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return err
-	}
 	b := &broadcaster{connections: map[net.Conn]struct{}{}, frame: ws.MustCompileFrame(ws.NewTextFrame([]byte(`{"type":"presence","appId":"0123456789abcdef","sender":"user-14999","body":` +
 		`{"action":"online","timestamp":1767225600,"user":{"uid":"user-14999","name":"User Number 14999","avatar":"https://cdn.example.com/avatars/14999/large.png",` +
 		`"link":"https://example.com/people/user-14999","metadata":{"city":"Lisbon","team":"support","plan":"premium","joined":"2026-01-20","bio":"Likes long walks, short calls and a tidy inbox."},` +
@@ -28,16 +22,9 @@ func Broadcast(ctx context.Context, out io.Writer) error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /broadcast", b.broadcast)
 	mux.HandleFunc("GET /connections", b.count)
-	mux.HandleFunc("GET /readyz", func(http.ResponseWriter, *http.Request) {})
 	mux.HandleFunc("GET /", b.accept)
-	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
-	stopped := make(chan error, 1)
-	go func() { stopped <- server.Serve(listener) }()
-	fmt.Fprintf(out, "http://%s \n", listener.Addr())
-	<-ctx.Done()
-	err = server.Close()
-	b.close()
-	return errors.Join(err, ignoreClosed(<-stopped))
+	defer b.close()
+	return serveFloor(ctx, out, mux)
 }
 
 type broadcaster struct {

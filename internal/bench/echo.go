@@ -14,10 +14,6 @@ import (
 // Echo is the floor that everything is compared with: a bare net/http server that decodes a JSON body and encodes it
 // again. It prints its address to out and serves until ctx ends.
 func Echo(ctx context.Context, out io.Writer) error {
-	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return err
-	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /echo", func(w http.ResponseWriter, r *http.Request) {
 		var body map[string]any
@@ -28,6 +24,15 @@ func Echo(ctx context.Context, out io.Writer) error {
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(body) // the client went away
 	})
+	return serveFloor(ctx, out, mux)
+}
+
+// serveFloor serves a floor on a free port, prints its address to out, and goes on until ctx ends.
+func serveFloor(ctx context.Context, out io.Writer, mux *http.ServeMux) error {
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
 	mux.HandleFunc("GET /readyz", func(http.ResponseWriter, *http.Request) {})
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
 	stopped := make(chan error, 1)

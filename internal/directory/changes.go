@@ -177,11 +177,6 @@ const (
 	fieldTokens = "tokens"
 )
 
-// RevokesTokensOfKey reports whether the change, the deletion of an API key, revoked the auth tokens that the key minted.
-func (c Change) RevokesTokensOfKey() bool {
-	return c.Kind == KeyDeleted && slices.Contains(c.Fields, fieldTokens)
-}
-
 func (l *logbook) touch(uid UID) {
 	if _, known := l.touched[uid]; !known {
 		if l.touched == nil {

@@ -32,15 +32,7 @@ func queryPresence(c *call) (answer, error) {
 	if err := c.mayUse(directory.FeatureListUsers); err != nil {
 		return answer{}, err
 	}
-	f, err := c.decode()
-	if err != nil {
-		return answer{}, err
-	}
-	uids := f.texts("uids")
-	if err := f.err(); err != nil {
-		return answer{}, err
-	}
-	found, missing, err := c.api.dir.LookUpUsers(c.ctx(), c.caller, c.policy, c.user, uids)
+	found, missing, err := c.findAsked()
 	if err != nil {
 		return answer{}, err
 	}

@@ -164,19 +164,24 @@ func getUser(c *call) (answer, error) {
 	return data(c.showSeen(user))
 }
 
+// findAsked returns the users that the body asks for, as the caller may see them, and the uids of the others.
+func (c *call) findAsked() (found []directory.Seen, missing []string, err error) {
+	f, err := c.decode()
+	if err != nil {
+		return nil, nil, err
+	}
+	uids := f.texts("uids")
+	if err := f.err(); err != nil {
+		return nil, nil, err
+	}
+	return c.api.dir.LookUpUsers(c.ctx(), c.caller, c.policy, c.user, uids)
+}
+
 func lookUpUsers(c *call) (answer, error) {
 	if err := c.mayUse(directory.FeatureGetUser); err != nil {
 		return answer{}, err
 	}
-	f, err := c.decode()
-	if err != nil {
-		return answer{}, err
-	}
-	uids := f.texts("uids")
-	if err := f.err(); err != nil {
-		return answer{}, err
-	}
-	found, missing, err := c.api.dir.LookUpUsers(c.ctx(), c.caller, c.policy, c.user, uids)
+	found, missing, err := c.findAsked()
 	if err != nil {
 		return answer{}, err
 	}

@@ -16,7 +16,7 @@ const (
 )
 
 // follow acts on the change log from a revision on, until ctx ends. What a change says is read again from the store, so
-// that it matters in what order things become known, but not that anything is seen twice.
+// that it does no harm to see a change twice.
 func (r *roster) follow(ctx context.Context, revision int64) {
 	for ctx.Err() == nil {
 		appended := r.presence.dir.ChangesAppended(r.app)

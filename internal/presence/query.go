@@ -6,7 +6,7 @@ import (
 
 // Device is a live session, as an operator sees it.
 type Device struct {
-	// Session names the session for EndSession. Device is what the device calls itself.
+	// Device is what the device calls itself.
 	Device string
 	Token  directory.TokenID
 	Status Status
