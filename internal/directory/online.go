@@ -3,7 +3,6 @@ package directory
 import (
 	"iter"
 	"slices"
-	"strings"
 	"sync"
 )
 
@@ -236,39 +235,4 @@ func (x *onlineIndex) status(uid UID, seesInvisible bool) (online bool, lastActi
 		return seesInvisible || !entry.Invisible, 0
 	}
 	return false, x.left[uid]
-}
-
-// matches says of an online user what the store says of users: whether a query selects it, but for Related,
-// NotBlockedWith, After, Limit and Offset.
-func (q *UserQuery) matches(entry *onlineEntry) bool {
-	user := entry.User
-	switch {
-	case user.UID == q.NotUID && q.NotUID != "",
-		q.Activity == DeactivatedOnly,
-		len(q.Roles) > 0 && !slices.Contains(q.Roles, user.Role),
-		len(q.UIDs) > 0 && !slices.Contains(q.UIDs, user.UID),
-		len(q.Tags) > 0 && !slices.ContainsFunc(q.Tags, func(tag string) bool { return slices.Contains(user.Tags, tag) }),
-		q.ChangedAfter != 0 && user.changedAt() <= q.ChangedAfter,
-		q.ChangedBefore != 0 && user.changedAt() >= q.ChangedBefore,
-		q.Search != "" && !q.finds(entry):
-		return false
-	}
-	return !slices.ContainsFunc(q.Words, func(word string) bool { return !hasWords(entry.nameKey, word) })
-}
-
-func (q *UserQuery) finds(entry *onlineEntry) bool {
-	return q.SearchUID && strings.HasPrefix(string(entry.User.UID), q.Search) || q.SearchName && hasWords(entry.nameKey, q.Search)
-}
-
-// hasWords reports whether a folded name continues with a text from one of its words on.
-func hasWords(nameKey, prefix string) bool {
-	if strings.HasPrefix(nameKey, prefix) {
-		return true
-	}
-	for i := range len(nameKey) {
-		if nameKey[i] == ' ' && strings.HasPrefix(nameKey[i+1:], prefix) {
-			return true
-		}
-	}
-	return false
 }

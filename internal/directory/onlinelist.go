@@ -129,7 +129,7 @@ func (d *Directory) onlinePart(tx Tx, query UserQuery, viewer UID) (part *online
 		return part, nil
 	}
 	add := func(entry *onlineEntry) {
-		if hidden[entry.User.UID] || !query.matches(entry) {
+		if hidden[entry.User.UID] || !query.Selects(entry.User, entry.nameKey) {
 			return
 		}
 		for _, set := range related {

@@ -98,6 +98,41 @@ type UserQuery struct {
 	Offset int
 }
 
+// Selects says of a user and its folded name what the store says of users: whether the query selects it, but for Related,
+// NotBlockedWith, After, Limit and Offset.
+func (q *UserQuery) Selects(user *User, nameKey string) bool {
+	switch {
+	case user.UID == q.NotUID && q.NotUID != "",
+		q.Activity == ActiveOnly && user.DeactivatedAt != 0,
+		q.Activity == DeactivatedOnly && user.DeactivatedAt == 0,
+		len(q.Roles) > 0 && !slices.Contains(q.Roles, user.Role),
+		len(q.UIDs) > 0 && !slices.Contains(q.UIDs, user.UID),
+		len(q.Tags) > 0 && !slices.ContainsFunc(q.Tags, func(tag string) bool { return slices.Contains(user.Tags, tag) }),
+		q.ChangedAfter != 0 && user.changedAt() <= q.ChangedAfter,
+		q.ChangedBefore != 0 && user.changedAt() >= q.ChangedBefore,
+		q.Search != "" && !q.finds(user.UID, nameKey):
+		return false
+	}
+	return !slices.ContainsFunc(q.Words, func(word string) bool { return !hasWords(nameKey, word) })
+}
+
+func (q *UserQuery) finds(uid UID, nameKey string) bool {
+	return q.SearchUID && strings.HasPrefix(string(uid), q.Search) || q.SearchName && hasWords(nameKey, q.Search)
+}
+
+// hasWords reports whether a folded name continues with a text from one of its words on.
+func hasWords(nameKey, prefix string) bool {
+	if strings.HasPrefix(nameKey, prefix) {
+		return true
+	}
+	for i := range len(nameKey) {
+		if nameKey[i] == ' ' && strings.HasPrefix(nameKey[i+1:], prefix) {
+			return true
+		}
+	}
+	return false
+}
+
 // UserFilter is what a caller may ask of ListUsers.
 type UserFilter struct {
 	// Search is a prefix of the uid or of any word of the name, in any case.

@@ -356,8 +356,8 @@ func readRanking(t *tx, app directory.AppID, order directory.Order, bucketSize i
 	return r, err
 }
 
-// compare tells which of two positions comes first.
-func (r *ranking) compare(a, b directory.Position) int {
+// comparePositions tells which of two positions in an order comes first.
+func comparePositions(a, b directory.Position) int {
 	for i := range a.Times {
 		if c := cmp.Compare(b.Times[i], a.Times[i]); c != 0 { // times run downward
 			return c
@@ -368,7 +368,7 @@ func (r *ranking) compare(a, b directory.Position) int {
 
 // find returns the bucket that a position is in.
 func (r *ranking) find(position directory.Position) int {
-	i, exact := slices.BinarySearchFunc(r.buckets[1:], position, func(b bucket, p directory.Position) int { return r.compare(b.first, p) })
+	i, exact := slices.BinarySearchFunc(r.buckets[1:], position, func(b bucket, p directory.Position) int { return comparePositions(b.first, p) })
 	if exact {
 		return i + 1
 	}

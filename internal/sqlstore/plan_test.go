@@ -87,6 +87,8 @@ func explainList(t *testing.T, s session, name string, query directory.UserQuery
 		func() error { _, err := x.usersOf(query, matches); return err },
 		func() error { _, err := x.usersOf(walked, matches); return err },
 		func() error { _, err := x.CountUsers(query); return err },
+		func() error { _, _, err := x.UserPage(query); return err },
+		func() error { _, err := x.usersWith("app", []directory.UID{"a", "b", "c"}); return err },
 	} {
 		if err := ask(); err != nil {
 			t.Fatal(err)

@@ -159,6 +159,7 @@ func (s *Store) OnRegain(forget func()) {
 	if e, ok := s.engine.(*postgres); ok {
 		all := func() {
 			s.census.forgetAll()
+			s.hot.forgetAll()
 			forget()
 		}
 		e.regained.Store(&all)
@@ -203,7 +204,11 @@ func (e *postgres) view(ctx context.Context, fn func(session) error) error {
 		return err
 	}
 	defer s.conn.Release() // a connection still in a transaction is thrown away
-	if err := fn(s); err != nil {
+	err = fn(s)
+	switch {
+	case !s.asked: // everything was in memory: there is no transaction to end
+		return err
+	case err != nil:
 		return errors.Join(err, s.end(`ROLLBACK`))
 	}
 	return s.end(`COMMIT`)
@@ -216,6 +221,8 @@ type pgSession struct {
 	conn    *pgxpool.Conn
 	texts   *insertTexts
 	pending []heldStatement
+	// asked says that something has been sent.
+	asked bool
 }
 
 func (s *pgSession) exec(sql string, args ...any) error {
@@ -232,6 +239,7 @@ func (s *pgSession) query(sql string, args []any, each func(row) error) error {
 
 // flush sends what is pending, and behind it a question whose rows each gets, when there is one.
 func (s *pgSession) flush(question string, args []any, each func(row) error) (err error) {
+	s.asked = true
 	var batch pgx.Batch
 	for _, statement := range s.texts.groupInserts(s.pending) {
 		batch.Queue(statement.sql, statement.args...)

@@ -17,6 +17,7 @@ type Store struct {
 	engine engine
 	writer *writer
 	census *census
+	hot    *hotUsers
 }
 
 var _ directory.Store = (*Store)(nil)
@@ -98,16 +99,17 @@ func explain(err error) error {
 }
 
 func newStore(engine engine) *Store {
-	s := &Store{engine: engine, writer: newWriter(engine)}
+	s := &Store{engine: engine, writer: newWriter(engine), hot: newHotUsers()}
 	s.census = newCensus(s)
-	s.writer.committed = s.census.note
+	s.writer.census, s.writer.hot = s.census, s.hot
 	return s
 }
 
 // View implements directory.Store.
 func (s *Store) View(ctx context.Context, fn func(directory.Tx) error) error {
+	hot := s.hot.view()
 	err := s.engine.view(ctx, func(session session) error {
-		return fn(&tx{session: session, ctx: ctx, census: s.census})
+		return fn(&tx{session: session, ctx: ctx, census: s.census, hot: hot})
 	})
 	return explain(err)
 }
@@ -131,9 +133,10 @@ type tx struct {
 	users     *userCache
 	// draft gathers what a write transaction does to users.
 	draft *draft
-	// ctx and census are for views.
+	// ctx, census and hot are for views.
 	ctx    context.Context //nolint:containedctx // a view ends with it
 	census *census
+	hot    *hotView
 	// many remembers which searches find many users.
 	many map[partKey]bool
 }

@@ -31,15 +31,69 @@ func (t *tx) User(app directory.AppID, uid directory.UID) (user directory.User, 
 }
 
 func (t *tx) readUser(app directory.AppID, uid directory.UID) (user directory.User, found bool, err error) {
+	key := userKey{app, uid}
 	if cached, known := t.users.get(app, uid); known {
 		if cached == nil {
 			return user, false, nil
 		}
 		return *cached, true, nil
 	}
+	if hot, known := t.hot.get(key); known {
+		return *hot, true, nil
+	}
 	found, err = t.first(`SELECT `+userColumns+` FROM users WHERE app = $1 AND uid = $2`, []any{string(app), string(uid)},
 		func(r row) { user = readUser(r) })
+	if found && err == nil {
+		t.hot.put(key, &user)
+	}
 	return user, found, err
+}
+
+// maxTogether is how many users one statement fetches.
+const maxTogether = 256
+
+// usersWith returns the users with these uids, in this order, without those who do not exist.
+func (t *tx) usersWith(app directory.AppID, uids []directory.UID) ([]directory.User, error) {
+	known := make([]*directory.User, len(uids))
+	var cold []int
+	for i, uid := range uids {
+		if hot, ok := t.hot.get(userKey{app, uid}); ok {
+			known[i] = hot
+		} else {
+			cold = append(cold, i)
+		}
+	}
+	for some := range slices.Chunk(cold, maxTogether) {
+		if err := t.fetch(app, uids, some, known); err != nil {
+			return nil, err
+		}
+	}
+	users := make([]directory.User, 0, len(uids))
+	for _, user := range known {
+		if user != nil {
+			users = append(users, *user)
+		}
+	}
+	return users, nil
+}
+
+// fetch reads those of the users that have the given places in uids.
+func (t *tx) fetch(app directory.AppID, uids []directory.UID, places []int, into []*directory.User) error {
+	wanted := make([]directory.UID, len(places))
+	at := make(map[directory.UID]int, len(places))
+	for i, place := range places {
+		wanted[i] = uids[place]
+		at[uids[place]] = place
+	}
+	s := statement{args: []any{string(app)}}
+	s.add(`SELECT ` + userColumns + ` FROM users WHERE app = $1 AND `)
+	in(&s, `uid`, padded(wanted))
+	return t.query(s.sql.String(), s.args, func(r row) error {
+		user := readUser(r)
+		into[at[user.UID]] = &user
+		t.hot.put(userKey{app, user.UID}, &user)
+		return nil
+	})
 }
 
 func (t *tx) Users(query directory.UserQuery) ([]directory.User, error) {
@@ -47,21 +101,11 @@ func (t *tx) Users(query directory.UserQuery) ([]directory.User, error) {
 }
 
 func (t *tx) UserPage(query directory.UserQuery) (users []directory.User, total int, err error) {
-	if query.After == nil && query.Offset == 0 {
-		few, err := t.selectsFew(query)
+	if candidates, few, err := t.candidates(query); err != nil || few {
 		if err != nil {
 			return nil, 0, err
 		}
-		if few {
-			more := query
-			more.Limit++
-			users, err = t.usersOf(more, fewMatches)
-			if err != nil || len(users) <= query.Limit {
-				return users, len(users), err // all of them
-			}
-			total, err = t.CountUsers(query)
-			return users[:query.Limit], total, err
-		}
+		return t.pageAmong(query, candidates)
 	}
 	counted := query
 	counted.After = nil
@@ -70,19 +114,6 @@ func (t *tx) UserPage(query directory.UserQuery) (users []directory.User, total 
 	}
 	users, err = t.usersOf(query, total)
 	return users, total, err
-}
-
-// selectsFew reports whether a query selects so few users, that all of them may be looked at.
-func (t *tx) selectsFew(query directory.UserQuery) (bool, error) {
-	if len(query.UIDs) > 0 {
-		return len(query.UIDs) <= fewMatches, nil
-	}
-	for _, wanted := range searchesOf(query) {
-		if many, err := t.findsMany(query.App, wanted); err != nil || !many {
-			return err == nil, err
-		}
-	}
-	return false, nil
 }
 
 // usersOf lists the users that a query selects, of which there are so many; zero when that is not known.
@@ -95,27 +126,32 @@ func (t *tx) usersOf(query directory.UserQuery, matches int) ([]directory.User, 
 			return nil, err
 		}
 	}
-	var users []directory.User
+	var uids []directory.UID
 	for _, stretch := range stretchesOf(query.Order, begin) {
-		s, err := t.userStatement(`SELECT `+userColumns+` FROM users WHERE `, query)
+		s, err := t.userStatement(`SELECT uid FROM users WHERE `, query)
 		if err != nil {
 			return nil, err
 		}
 		stretch.add(s, query.Backward)
 		addUserOrder(s, query, stretch.same, sorted)
-		s.add(` LIMIT ` + s.arg(query.Limit-len(users)) + ` OFFSET ` + s.arg(query.Offset))
-		found, err := atMost(t, min(query.Limit, 100), s.sql.String(), s.args, readUser)
+		s.add(` LIMIT ` + s.arg(query.Limit-len(uids)) + ` OFFSET ` + s.arg(query.Offset))
+		found, err := t.uids(min(query.Limit-len(uids), 100), s)
 		if err != nil {
 			return nil, err
 		}
-		if users = append(users, found...); len(users) == query.Limit {
+		if uids = append(uids, found...); len(uids) == query.Limit {
 			break
 		}
 		if query.Offset, err = t.restOfOffset(query, stretch, len(found)); err != nil {
 			return nil, err
 		}
 	}
-	return users, nil
+	return t.usersWith(query.App, uids)
+}
+
+// uids runs a statement for uids, of which there may be so many.
+func (t *tx) uids(limit int, s *statement) ([]directory.UID, error) {
+	return atMost(t, limit, s.sql.String(), s.args, func(r row) directory.UID { return directory.UID(r.text(0)) })
 }
 
 // restOfOffset returns how many users remain to be skipped behind a stretch that did not fill the page.

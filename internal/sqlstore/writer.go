@@ -21,12 +21,13 @@ var errClosed = &directory.Error{Code: directory.CodeOperationFailed, Message: "
 // meanwhile; when its own update is answered, it hands the lead to somebody who is still waiting.
 type writer struct {
 	engine engine
-	// committed is told what a commit did to users, before anybody is told of the commit.
-	committed func(map[directory.AppID]tally)
-	mu        sync.Mutex
-	lanes     map[string]*lane // guarded by mu
-	closed    bool             // guarded by mu
-	active    sync.WaitGroup   // the callers within update
+	// census and hot follow what commits do to users, before anybody is told of the commit.
+	census *census
+	hot    *hotUsers
+	mu     sync.Mutex
+	lanes  map[string]*lane // guarded by mu
+	closed bool             // guarded by mu
+	active sync.WaitGroup   // the callers within update
 }
 
 // lane is the queue of updates that run one after another.
@@ -212,8 +213,9 @@ type batch struct {
 	// users holds users as the batch has left them so far, where the engine fetched them in advance.
 	users *userCache
 	// tallies hold what the batch does to the users of each app.
-	tallies   map[directory.AppID]tally
-	committed func(map[directory.AppID]tally)
+	tallies map[directory.AppID]tally
+	census  *census
+	hot     *hotUsers
 }
 
 func (w *writer) begin(ctx context.Context, known map[directory.AppID]int64) (*batch, error) {
@@ -223,20 +225,28 @@ func (w *writer) begin(ctx context.Context, known map[directory.AppID]int64) (*b
 		return nil, err
 	}
 	return &batch{
-		transaction: transaction, revisions: map[directory.AppID]int64{}, known: known, tallies: map[directory.AppID]tally{}, committed: w.committed,
+		transaction: transaction, revisions: map[directory.AppID]int64{}, known: known, tallies: map[directory.AppID]tally{}, census: w.census, hot: w.hot,
 	}, nil
 }
 
 // commit makes the batch durable, and remembers the revisions that it ends with.
 func (b *batch) commit() (uncertain bool, err error) {
+	changes, appsGone := b.changes()
+	b.hot.changing(changes)
 	uncertain, err = b.transaction.commit()
 	if uncertain {
+		b.hot.doubt(changes)
 		for app := range b.tallies {
 			b.tallies[app] = tally{forget: true}
 		}
+	} else {
+		b.hot.settle(changes, b.revisions)
+	}
+	if appsGone {
+		b.hot.forgetAll()
 	}
 	if err == nil || uncertain {
-		b.committed(b.tallies)
+		b.census.note(b.tallies)
 	}
 	if err != nil {
 		return uncertain, err
@@ -245,6 +255,19 @@ func (b *batch) commit() (uncertain bool, err error) {
 		maps.Copy(b.known, b.revisions)
 	}
 	return false, nil
+}
+
+// changes returns the users who were there before and whom the batch changes or erases, and whether whole apps go.
+func (b *batch) changes() (changed []userKey, appsGone bool) {
+	for app, t := range b.tallies {
+		appsGone = appsGone || t.forget
+		for _, m := range t.moves {
+			if m.before != nil {
+				changed = append(changed, userKey{app, m.before.UID})
+			}
+		}
+	}
+	return changed, appsGone
 }
 
 // run runs one update and leaves the rules' answer in it. Nothing of a refused one stays in the transaction. The error

@@ -1,0 +1,124 @@
+package sqlstore
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/rollcall/rollcall/internal/directory"
+)
+
+// maxCandidates is how many users are worth looking at one by one to find those that a query selects.
+const maxCandidates = 1000
+
+// candidates returns the uids among which are all that a query selects, without repetition, if one of its filters leaves
+// but few. They come from the index of that filter alone: everything else is looked at in memory.
+func (t *tx) candidates(query directory.UserQuery) (uids []directory.UID, few bool, err error) {
+	if len(query.Related) > 1 {
+		return nil, false, nil
+	}
+	if count := len(query.UIDs); count > 0 && len(query.Related) == 0 {
+		uids := slices.Clone(query.UIDs)
+		slices.Sort(uids)
+		return slices.Compact(uids), count <= maxCandidates, nil
+	}
+	for _, place := range t.narrowPlaces(query) {
+		if uids, err = t.uids(0, place); err != nil || len(uids) <= maxCandidates {
+			slices.Sort(uids)
+			return slices.Compact(uids), err == nil, err
+		}
+	}
+	return nil, false, nil
+}
+
+// narrowPlaces returns a statement for each filter of a query that may leave few users. Each reads no more than one row
+// beyond maxCandidates from an index.
+func (t *tx) narrowPlaces(query directory.UserQuery) (places []*statement) {
+	begin := func() (s *statement, app string) {
+		s = &statement{}
+		return s, s.arg(string(query.App))
+	}
+	end := func(s *statement) {
+		s.add(` LIMIT ` + s.arg(maxCandidates+1))
+		places = append(places, s)
+	}
+	if len(query.Related) > 0 {
+		s, app := begin()
+		s.add(relatedUIDs(app, s.arg(string(query.Related[0].To)), query.Related[0]))
+		end(s)
+		return places // nothing else tells who is related
+	}
+	for _, wanted := range searchesOf(query) {
+		if t.many[partKey{app: query.App, kind: partSearch, search: wanted}] {
+			continue
+		}
+		s, app := begin()
+		s.add(strings.Join(searchPlaces(s, app, wanted), ` UNION ALL `))
+		end(s)
+	}
+	if len(query.Tags) > 0 {
+		s, app := begin()
+		s.add(`SELECT uid FROM user_tags WHERE app = ` + app + ` AND `)
+		in(s, `tag`, query.Tags)
+		end(s)
+	}
+	if len(query.Roles) > 0 && !slices.Contains(query.Roles, directory.DefaultRole) {
+		s, app := begin()
+		s.add(`SELECT uid FROM users WHERE app = ` + app + ` AND role <> 'default' AND `)
+		in(s, `role`, query.Roles)
+		end(s)
+	}
+	return places
+}
+
+// pageAmong returns the page of a query whose users are all among the candidates, and how many it selects.
+func (t *tx) pageAmong(query directory.UserQuery, candidates []directory.UID) (page []directory.User, total int, err error) {
+	users, err := t.usersWith(query.App, candidates)
+	if err != nil {
+		return nil, 0, err
+	}
+	users = slices.DeleteFunc(users, func(user directory.User) bool { return !query.Selects(&user, directory.FoldText(user.Name)) })
+	if query.NotBlockedWith != "" && len(users) > 0 {
+		if users, err = t.withoutBlocks(query, users); err != nil {
+			return nil, 0, err
+		}
+	}
+	type placed struct {
+		at   directory.Position
+		user *directory.User
+	}
+	order := make([]placed, len(users))
+	for i := range users {
+		order[i] = placed{directory.PositionOf(query.Order, users[i]), &users[i]}
+	}
+	direction := 1
+	if query.Backward {
+		direction = -1
+	}
+	slices.SortFunc(order, func(a, b placed) int { return direction * comparePositions(a.at, b.at) })
+	total = len(order)
+	if query.After != nil {
+		order = order[slices.IndexFunc(append(order, placed{}), func(p placed) bool {
+			return p.user == nil || direction*comparePositions(p.at, *query.After) > 0
+		}):]
+	}
+	order = order[min(query.Offset, len(order)):]
+	order = order[:min(query.Limit, len(order))]
+	page = make([]directory.User, len(order))
+	for i, placed := range order {
+		page[i] = *placed.user
+	}
+	return page, total, nil
+}
+
+// withoutBlocks leaves those out between whom and the user that the query names there is a block.
+func (t *tx) withoutBlocks(query directory.UserQuery, users []directory.User) ([]directory.User, error) {
+	uids := make([]directory.UID, len(users))
+	for i, user := range users {
+		uids[i] = user.UID
+	}
+	relations, err := t.Relations(query.App, query.NotBlockedWith, uids)
+	return slices.DeleteFunc(users, func(user directory.User) bool {
+		relation := relations[user.UID]
+		return relation.BlockedByMeAt != 0 || relation.HasBlockedMeAt != 0
+	}), err
+}
