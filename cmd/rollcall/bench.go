@@ -45,6 +45,7 @@ func newBench() *cobra.Command {
 	flags.IntVar(&options.Users, "users", 0, "users in the directory; 0 means 100000")
 	flags.DurationVar(&options.Duration, "duration", 0, "how long each operation is measured; 0 means 5s")
 	flags.BoolVar(&options.SkipPostgres, "skip-postgres", false, "leave PostgreSQL out")
+	flags.BoolVar(&options.SkipSockets, "skip-sockets", false, "leave sockets and presence out")
 	flags.BoolVar(&options.SocketsOnly, "sockets-only", false, "measure nothing but sockets and presence")
 	flags.StringArrayVar(&options.ServeFlags, "serve-flag", nil, "flag passed on to the server, such as --debug=127.0.0.1:6060")
 	flags.BoolVar(&asJSON, "json", false, "print JSON")

@@ -26,6 +26,8 @@ type Options struct {
 	Duration time.Duration
 	// SkipPostgres leaves PostgreSQL out.
 	SkipPostgres bool
+	// SkipSockets leaves sockets and presence out.
+	SkipSockets bool
 	// SocketsOnly measures nothing but sockets and presence, on as many users as they need.
 	SocketsOnly bool
 	// ServeFlags are passed on to `rollcall serve`.
@@ -83,11 +85,14 @@ func Run(ctx context.Context, options Options) (_ []Row, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // ends the processes, whatever happens
 	r := &run{Options: options, folder: folder}
-	steps := []func(context.Context) error{r.measureEcho, r.measureSQLite, r.measureOperations, r.measureDirectory, r.measureRestart, r.measureSockets}
-	switch {
-	case options.SocketsOnly:
-		steps = []func(context.Context) error{r.loadForSockets, r.measureSockets}
-	case !options.SkipPostgres:
+	steps := []func(context.Context) error{r.measureEcho, r.measureSQLite, r.measureOperations, r.measureDirectory, r.measureRestart}
+	if options.SocketsOnly {
+		steps = []func(context.Context) error{r.loadForSockets}
+	}
+	if !options.SkipSockets {
+		steps = append(steps, r.measureSockets)
+	}
+	if !options.SkipPostgres && !options.SocketsOnly {
 		steps = append(steps, r.measurePostgres)
 	}
 	for _, step := range steps {

@@ -289,7 +289,7 @@ func (o *onlinePart) stretch(from, to int, order onlineOrder) []onlineEntry {
 	}
 	if order.order != ByName {
 		all = slices.Clone(all)
-		slices.SortFunc(all, func(a, b *onlineEntry) int { return comparePositions(order.order, a.User, b.User) })
+		slices.SortFunc(all, func(a, b *onlineEntry) int { return compareOnline(order.order, a, b) })
 	}
 	if order.backward {
 		all = slices.Clone(all)
@@ -330,18 +330,12 @@ func (o *onlinePart) unexcluded(from, to int) []onlineEntry {
 	return entries
 }
 
-// comparePositions compares two users who are online, and so alike in when they were last active.
-func comparePositions(order Order, a, b *User) int {
-	switch order {
-	case NewestFirst, LastActiveFirst:
-		return cmp.Or(cmp.Compare(b.CreatedAt, a.CreatedAt), cmp.Compare(a.UID, b.UID))
-	case LastChangedFirst:
-		return cmp.Or(cmp.Compare(b.changedAt(), a.changedAt()), cmp.Compare(a.UID, b.UID))
-	case ByUID:
-		return cmp.Compare(a.UID, b.UID)
-	case ByName:
+// compareOnline compares two users who are online, and so alike in when they were last active.
+func compareOnline(order Order, a, b *onlineEntry) int {
+	if order == LastActiveFirst {
+		order = NewestFirst
 	}
-	return cmp.Or(cmp.Compare(FoldText(a.Name), FoldText(b.Name)), cmp.Compare(a.UID, b.UID))
+	return order.Compare(a.User, b.User, a.nameKey, b.nameKey)
 }
 
 // restPart is those whom a query selects and who are not in the online part.

@@ -1,6 +1,7 @@
 package directory
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -37,6 +38,23 @@ const (
 	// ByUID is by uid alone.
 	ByUID
 )
+
+// Compare tells which of two users comes first in the order. Their folded names matter to ByName alone.
+func (o Order) Compare(a, b *User, aName, bName string) int {
+	var first int
+	switch o { // times run downward
+	case NewestFirst:
+		first = cmp.Compare(b.CreatedAt, a.CreatedAt)
+	case LastChangedFirst:
+		first = cmp.Compare(b.changedAt(), a.changedAt())
+	case LastActiveFirst:
+		first = cmp.Or(cmp.Compare(b.LastActiveAt, a.LastActiveAt), cmp.Compare(b.CreatedAt, a.CreatedAt))
+	case ByName:
+		first = cmp.Compare(aName, bName)
+	case ByUID: // there is nothing else
+	}
+	return cmp.Or(first, cmp.Compare(a.UID, b.UID))
+}
 
 // Position is a place in an Order: behind the user it was taken from.
 type Position struct {

@@ -76,38 +76,47 @@ func (t *tx) pageAmong(query directory.UserQuery, candidates []directory.UID) (p
 	if err != nil {
 		return nil, 0, err
 	}
-	users = slices.DeleteFunc(users, func(user directory.User) bool { return !query.Selects(&user, directory.FoldText(user.Name)) })
 	if query.NotBlockedWith != "" && len(users) > 0 {
 		if users, err = t.withoutBlocks(query, users); err != nil {
 			return nil, 0, err
 		}
 	}
-	type placed struct {
-		at   directory.Position
-		user *directory.User
-	}
-	order := make([]placed, len(users))
+	selected := make([]namedUser, 0, len(users))
+	named := len(query.Words) > 0 || query.Search != "" && query.SearchName || query.Order == directory.ByName
 	for i := range users {
-		order[i] = placed{directory.PositionOf(query.Order, users[i]), &users[i]}
+		candidate := namedUser{User: &users[i]}
+		if named {
+			candidate.nameKey = directory.FoldText(users[i].Name)
+		}
+		if query.Selects(candidate.User, candidate.nameKey) {
+			selected = append(selected, candidate)
+		}
 	}
-	direction := 1
-	if query.Backward {
-		direction = -1
-	}
-	slices.SortFunc(order, func(a, b placed) int { return direction * comparePositions(a.at, b.at) })
-	total = len(order)
+	total = len(selected)
+	slices.SortFunc(selected, func(a, b namedUser) int {
+		if query.Backward {
+			a, b = b, a
+		}
+		return query.Order.Compare(a.User, b.User, a.nameKey, b.nameKey)
+	})
 	if query.After != nil {
-		order = order[slices.IndexFunc(append(order, placed{}), func(p placed) bool {
-			return p.user == nil || direction*comparePositions(p.at, *query.After) > 0
-		}):]
+		selected = slices.DeleteFunc(selected, func(candidate namedUser) bool {
+			at := comparePositions(directory.PositionOf(query.Order, *candidate.User), *query.After)
+			return at == 0 || (at < 0) != query.Backward
+		})
 	}
-	order = order[min(query.Offset, len(order)):]
-	order = order[:min(query.Limit, len(order))]
-	page = make([]directory.User, len(order))
-	for i, placed := range order {
-		page[i] = *placed.user
+	selected = selected[min(query.Offset, len(selected)):]
+	page = make([]directory.User, min(query.Limit, len(selected)))
+	for i := range page {
+		page[i] = *selected[i].User
 	}
 	return page, total, nil
+}
+
+// namedUser is a user with its folded name, where that matters.
+type namedUser struct {
+	*directory.User
+	nameKey string
 }
 
 // withoutBlocks leaves those out between whom and the user that the query names there is a block.

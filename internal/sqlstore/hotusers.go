@@ -1,12 +1,12 @@
 package sqlstore
 
 import (
+	"encoding/binary"
+	"encoding/json"
 	"hash/maphash"
 	"slices"
 	"sync"
 	"sync/atomic"
-
-	"github.com/maypok86/otter/v2"
 
 	"github.com/rollcall/rollcall/internal/directory"
 )
@@ -18,7 +18,7 @@ import (
 // changes are taken out; a view may put a user in only when no commit has changed it since the view began, and may take
 // one out only when it was put in by a view no younger than itself.
 type hotUsers struct {
-	users *otter.Cache[userKey, hotUser]
+	rows rowRing
 	// commits counts the commits that have ended.
 	commits atomic.Uint64
 	seed    maphash.Seed
@@ -37,36 +37,13 @@ type gate struct {
 	changed  uint64
 }
 
-type hotUser struct {
-	user *directory.User
-	// since is how many commits the view knew of that put the user in.
-	since uint64
-}
-
-// hotUsersBytes is about how much memory hot users take.
-const hotUsersBytes = 32 << 20
-
 func newHotUsers() *hotUsers {
-	return &hotUsers{
-		seed:      maphash.MakeSeed(),
-		unsettled: map[directory.AppID][]userKey{},
-		users: otter.Must(&otter.Options[userKey, hotUser]{
-			MaximumWeight: hotUsersBytes,
-			Weigher: func(key userKey, hot hotUser) uint32 {
-				const overhead = 450 // the structs and what the cache adds
-				size := overhead + len(key.app) + 2*len(key.uid) + len(hot.user.Name) + len(hot.user.Avatar) + len(hot.user.Link) + len(hot.user.StatusMessage) + len(hot.user.Metadata)
-				for _, tag := range hot.user.Tags {
-					size += 16 + len(tag)
-				}
-				return uint32(size)
-			},
-		}),
-	}
+	return &hotUsers{seed: maphash.MakeSeed(), unsettled: map[directory.AppID][]userKey{}}
 }
 
-func (h *hotUsers) gate(key userKey) *gate {
-	return &h.gates[maphash.Comparable(h.seed, key)%uint64(len(h.gates))]
-}
+func (h *hotUsers) hash(key userKey) uint64 { return maphash.Comparable(h.seed, key) }
+
+func (h *hotUsers) gate(hash uint64) *gate { return &h.gates[hash%uint64(len(h.gates))] }
 
 // hotView is the hot users as one view may use them. A nil hotView holds nobody.
 type hotView struct {
@@ -78,36 +55,45 @@ type hotView struct {
 // view must be called before the view's snapshot is taken.
 func (h *hotUsers) view() *hotView { return &hotView{h, h.commits.Load()} }
 
-func (v *hotView) get(key userKey) (user *directory.User, known bool) {
+func (v *hotView) get(key userKey) (user directory.User, known bool) {
 	if v == nil {
-		return nil, false
+		return user, false
 	}
-	hot, known := v.users.GetIfPresent(key)
-	if !known || hot.since > v.began {
-		return nil, false
+	row, since, known := v.rows.get(v.hash(key))
+	if !known || since > v.began {
+		return user, false
 	}
-	return hot.user, true
+	packed := packedUser(row)
+	if app := packed.text(); app != string(key.app) {
+		return user, false
+	}
+	user = packed.user()
+	return user, user.UID == key.uid
 }
 
-func (v *hotView) put(key userKey, user *directory.User) {
+func (v *hotView) put(app directory.AppID, user *directory.User) {
 	if v == nil {
 		return
 	}
-	g := v.gate(key)
+	hash := v.hash(userKey{app, user.UID})
+	var space [1024]byte // most users need no more
+	row := packUser(space[:0], app, user)
+	g := v.gate(hash)
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.changing == 0 && g.changed <= v.began {
-		v.users.Set(key, hotUser{user, v.began})
+		v.rows.put(hash, row, v.began)
 	}
 }
 
 // changing takes the users out that a commit is about to change, and keeps them out until settle is called.
 func (h *hotUsers) changing(keys []userKey) {
 	for _, key := range keys {
-		g := h.gate(key)
+		hash := h.hash(key)
+		g := h.gate(hash)
 		g.mu.Lock()
 		g.changing++
-		h.users.Invalidate(key)
+		h.rows.remove(hash)
 		g.mu.Unlock()
 	}
 }
@@ -124,7 +110,7 @@ func (h *hotUsers) settle(keys []userKey, apps map[directory.AppID]int64) {
 	h.mu.Unlock()
 	ended := h.commits.Add(1)
 	for _, key := range keys {
-		g := h.gate(key)
+		g := h.gate(h.hash(key))
 		g.mu.Lock()
 		g.changing--
 		g.changed = max(g.changed, ended)
@@ -150,5 +136,66 @@ func (h *hotUsers) forgetAll() {
 		g.changed = max(g.changed, ended)
 		g.mu.Unlock()
 	}
-	h.users.InvalidateAll()
+	h.rows.clear()
+}
+
+// packedUser is a user of an app in one piece of memory: numbers and lengths as varints, and texts.
+type packedUser string
+
+// packUser appends a user to row.
+func packUser(row []byte, app directory.AppID, user *directory.User) []byte {
+	row = appendText(row, string(app))
+	for _, at := range []int64{user.CreatedAt, user.UpdatedAt, user.LastActiveAt, user.DeactivatedAt} {
+		row = binary.AppendVarint(row, at)
+	}
+	for _, text := range []string{string(user.UID), user.Name, user.Avatar, user.Link, user.Role, user.StatusMessage} {
+		row = appendText(row, text)
+	}
+	row = appendText(row, user.Metadata)
+	row = binary.AppendUvarint(row, uint64(len(user.Tags)))
+	for _, tag := range user.Tags {
+		row = appendText(row, tag)
+	}
+	return row
+}
+
+func appendText[T string | json.RawMessage](row []byte, text T) []byte {
+	return append(binary.AppendUvarint(row, uint64(len(text))), text...)
+}
+
+// number takes a varint off the front.
+func (p *packedUser) number() int64 {
+	n := p.length()
+	return int64(n>>1) ^ -int64(n&1)
+}
+
+// length takes a varint without a sign off the front.
+func (p *packedUser) length() (n uint64) {
+	for i := 0; ; i++ {
+		b := (*p)[i]
+		n |= uint64(b&0x7f) << (7 * i)
+		if b < 0x80 {
+			*p = (*p)[i+1:]
+			return n
+		}
+	}
+}
+
+// text takes a text off the front. It shares the row's memory.
+func (p *packedUser) text() string {
+	n := p.length()
+	text := string((*p)[:n])
+	*p = (*p)[n:]
+	return text
+}
+
+// user takes the user off, behind the app.
+func (p *packedUser) user() directory.User {
+	user := directory.User{CreatedAt: p.number(), UpdatedAt: p.number(), LastActiveAt: p.number(), DeactivatedAt: p.number()}
+	user.UID, user.Name, user.Avatar, user.Link = directory.UID(p.text()), p.text(), p.text(), p.text()
+	user.Role, user.StatusMessage, user.Metadata = p.text(), p.text(), rawJSON(p.text())
+	for range p.length() {
+		user.Tags = append(user.Tags, p.text())
+	}
+	return user
 }

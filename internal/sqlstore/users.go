@@ -31,20 +31,19 @@ func (t *tx) User(app directory.AppID, uid directory.UID) (user directory.User, 
 }
 
 func (t *tx) readUser(app directory.AppID, uid directory.UID) (user directory.User, found bool, err error) {
-	key := userKey{app, uid}
 	if cached, known := t.users.get(app, uid); known {
 		if cached == nil {
 			return user, false, nil
 		}
 		return *cached, true, nil
 	}
-	if hot, known := t.hot.get(key); known {
-		return *hot, true, nil
+	if hot, known := t.hot.get(userKey{app, uid}); known {
+		return hot, true, nil
 	}
 	found, err = t.first(`SELECT `+userColumns+` FROM users WHERE app = $1 AND uid = $2`, []any{string(app), string(uid)},
 		func(r row) { user = readUser(r) })
 	if found && err == nil {
-		t.hot.put(key, &user)
+		t.hot.put(app, &user)
 	}
 	return user, found, err
 }
@@ -54,31 +53,24 @@ const maxTogether = 256
 
 // usersWith returns the users with these uids, in this order, without those who do not exist.
 func (t *tx) usersWith(app directory.AppID, uids []directory.UID) ([]directory.User, error) {
-	known := make([]*directory.User, len(uids))
+	users := make([]directory.User, len(uids))
 	var cold []int
 	for i, uid := range uids {
-		if hot, ok := t.hot.get(userKey{app, uid}); ok {
-			known[i] = hot
-		} else {
+		var known bool
+		if users[i], known = t.hot.get(userKey{app, uid}); !known {
 			cold = append(cold, i)
 		}
 	}
 	for some := range slices.Chunk(cold, maxTogether) {
-		if err := t.fetch(app, uids, some, known); err != nil {
+		if err := t.fetch(app, uids, some, users); err != nil {
 			return nil, err
 		}
 	}
-	users := make([]directory.User, 0, len(uids))
-	for _, user := range known {
-		if user != nil {
-			users = append(users, *user)
-		}
-	}
-	return users, nil
+	return slices.DeleteFunc(users, func(user directory.User) bool { return user.UID == "" }), nil
 }
 
 // fetch reads those of the users that have the given places in uids.
-func (t *tx) fetch(app directory.AppID, uids []directory.UID, places []int, into []*directory.User) error {
+func (t *tx) fetch(app directory.AppID, uids []directory.UID, places []int, into []directory.User) error {
 	wanted := make([]directory.UID, len(places))
 	at := make(map[directory.UID]int, len(places))
 	for i, place := range places {
@@ -90,8 +82,8 @@ func (t *tx) fetch(app directory.AppID, uids []directory.UID, places []int, into
 	in(&s, `uid`, padded(wanted))
 	return t.query(s.sql.String(), s.args, func(r row) error {
 		user := readUser(r)
-		into[at[user.UID]] = &user
-		t.hot.put(userKey{app, user.UID}, &user)
+		into[at[user.UID]] = user
+		t.hot.put(app, &user)
 		return nil
 	})
 }

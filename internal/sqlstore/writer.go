@@ -1,6 +1,7 @@
 package sqlstore
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"sync"
@@ -257,13 +258,13 @@ func (b *batch) commit() (uncertain bool, err error) {
 	return false, nil
 }
 
-// changes returns the users who were there before and whom the batch changes or erases, and whether whole apps go.
+// changes returns the users whom the batch creates, changes or erases, and whether whole apps go.
 func (b *batch) changes() (changed []userKey, appsGone bool) {
 	for app, t := range b.tallies {
 		appsGone = appsGone || t.forget
 		for _, m := range t.moves {
-			if m.before != nil {
-				changed = append(changed, userKey{app, m.before.UID})
+			if user := cmp.Or(m.before, m.after); user != nil {
+				changed = append(changed, userKey{app, user.UID})
 			}
 		}
 	}
