@@ -35,6 +35,7 @@ type Client struct {
 	Blocks     *BlocksService
 	Friends    *FriendsService
 	Visibility *VisibilityService
+	Presence   *PresenceService
 	Me         *MeService
 	Changes    *ChangesService
 	Stats      *StatsService
@@ -108,7 +109,7 @@ func (c *Client) OnBehalfOf(uid string) *Client {
 func (c *Client) serve() {
 	s := service{c}
 	c.Users, c.AuthTokens, c.APIKeys, c.Roles = &UsersService{s}, &AuthTokensService{s}, &APIKeysService{s}, &RolesService{s}
-	c.Blocks, c.Friends, c.Visibility = &BlocksService{s}, &FriendsService{s}, &VisibilityService{s}
+	c.Blocks, c.Friends, c.Visibility, c.Presence = &BlocksService{s}, &FriendsService{s}, &VisibilityService{s}, &PresenceService{s}
 	c.Me, c.Changes, c.Stats, c.Apps = &MeService{s}, &ChangesService{s}, &StatsService{s}, &AppsService{s}
 }
 

@@ -157,9 +157,11 @@ func (r *roster) welcome(s *Session, hello Hello) Welcome {
 			return w
 		}
 	}
-	w.Snapshot, s.informed = true, true
+	// Who resumes after a restart believes what was told before it: those expected back have not gone yet. To who asks anew
+	// they are not there.
+	w.Snapshot, s.informed = true, hello.Resume == nil
 	add := func(p *person) {
-		if p != nil && p.told.status.public() != Offline && !p.isExpected() && r.hears(s, p) {
+		if p != nil && p.told.status.public() != Offline && (!p.isExpected() || !s.informed) && r.hears(s, p) {
 			w.People = append(w.People, r.standingOf(p))
 		}
 	}

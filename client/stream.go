@@ -1,0 +1,95 @@
+package client
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+)
+
+// reconnectPause is the wait before a broken stream is taken up again.
+const reconnectPause = time.Second
+
+// serverEvent is one server-sent event.
+type serverEvent struct{ id, name, data string }
+
+// follow reads a stream of server-sent events until ctx ends, each returns false or an error, or the server refuses. When
+// the connection breaks, it connects again: request says from where on.
+func (c *Client) follow(ctx context.Context, path string, request func() (query url.Values, lastEventID string), each func(serverEvent) (more bool, err error)) error {
+	for {
+		query, lastEventID := request()
+		more, err := c.stream(ctx, path, query, lastEventID, each)
+		if !more || ctx.Err() != nil {
+			return err
+		}
+		var refused *Error
+		if errors.As(err, &refused) && refused.final() {
+			return err
+		}
+		select {
+		case <-time.After(reconnectPause):
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// final reports whether the server will say the same again.
+func (e *Error) final() bool {
+	return e.Status < 500 && e.Status != http.StatusTooManyRequests
+}
+
+// stream reads one connection's events until it breaks. It returns false when each wanted no more.
+func (c *Client) stream(ctx context.Context, path string, query url.Values, lastEventID string, each func(serverEvent) (bool, error)) (more bool, err error) {
+	request, err := c.request(ctx, http.MethodGet, path, query, nil)
+	if err != nil {
+		return false, err
+	}
+	request.Header.Set("Accept", "text/event-stream")
+	if lastEventID != "" {
+		request.Header.Set("Last-Event-ID", lastEventID)
+	}
+	streaming := *c.http
+	streaming.Timeout = 0 // the stream has no end
+	response, err := streaming.Do(request)
+	if err != nil {
+		return true, err
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		body, err := io.ReadAll(response.Body)
+		if err != nil {
+			return true, err
+		}
+		return true, refusal(response, body)
+	}
+	var event serverEvent
+	lines := bufio.NewScanner(response.Body)
+	lines.Buffer(nil, maxEvent)
+	for lines.Scan() {
+		name, value, _ := strings.Cut(lines.Text(), ": ")
+		switch name {
+		case "id":
+			event.id = value
+		case "event":
+			event.name = value
+		case "data":
+			event.data = value
+		case "":
+			if event.data != "" {
+				if more, err := each(event); err != nil || !more {
+					return false, err
+				}
+			}
+			event = serverEvent{}
+		}
+	}
+	return true, lines.Err()
+}
+
+// maxEvent bounds one event, in bytes. The longest is a snapshot of everybody who is online.
+const maxEvent = 1 << 30
