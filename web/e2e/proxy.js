@@ -9,6 +9,7 @@ export class Proxy {
     const [host, port] = target.split(":");
     proxy.connections = new Set();
     proxy.server = createServer((near) => {
+      if (proxy.down) return near.destroy();
       const far = connect(Number(port), host);
       for (const [from, to] of [[near, far], [far, near]]) {
         proxy.connections.add(from);
@@ -26,8 +27,25 @@ export class Proxy {
     this.silent = true;
   }
 
-  stop() {
+  // cut breaks every connection, and takes no other until mend is called.
+  cut() {
+    this.down = true;
+    this.end();
+  }
+
+  // mend ends what silence or cut began. Connections that have fallen silent do not come back.
+  mend() {
+    this.down = this.silent = false;
+    this.end();
+  }
+
+  end() {
     for (const connection of this.connections) connection.destroy();
+    this.connections.clear();
+  }
+
+  stop() {
+    this.end();
     return new Promise((resolve) => this.server.close(resolve));
   }
 }

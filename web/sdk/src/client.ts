@@ -1,0 +1,355 @@
+import { Connection, type Closed, type ConnectionState, type OwnStatus, type PresenceStatus, type Subscription } from "./connection.js";
+import { RollcallError, tokenUnknown, unreachable, wrong } from "./errors.js";
+import { Emitter } from "./events.js";
+import { Transport, type Answer, type Call, type CallOptions } from "./http.js";
+import { storeOf, type StorageMode, type Store } from "./storage.js";
+import { User, patchOf, type UserFields, type UserPatch } from "./user.js";
+import { Blocks, Users, type Caller } from "./users.js";
+import { checkChangedUser, checkUids } from "./validation.js";
+import type { SocketConstructor } from "./websocket.js";
+
+export interface ClientOptions {
+  appId: string;
+  /** Where Rollcall is, such as `https://chat.example.com`, or `http://127.0.0.1:8080` for local use. */
+  host: string;
+  /** Where a login is kept; `local` by default, so that it survives a reload and is shared by the tabs of a browser. */
+  storage?: StorageMode | Store;
+  /** Whom to hear of; nobody by default. */
+  subscribe?: Subscription;
+  /** Whether to connect after a login by itself; true by default. */
+  autoConnect?: boolean;
+  /** Replaces the platform's. */
+  fetch?: typeof fetch;
+  webSocket?: SocketConstructor;
+}
+
+/** Who logs in: with a token that a backend minted, or with the auth key of the app, for development. */
+export type Credentials = { token: string } | { uid: string; authKey: string };
+
+/** Why a session has ended: by `logout()`, because another tab logged out, or because the server has ended it. */
+export type LogoutReason = "logout" | "elsewhere" | "revoked";
+
+export interface ClientEvents {
+  loggedIn: User;
+  loginFailed: RollcallError;
+  /** The session has ended; told once. */
+  loggedOut: { reason: LogoutReason; error?: RollcallError };
+  /** The connection has changed; closed says what ended it. */
+  connection: { state: ConnectionState; closed?: Closed };
+  /** Somebody presents itself so. initial says that it was so before this session began. */
+  presence: { status: PresenceStatus; initial: boolean };
+}
+
+/** What is kept of a login. */
+interface Session {
+  token: string;
+  user: UserFields;
+  jwt: string;
+  /** When the JWT was issued, in Unix milliseconds. */
+  jwtAt: number;
+}
+
+interface MeFields extends UserFields {
+  authToken: string;
+  jwt: string;
+  wsChannel?: unknown;
+  settings?: Record<string, unknown>;
+}
+
+// The server takes a JWT for 15 minutes.
+const jwtAge = 10 * 60_000;
+
+/** A chat client of one app: who is logged in on this device, who there is, and who is online. */
+export class RollcallClient extends Emitter<ClientEvents> {
+  readonly appId: string;
+  readonly users: Users;
+  readonly blocks: Blocks;
+  readonly presence: Presence;
+  readonly #options: ClientOptions;
+  readonly #transport: Transport;
+  readonly #store: Store;
+  readonly #key: string;
+  readonly #deviceId: string;
+  #session: Session | undefined;
+  #connection: Connection | undefined;
+  #subscription: Subscription;
+  #own: OwnStatus | undefined;
+  #loggingIn = false;
+
+  /** Makes a client, which takes over the login that is kept, if there is one. It makes no request but to connect. */
+  constructor(options: ClientOptions) {
+    super();
+    if (!options.appId?.trim() || !/^https?:\/\//.test(options.host ?? "")) {
+      throw wrong("MISSING_PARAMETERS", "Pass the appId, and as host where Rollcall is, such as https://chat.example.com.");
+    }
+    this.#options = options;
+    this.appId = options.appId;
+    this.#store = storeOf(options.storage ?? "local");
+    this.#key = `rollcall:${options.appId}`;
+    this.#deviceId = this.#findDeviceId();
+    this.#subscription = options.subscribe ?? "none";
+    this.#transport = new Transport(options.host, { appId: options.appId, resource: this.#deviceId, sdk: "rollcall@0.1.0" }, options.fetch);
+    const call = <T>(request: Call) => this.#call<T>(request);
+    this.users = new Users(call, (user) => this.#profileChanged(user));
+    this.blocks = new Blocks(call);
+    this.presence = new Presence(this, call, {
+      connection: () => this.#connection,
+      subscribe: (subscription) => {
+        this.#subscription = subscription;
+        this.#connection?.subscribe(subscription);
+      },
+      setStatus: (own) => {
+        this.#own = own;
+        this.#connection?.setStatus(own);
+      },
+    });
+    globalThis.addEventListener?.("storage", this.#storageChanged);
+    this.#session = this.#kept();
+    if (this.#session && options.autoConnect !== false) this.connect();
+  }
+
+  /** The user who is logged in, if there is one. */
+  get me(): User | undefined {
+    return this.#session && new User({ ...this.#session.user, status: "online" });
+  }
+
+  get connectionState(): ConnectionState {
+    return this.#connection?.state ?? "disconnected";
+  }
+
+  /** Logs a user in. Rejects with `LOGIN_IN_PROGRESS` while another login is under way, and with what the server says. */
+  async login(credentials: Credentials, options: CallOptions = {}): Promise<User> {
+    if (this.#loggingIn) throw this.#failed(new RollcallError({ code: "-1", name: "LOGIN_IN_PROGRESS", message: "Another login is under way." }));
+    this.#loggingIn = true;
+    try {
+      if ("uid" in credentials && this.#session?.user.uid === credentials.uid) return this.me!;
+      const token = "token" in credentials ? credentials.token : await this.#mint(credentials, options);
+      if (!token?.trim()) throw wrong("MISSING_PARAMETERS", "Pass a token, or a uid and the auth key.");
+      const { data } = await this.#transport.call<MeFields>({
+        method: "PUT", path: "/me", body: { platform: "WEB", deviceId: this.#deviceId }, authToken: token, signal: options.signal,
+      });
+      this.#disconnect();
+      this.#keep(data, token);
+      const user = this.me!;
+      this.emit("loggedIn", user);
+      if (this.#options.autoConnect !== false) this.connect();
+      return user;
+    } catch (error) {
+      throw this.#failed(error);
+    } finally {
+      this.#loggingIn = false;
+    }
+  }
+
+  #failed(error: unknown): unknown {
+    if (error instanceof RollcallError) this.emit("loginFailed", error);
+    return error;
+  }
+
+  async #mint({ uid, authKey }: { uid: string; authKey: string }, { signal }: CallOptions): Promise<string> {
+    if (!uid?.trim() || !authKey?.trim()) throw wrong("MISSING_PARAMETERS", "Pass a token, or a uid and the auth key.");
+    const path = `/users/${encodeURIComponent(uid)}/auth_tokens`;
+    const body = { platform: "WEB", deviceId: this.#deviceId };
+    return (await this.#transport.call<{ authToken: string }>({ method: "POST", path, body, authKey, signal })).data.authToken;
+  }
+
+  /** Logs the user out, here and in other tabs, and ends the token. The session has ended even when the server cannot be told: then it rejects. */
+  async logout(options: CallOptions = {}): Promise<{ success: boolean; message: string }> {
+    const token = this.#session?.token;
+    if (!token) throw notLoggedIn();
+    this.#end("logout");
+    try {
+      return (await this.#transport.call<{ success: boolean; message: string }>({ method: "DELETE", path: "/me", authToken: token, signal: options.signal })).data;
+    } catch (error) {
+      if (!(error instanceof RollcallError) || error.code !== tokenUnknown) throw error;
+      return { success: true, message: "The auth token had ended already." };
+    }
+  }
+
+  /** Changes the profile of the user who is logged in. The role cannot be changed so, and is not sent. */
+  async updateMe(user: Partial<User> | UserPatch, options: CallOptions = {}): Promise<User> {
+    if (!this.#session) throw notLoggedIn();
+    checkChangedUser({ ...user, uid: this.#session.user.uid });
+    const { role: _, ...body } = patchOf(user);
+    const { data } = await this.#call<MeFields>({ method: "PUT", path: "/me", body, signal: options.signal });
+    this.#keep(data, data.authToken);
+    return this.me!;
+  }
+
+  /** Reads the settings that the server has for clients. */
+  async settings(options: CallOptions = {}): Promise<Record<string, unknown>> {
+    return (await this.#call<Record<string, unknown>>({ method: "GET", path: "/settings", signal: options.signal })).data;
+  }
+
+  /** Returns a short-lived JWT that tells others who the user is. passthrough is put into it. */
+  async jwt(passthrough?: unknown, options: CallOptions = {}): Promise<string> {
+    return (await this.#call<{ jwt: string }>({ method: "POST", path: "/me/jwt", body: { passthrough }, signal: options.signal })).data.jwt;
+  }
+
+  /** Connects, and stays connected until `disconnect()` or the end of the session. */
+  connect(): void {
+    if (!this.#session) throw notLoggedIn();
+    if (this.#connection) return;
+    const connection = new Connection({
+      url: `${this.#transport.base.replace(/^http/, "ws")}/ws:443`,
+      appId: this.appId, deviceId: this.#deviceId, uid: this.#session.user.uid, subscription: this.#subscription,
+      jwt: (fresh) => this.#socketJwt(fresh), webSocket: this.#options.webSocket,
+    });
+    this.#connection = connection;
+    if (this.#own) connection.setStatus(this.#own);
+    connection.on("state", (detail) => this.emit("connection", detail));
+    connection.on("presence", (detail) => this.emit("presence", detail));
+    connection.open();
+  }
+
+  /** Goes offline, and stays logged in. */
+  disconnect(): void {
+    this.#disconnect();
+  }
+
+  #disconnect(): void {
+    this.#connection?.close();
+    this.#connection = undefined;
+  }
+
+  /** Ends what the client does in the background. The login is kept. */
+  close(): void {
+    this.#disconnect();
+    globalThis.removeEventListener?.("storage", this.#storageChanged);
+  }
+
+  async #call<T>(call: Call): Promise<Answer<T>> {
+    if (call.authKey !== undefined) return this.#transport.call<T>(call);
+    const token = this.#session?.token;
+    if (!token) throw notLoggedIn();
+    try {
+      return await this.#transport.call<T>({ ...call, authToken: token });
+    } catch (error) {
+      if (error instanceof RollcallError && error.code === tokenUnknown && this.#session?.token === token) this.#end("revoked", error);
+      throw error;
+    }
+  }
+
+  // A JWT for the socket. Whoever is not let in learns why from /me, which ends the session when the token is dead.
+  async #socketJwt(fresh: boolean): Promise<string> {
+    const session = this.#session;
+    if (!session) throw notLoggedIn();
+    if (!fresh && Date.now() - session.jwtAt < jwtAge) return session.jwt;
+    try {
+      const { data } = await this.#call<MeFields>({ method: "GET", path: "/me" });
+      this.#keep(data, session.token);
+      return data.jwt;
+    } catch (error) {
+      const passing = !(error instanceof RollcallError) || error.code === unreachable || error.status === 429 || (error.status ?? 500) >= 500;
+      if (!passing && this.#session === session) this.#end("revoked", error);
+      throw error;
+    }
+  }
+
+  #end(reason: LogoutReason, error?: RollcallError): void {
+    this.#session = undefined;
+    if (reason !== "elsewhere") this.#store.removeItem(this.#key);
+    this.#disconnect();
+    this.emit("loggedOut", error ? { reason, error } : { reason });
+  }
+
+  #keep({ authToken: _, jwt, wsChannel: __, settings: ___, ...user }: MeFields, token: string): void {
+    this.#session = { token, user, jwt, jwtAt: Date.now() };
+    this.#store.setItem(this.#key, JSON.stringify(this.#session));
+  }
+
+  #profileChanged(user: UserFields): void {
+    if (this.#session?.user.uid !== user.uid) return;
+    this.#session = { ...this.#session, user };
+    this.#store.setItem(this.#key, JSON.stringify(this.#session));
+  }
+
+  #kept(): Session | undefined {
+    try {
+      return JSON.parse(this.#store.getItem(this.#key) ?? "null") ?? undefined;
+    } catch {
+      return undefined;
+    }
+  }
+
+  // Another tab has logged in or out, or has a newer profile.
+  readonly #storageChanged = (event: { key: string | null; storageArea?: unknown }): void => {
+    if (event.storageArea !== this.#store || (event.key !== this.#key && event.key !== null)) return;
+    const before = this.#session;
+    const kept = this.#kept();
+    if (before && kept?.user.uid === before.user.uid) {
+      this.#session = kept;
+      return;
+    }
+    if (before) this.#end("elsewhere");
+    if (!kept) return;
+    this.#session = kept;
+    this.emit("loggedIn", this.me!);
+    if (this.#options.autoConnect !== false) this.connect();
+  };
+
+  // Each tab is a device of its own, which stays the same when its page is loaded again.
+  #findDeviceId(): string {
+    const perTab = storeOf("session");
+    const key = `${this.#key}:device`;
+    const found = perTab.getItem(key) ?? `web-${crypto.randomUUID()}`;
+    perTab.setItem(key, found);
+    return found;
+  }
+}
+
+function notLoggedIn(): RollcallError {
+  return wrong("USER_NOT_LOGED_IN", "Nobody is logged in.");
+}
+
+/** @internal What of a client's connection its presence needs. */
+export interface PresenceSession {
+  connection(): Connection | undefined;
+  subscribe(to: Subscription): void;
+  setStatus(own: OwnStatus): void;
+}
+
+/** Who is online, told as it happens. Events come as `client.on("presence", …)` or from `events()`. */
+export class Presence {
+  readonly #client: RollcallClient;
+  readonly #call: Caller;
+  readonly #session: PresenceSession;
+
+  /** @internal */
+  constructor(client: RollcallClient, call: Caller, session: PresenceSession) {
+    this.#client = client;
+    this.#call = call;
+    this.#session = session;
+  }
+
+  /** Those of the subscription who are online now, by uid. */
+  get online(): ReadonlyMap<string, PresenceStatus> {
+    return this.#session.connection()?.online ?? new Map();
+  }
+
+  /** Iterates over what is told from now on, until the signal aborts. */
+  async *events(options: CallOptions = {}): AsyncGenerator<PresenceStatus, void, undefined> {
+    for await (const { status } of this.#client.iterate("presence", options)) yield status;
+  }
+
+  /** Hears of others than until now. */
+  subscribe(to: Subscription): void {
+    this.#session.subscribe(to);
+  }
+
+  /** Says how this device presents itself, now and whenever it connects again. */
+  setStatus(own: OwnStatus): void {
+    this.#session.setStatus(own);
+  }
+
+  /** Returns how users present themselves, at most 1,000. Those who do not exist for the user who asks are left out. */
+  async query(uids: string[], options: CallOptions = {}): Promise<PresenceStatus[]> {
+    checkUids(uids);
+    return (await this.#call<{ users: PresenceStatus[] }>({ method: "POST", path: "/presence/query", body: { uids }, signal: options.signal })).data.users;
+  }
+
+  /** Returns how many users are online. */
+  async count(options: CallOptions = {}): Promise<number> {
+    return (await this.#call<{ onlineUsersCount: number }>({ method: "GET", path: "/presence/online-count", signal: options.signal })).data.onlineUsersCount;
+  }
+}

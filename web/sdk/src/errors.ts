@@ -1,0 +1,42 @@
+/** What a refusal or a failure says. */
+export interface ErrorFields {
+  /** The contract's code, such as `ERR_UID_NOT_FOUND`, or a code of this library such as `INVALID_UID`. */
+  code: string;
+  message: string;
+  name?: string;
+  /** What is wrong, field by field, when the server says so. */
+  details?: unknown;
+  /** The HTTP status; absent for what never reached the server. */
+  status?: number;
+  /** How long the server asks to wait, in milliseconds. */
+  retryAfter?: number;
+}
+
+/** The one error that this library rejects with. Look at its `code`. */
+export class RollcallError extends Error {
+  readonly code: string;
+  readonly details?: unknown;
+  readonly status?: number;
+  /** @internal */
+  readonly retryAfter?: number;
+
+  constructor(fields: ErrorFields) {
+    super(fields.message);
+    this.name = fields.name ?? "RollcallError";
+    this.code = fields.code;
+    if (fields.details !== undefined) this.details = fields.details;
+    if (fields.status !== undefined) this.status = fields.status;
+    if (fields.retryAfter !== undefined) this.retryAfter = fields.retryAfter;
+  }
+}
+
+/** The code of an auth token that is not valid any more: the session has ended. */
+export const tokenUnknown = "AUTH_ERR_AUTH_TOKEN_NOT_FOUND";
+
+/** The code of a request that nobody answered. */
+export const unreachable = "FAILED_TO_FETCH";
+
+/** @internal */
+export function wrong(code: string, message: string, name?: string): RollcallError {
+  return new RollcallError(name === undefined ? { code, message } : { code, message, name });
+}

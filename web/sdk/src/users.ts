@@ -1,0 +1,170 @@
+import type { Answer, Call, CallOptions, Query } from "./http.js";
+import { User, patchOf, type UserFields, type UserPatch } from "./user.js";
+import { checkAuthKey, checkChangedUser, checkNewUser, checkUid, checkUids } from "./validation.js";
+
+/** @internal Makes a call as the user who is logged in. */
+export type Caller = <T>(call: Call) => Promise<Answer<T>>;
+
+/** Whom a list is to hold, and in which order. All of it is optional, and filters combine. */
+export interface UserFilter {
+  /** The beginning of a uid, or of any word of a name. */
+  search?: string;
+  /** Where to search; both by default. */
+  searchIn?: ("uid" | "name")[];
+  status?: "online" | "offline";
+  roles?: string[];
+  /** Users with any of these tags. */
+  tags?: string[];
+  uids?: string[];
+  friendsOnly?: boolean;
+  hideBlockedUsers?: boolean;
+  /** Tags are left out unless asked for. */
+  withTags?: boolean;
+  /** By default those online come first, and each part goes by name. */
+  sortBy?: "status" | "name" | "createdAt" | "updatedAt" | "lastActiveAt";
+  sortOrder?: "asc" | "desc";
+  /** How many users a page has, 1 to 100; 30 by default. */
+  limit?: number;
+}
+
+/** A page of users. */
+export interface UserPage {
+  users: User[];
+  /** Its number, from 1. */
+  page: number;
+  /** How many pages and users there are. */
+  pages: number;
+  total: number;
+}
+
+/** Which blocks to list: those the user made, those others made of the user, or both. */
+export type BlockDirection = "blockedByMe" | "hasBlockedMe" | "both";
+
+/** @internal The query of a list (contract rest.md section 1.3). */
+export function queryOf(filter: UserFilter): Query {
+  const some = (values?: string[]) => (values?.length ? values : undefined);
+  const flag = (on?: boolean) => (on ? 1 : undefined);
+  return {
+    per_page: filter.limit ?? 30,
+    searchKey: filter.search?.trim() || undefined,
+    searchIn: some(filter.searchIn),
+    status: filter.status === "online" ? "available" : filter.status,
+    roles: some(filter.roles),
+    tags: some(filter.tags),
+    uids: some(filter.uids),
+    friendsOnly: flag(filter.friendsOnly),
+    hideBlockedUsers: flag(filter.hideBlockedUsers),
+    withTags: flag(filter.withTags),
+    sortBy: filter.sortBy,
+    sortOrder: filter.sortOrder,
+  };
+}
+
+async function listPage(call: Caller, path: string, query: Query, page: number, options: CallOptions): Promise<UserPage> {
+  const { data, meta } = await call<UserFields[]>({ method: "GET", path, query: { ...query, page }, signal: options.signal });
+  const { total = data.length, total_pages: pages = 1 } = meta?.pagination ?? {};
+  return { users: data.map((fields) => new User(fields)), page, pages, total };
+}
+
+async function* walk(call: Caller, path: string, query: Query, options: CallOptions): AsyncGenerator<User, void, undefined> {
+  for (let cursor: string | undefined = "start"; cursor; ) {
+    const answer: Answer<UserFields[]> = await call({ method: "GET", path, query: { ...query, cursor }, signal: options.signal });
+    for (const fields of answer.data) yield new User(fields);
+    cursor = answer.meta?.nextCursor;
+  }
+}
+
+async function* pages(call: Caller, path: string, query: Query, options: CallOptions): AsyncGenerator<User, void, undefined> {
+  for (let number = 1; ; number++) {
+    const page = await listPage(call, path, query, number, options);
+    yield* page.users;
+    if (number >= page.pages) return;
+  }
+}
+
+/** The people of the app. */
+export class Users {
+  readonly #call: Caller;
+  readonly #changed: (user: UserFields) => void;
+
+  /** @internal changed is told how a user is after an update. */
+  constructor(call: Caller, changed: (user: UserFields) => void) {
+    this.#call = call;
+    this.#changed = changed;
+  }
+
+  /** Returns a user as the one who is logged in may see it. Rejects with `ERR_UID_NOT_FOUND`, `INVALID_UID`. */
+  async get(uid: string, options: CallOptions = {}): Promise<User> {
+    checkUid(uid);
+    return new User((await this.#call<UserFields>({ method: "GET", path: `/users/${encodeURIComponent(uid)}`, signal: options.signal })).data);
+  }
+
+  /** Returns a page of users, the first by default. */
+  list(filter: UserFilter & { page?: number } = {}, options: CallOptions = {}): Promise<UserPage> {
+    return listPage(this.#call, "/users", queryOf(filter), filter.page ?? 1, options);
+  }
+
+  /**
+   * Iterates over all users that a filter selects, asking for pages as they are needed. Users who come, go or change
+   * meanwhile do not make it miss others or name them twice; with `status`, which changes by the second, they can.
+   */
+  all(filter: UserFilter = {}, options: CallOptions = {}): AsyncGenerator<User, void, undefined> {
+    const query = queryOf({ limit: 100, ...filter });
+    return filter.status ? pages(this.#call, "/users", query, options) : walk(this.#call, "/users", query, options);
+  }
+
+  /** Creates a user with the auth key of the app. Rejects with `ERR_UID_ALREADY_EXISTS`, `ERR_BAD_REQUEST`. */
+  async create(user: User | (UserPatch & { uid: string; name: string }), authKey: string, options: CallOptions = {}): Promise<User> {
+    checkAuthKey(authKey);
+    checkNewUser(user as User);
+    const body = { uid: user.uid, ...patchOf(user) };
+    return new User((await this.#call<UserFields>({ method: "POST", path: "/users", body, authKey, signal: options.signal })).data);
+  }
+
+  /** Changes what is set of a user, with the auth key of the app. Rejects with `ERR_UID_NOT_FOUND`, `ERR_BAD_REQUEST`. */
+  async update(user: User | (UserPatch & { uid: string }), authKey: string, options: CallOptions = {}): Promise<User> {
+    checkAuthKey(authKey);
+    checkChangedUser(user as User);
+    const path = `/users/${encodeURIComponent(user.uid)}`;
+    const { data } = await this.#call<UserFields>({ method: "PUT", path, body: patchOf(user), authKey, signal: options.signal });
+    this.#changed(data);
+    return new User(data);
+  }
+}
+
+/** What became of one uid of several. */
+export interface BlockResult {
+  success: boolean;
+  message: string;
+}
+
+/** Whom the user who is logged in has blocked, and by whom it is blocked. */
+export class Blocks {
+  readonly #call: Caller;
+
+  /** @internal */
+  constructor(call: Caller) {
+    this.#call = call;
+  }
+
+  /** Blocks users. The answer says what became of each uid. */
+  add(uids: string[], options: CallOptions = {}): Promise<Record<string, BlockResult>> {
+    return this.#change("POST", uids, options);
+  }
+
+  /** Ends blocks. The answer says what became of each uid. */
+  remove(uids: string[], options: CallOptions = {}): Promise<Record<string, BlockResult>> {
+    return this.#change("DELETE", uids, options);
+  }
+
+  async #change(method: "POST" | "DELETE", uids: string[], { signal }: CallOptions): Promise<Record<string, BlockResult>> {
+    checkUids(uids);
+    return (await this.#call<Record<string, BlockResult>>({ method, path: "/blockedusers", body: { blockedUids: uids }, signal })).data;
+  }
+
+  /** Returns a page of users between whom and the one logged in there is a block. */
+  list(filter: { direction?: BlockDirection; search?: string; limit?: number; page?: number } = {}, options: CallOptions = {}): Promise<UserPage> {
+    const query = { per_page: filter.limit ?? 30, searchKey: filter.search?.trim() || undefined, direction: filter.direction };
+    return listPage(this.#call, "/blockedusers", query, filter.page ?? 1, options);
+  }
+}

@@ -1,0 +1,236 @@
+// The modern client in Node, over real sockets to the real server.
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+
+import { RollcallClient, RollcallError, User } from "@rollcall/sdk";
+
+import { Proxy } from "../../e2e/proxy.js";
+import { Rollcall } from "../../e2e/server.js";
+import { until } from "../../e2e/wait.js";
+
+let rollcall;
+
+before(async () => {
+  rollcall = await Rollcall.start();
+});
+
+after(async () => {
+  await rollcall?.stop();
+});
+
+const bound = { timeout: 60_000 };
+
+// Person is a client that is logged in, and what it has been told.
+class Person {
+  heard = [];
+  states = [];
+  ends = [];
+
+  static async enter(context, uid, options = {}) {
+    await rollcall.createUser(uid).catch(() => {}); // it may be there already
+    const person = new Person(context, options);
+    person.user = await person.client.login({ token: await rollcall.mint(uid) });
+    if (options.autoConnect !== false) await person.becomes("connected");
+    return person;
+  }
+
+  constructor(context, options = {}) {
+    this.client = new RollcallClient({ appId: rollcall.appId, host: `http://${rollcall.http}`, storage: "memory", ...options });
+    this.client.on("presence", ({ status, initial }) => this.heard.push(`${status.uid} ${status.status}${status.statusText ? ` ${status.statusText}` : ""}${initial ? " already" : ""}`));
+    this.client.on("connection", ({ state }) => this.states.push(state));
+    this.client.on("loggedOut", ({ reason, error }) => this.ends.push(`${reason} ${error?.code ?? ""}`.trim()));
+    context.after(() => this.client.close());
+  }
+
+  becomes(state) {
+    return until(`the connection is ${state}`, () => this.client.connectionState === state);
+  }
+
+  // hears waits until these have been told of the people of the test, whose uids begin alike.
+  async hears(...expected) {
+    const prefix = `${this.user.uid.split("-")[0]}-`;
+    const own = () => this.heard.filter((line) => line.startsWith(prefix));
+    await until(`${expected} is heard`, () => own().length >= expected.length, 30_000).catch((error) => {
+      throw new Error(`${error.message}: heard ${this.heard}`);
+    });
+    assert.deepEqual(own(), expected);
+    this.heard = [];
+  }
+}
+
+test("a session, from login to logout", bound, async (context) => {
+  await rollcall.createUser("s-ada", { role: "default", statusMessage: "hello" });
+  const client = new Person(context, { autoConnect: false }).client;
+  assert.equal(client.me, undefined);
+  await assert.rejects(client.users.get("s-ada"), { code: "USER_NOT_LOGED_IN" });
+  const logins = [];
+  client.on("loggedIn", (user) => logins.push(user.uid));
+  const ada = await client.login({ uid: "s-ada", authKey: rollcall.authKey });
+  assert.ok(ada instanceof User);
+  assert.deepEqual([ada.getUid(), ada.getStatus(), ada.statusMessage], ["s-ada", "online", "hello"]);
+  const changed = await client.updateMe({ name: "Ada L.", role: "admin", tags: ["x"], metadata: { a: 1 } });
+  assert.deepEqual([changed.name, changed.role, changed.tags, changed.metadata], ["Ada L.", "default", ["x"], { a: 1 }]);
+  assert.equal((await rollcall.user("s-ada")).name, "Ada L.");
+  assert.equal(client.me.name, "Ada L.");
+  assert.equal((await client.settings()).CHAT_API_VERSION, "v3.0");
+  assert.match(await client.jwt({ for: "calls" }), /^eyJ/);
+  assert.equal((await client.login({ uid: "s-ada", authKey: "is not looked at" })).uid, "s-ada");
+  assert.equal((await client.logout()).success, true);
+  assert.equal(client.me, undefined);
+  assert.deepEqual(await rollcall.tokens("s-ada"), []);
+  assert.deepEqual(logins, ["s-ada"]);
+  await assert.rejects(client.logout(), { code: "USER_NOT_LOGED_IN" });
+});
+
+test("refusals have the server's code, and wrong input goes nowhere", bound, async (context) => {
+  const { client } = await Person.enter(context, "r-ada", { autoConnect: false });
+  const failures = [];
+  client.on("loginFailed", (error) => failures.push(error.code));
+  await assert.rejects(client.users.get("nobody"), (error) => error instanceof RollcallError && error.code === "ERR_UID_NOT_FOUND" && error.status === 404);
+  await assert.rejects(client.users.create({ uid: "no good", name: "x" }, rollcall.authKey), (error) => error.code === "ERR_BAD_REQUEST" && error.details.uid.length === 1);
+  await assert.rejects(client.login({ token: "unknown" }), { code: "AUTH_ERR_AUTH_TOKEN_NOT_FOUND" });
+  await assert.rejects(client.login({ uid: "nobody-at-all", authKey: rollcall.authKey }), { code: "ERR_UID_NOT_FOUND" });
+  assert.deepEqual(failures, ["AUTH_ERR_AUTH_TOKEN_NOT_FOUND", "ERR_UID_NOT_FOUND"]);
+  const both = await Promise.allSettled([client.login({ token: await rollcall.mint("r-ada") }), client.login({ token: "x" })]);
+  assert.deepEqual([both[0].status, both[1].reason.name], ["fulfilled", "LOGIN_IN_PROGRESS"]);
+  const local = [
+    [() => client.users.get(""), "INVALID_UID"], [() => client.users.create({ uid: "x", name: "x" }, ""), "INVALID_AUTH_KEY"],
+    [() => client.users.create({ name: "x" }, "k"), "UID_IS_COMPULSORY"], [() => client.users.create({ uid: "x" }, "k"), "USER_NAME_IS_COMPULSORY"],
+    [() => client.users.create({ uid: "x", name: "x", avatar: "" }, "k"), "INVALID_USER_AVATAR"],
+    [() => client.users.create({ uid: "x", name: "x", tags: [] }, "k"), "INVALID_USER_TAGS"], [() => client.blocks.add([]), "EMPTY_USERS_LIST"],
+    [() => client.blocks.add("x"), "INVALID_USER_LIST"], [() => client.updateMe({ name: "" }), "INVALID_USER_NAME"],
+  ];
+  for (const [call, code] of local) await assert.rejects(async () => call(), { code, status: undefined });
+  assert.throws(() => new RollcallClient({ appId: "", host: "http://127.0.0.1" }), { code: "MISSING_PARAMETERS" });
+  const nowhere = new RollcallClient({ appId: "app", host: "http://127.0.0.1:9", storage: "memory" });
+  await assert.rejects(nowhere.login({ token: "t" }), { code: "FAILED_TO_FETCH" });
+  const abort = new AbortController();
+  abort.abort(new Error("changed my mind"));
+  await assert.rejects(client.users.list({}, { signal: abort.signal }), { message: "changed my mind" });
+});
+
+test("lists, pages, iterators, blocks", bound, async (context) => {
+  const rows = Array.from({ length: 125 }, (_, i) => ({ uid: `l-${String(i).padStart(3, "0")}`, name: `Lister ${i}`, tags: i % 2 ? ["odd, really"] : ["even"] }));
+  await rollcall.rest("POST", "/users/batch", { users: rows });
+  const { client } = await Person.enter(context, "l-me", { autoConnect: false });
+  const page = await client.users.list({ search: "lister", limit: 50, page: 3, sortBy: "name" });
+  assert.deepEqual([page.users.length, page.page, page.pages, page.total], [25, 3, 3, 125]);
+  assert.equal((await client.users.list({ tags: ["odd, really"], withTags: true, limit: 1 })).total, 62);
+  const seen = new Set();
+  for await (const user of client.users.all({ search: "l-", searchIn: ["uid"] })) seen.add(user.uid);
+  assert.equal(seen.size, 125);
+  const offline = [];
+  for await (const user of client.users.all({ uids: ["l-001", "l-002"], status: "offline" })) offline.push(user.uid);
+  assert.deepEqual(offline.sort(), ["l-001", "l-002"]);
+  assert.equal((await client.blocks.add(["l-001", "nobody"]))["l-001"].success, true);
+  assert.equal((await client.users.get("l-001")).blockedByMe, true);
+  assert.deepEqual((await client.blocks.list({ direction: "blockedByMe" })).users.map(({ uid }) => uid), ["l-001"]);
+  assert.equal((await client.users.list({ uids: ["l-001"], hideBlockedUsers: true })).total, 0);
+  assert.equal((await client.blocks.remove(["l-001"]))["l-001"].success, true);
+  const made = await client.users.create({ uid: "l-Made", name: "Made" }, rollcall.authKey);
+  assert.equal(made.uid, "l-made");
+  const renamed = new User("l-me", "Myself");
+  assert.equal((await client.users.update(renamed, rollcall.authKey)).name, "Myself");
+  assert.equal(client.me.name, "Myself", "the login is kept up");
+});
+
+test("presence: who comes, goes, is away and is busy", bound, async (context) => {
+  const bob = await Person.enter(context, "p-bob", { subscribe: "all" });
+  const ada = await Person.enter(context, "p-ada", { subscribe: { uids: ["p-bob"] } });
+  await ada.hears("p-bob available already");
+  await bob.hears("p-ada available");
+  assert.equal(ada.client.presence.online.get("p-bob").user.name, "p-bob");
+  const events = bob.client.presence.events({ signal: AbortSignal.timeout(30_000) });
+  const next = events.next();
+  ada.client.presence.setStatus({ status: "busy", statusText: "In a meeting" });
+  assert.equal((await next).value.statusText, "In a meeting");
+  await events.return();
+  await bob.hears("p-ada busy In a meeting");
+  assert.deepEqual((await bob.client.presence.query(["p-ada"])).map(({ status }) => status), ["busy"]);
+  assert.ok((await bob.client.presence.count()) >= 2);
+  ada.client.presence.subscribe("none");
+  await until("the other subscription is in force", () => ada.states.filter((state) => state === "connected").length === 2);
+  ada.client.disconnect();
+  await until("ada has gone", () => bob.heard.some((line) => line === "p-ada offline"));
+  assert.equal(ada.client.connectionState, "disconnected");
+  assert.notEqual(ada.client.me, undefined);
+});
+
+test("a revoked token ends in one loggedOut, with and without a connection", bound, async (context) => {
+  const ada = await Person.enter(context, "v-ada");
+  const idle = await Person.enter(context, "v-idle", { autoConnect: false });
+  await rollcall.rest("DELETE", "/users/v-ada/auth_tokens");
+  await until("ada is logged out", () => ada.ends.length > 0);
+  assert.equal(ada.client.me, undefined);
+  await rollcall.rest("DELETE", "/users/v-idle/auth_tokens");
+  await Promise.allSettled([idle.client.users.list(), idle.client.users.list()]);
+  assert.deepEqual([ada.ends, idle.ends], [["revoked AUTH_ERR_AUTH_TOKEN_NOT_FOUND"], ["revoked AUTH_ERR_AUTH_TOKEN_NOT_FOUND"]]);
+  const gone = await Person.enter(context, "v-gone");
+  await rollcall.rest("DELETE", "/users/v-gone", { permanent: false });
+  await until("a deactivated user is logged out", () => gone.ends.length > 0);
+  assert.equal(gone.ends.length, 1);
+});
+
+test("a connection that breaks comes back and tells what was missed", bound, async (context) => {
+  const line = await Proxy.start(rollcall.http);
+  context.after(() => line.stop());
+  const stays = await Person.enter(context, "b-stays");
+  const goes = await Person.enter(context, "b-goes");
+  const ada = await Person.enter(context, "b-ada", { host: `http://${line.host}`, subscribe: "all" });
+  await until("everybody is told", () => ada.heard.filter((text) => text.startsWith("b-")).length === 2);
+  ada.heard = [];
+  line.cut();
+  await ada.becomes("disconnected");
+  goes.client.disconnect();
+  await Person.enter(context, "b-comes");
+  line.mend();
+  await ada.becomes("connected");
+  await until("both are told", () => ada.heard.filter((text) => text.startsWith("b-")).length >= 2);
+  assert.deepEqual(ada.heard.filter((text) => text.startsWith("b-")).sort(), ["b-comes available", "b-goes offline"]);
+  assert.equal(stays.client.connectionState, "connected");
+});
+
+test("a network that goes silent is noticed", { timeout: 90_000 }, async (context) => {
+  const line = await Proxy.start(rollcall.http);
+  context.after(() => line.stop());
+  const ada = await Person.enter(context, "q-ada", { host: `http://${line.host}` });
+  line.silence();
+  await until("the silence is noticed", () => ada.states.includes("disconnected"), 40_000);
+  line.mend();
+  await ada.becomes("connected");
+});
+
+test("a restart of the server is survived", bound, async (context) => {
+  const ada = await Person.enter(context, "z-ada", { subscribe: "all" });
+  const bob = await Person.enter(context, "z-bob");
+  await ada.hears("z-bob available");
+  await rollcall.pause();
+  await ada.becomes("disconnected");
+  await rollcall.resume();
+  await ada.becomes("connected");
+  await bob.becomes("connected");
+  bob.client.disconnect();
+  await until("bob's leave is told", () => ada.heard.includes("z-bob offline"));
+  assert.equal(ada.heard.filter((text) => text === "z-bob offline").length, 1, ada.heard.join());
+});
+
+test("a thousand connections leave nothing behind", { timeout: 120_000 }, async (context) => {
+  const { client } = await Person.enter(context, "k-ada", { autoConnect: false });
+  const round = async () => {
+    const connected = new Promise((resolve) => {
+      const off = client.on("connection", ({ state }) => state === "connected" && (off(), resolve()));
+    });
+    client.connect();
+    await connected;
+    client.disconnect();
+  };
+  const heap = () => {
+    global.gc();
+    return process.memoryUsage().heapUsed;
+  };
+  for (let i = 0; i < 100; i++) await round();
+  const before = heap();
+  for (let i = 0; i < 1000; i++) await round();
+  await until("the sockets are closed", () => heap() < before + 2e6);
+  await until("the server has let go of them", async () => (await rollcall.rest("GET", "/users/k-ada/presence")).devices.every(({ connectedAt }) => !connectedAt));
+});
