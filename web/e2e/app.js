@@ -1,13 +1,16 @@
-// An app on the official SDK: a page in a tab, whose SDK the tests call.
+// An app on the official SDK, or on ours under its name: a page in a tab, whose SDK the tests call.
 import { Tab } from "./browser.js";
 
 export class App {
-  static async open(browser, site, rollcall, hosts = []) {
+  // path says which page, and with it which SDK; options are those of Tab.open.
+  static async open(browser, site, rollcall, hosts = [], path = "/", options = {}) {
     const app = new App();
     app.rollcall = rollcall;
-    app.tab = await Tab.open(browser, [site.host, rollcall.https, ...hosts]);
+    app.pings = path === "/";
+    app.tab = await Tab.open(browser, [site.host, rollcall.https, ...hosts], options);
     app.page = app.tab.page;
-    await app.page.goto(`http://${site.host}/`);
+    await app.page.goto(`http://${site.host}${path}`);
+    await app.page.waitForFunction(() => window.CometChat);
     return app;
   }
 
@@ -71,17 +74,26 @@ export class App {
   async reload() {
     this.tab.sockets.clear(); // a page that goes takes its sockets with it, and nobody is told
     await this.page.reload();
-    await this.afterPing(() => this.init());
+    await this.page.waitForFunction(() => window.CometChat);
+    await this.afterLogin(() => this.init());
   }
 
   // login logs in with a uid and the auth key, or with a token, and waits for the ping that follows.
   login(...credentials) {
-    return this.afterPing(() => this.sdk((credentials) => CometChat.login(...credentials), credentials));
+    return this.afterLogin(() => this.sdk((credentials) => CometChat.login(...credentials), credentials));
   }
 
   // loginAs logs in with a uid and the auth key.
   loginAs(uid) {
     return this.login(uid, this.rollcall.authKey);
+  }
+
+  // afterLogin does what opens the sockets, and waits for them, and for the ping that the official SDK sends.
+  async afterLogin(work) {
+    if (this.pings) return this.afterPing(work);
+    const result = await work();
+    await this.tab.socketsReady();
+    return result;
   }
 
   // afterPing does what makes the SDK start to ping, and returns when its first ping is answered and that answer has

@@ -25,12 +25,13 @@ const repeated = "Failed to load resource: ";
 
 export class Tab {
   // open returns a tab with storage of its own. Its clock stands still until a test moves it, so that no timer of the
-  // page fires unasked. Requests may only go to the given hosts.
-  static async open(browser, hosts) {
+  // page fires unasked, unless it is to run. Requests may only go to the given hosts.
+  static async open(browser, hosts, { clockRuns = false } = {}) {
     const tab = new Tab();
     tab.context = await browser.newContext({ ignoreHTTPSErrors: true });
     tab.page = await tab.context.newPage();
     tab.watch(hosts);
+    if (clockRuns) return tab;
     await tab.page.clock.install();
     await tab.page.clock.pauseAt(Date.now() + 60_000);
     return tab;

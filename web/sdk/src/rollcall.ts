@@ -229,12 +229,15 @@ export function isInitialized(): boolean {
 
 /** Logs in with a uid and the auth key, or with a token that a backend minted. */
 export async function login(...given: [uid: string, authKey: string] | [token: string] | [{ username: string; apiKey: string } | { authToken: string }]): Promise<User> {
-  const [first, authKey] = given;
+  const [first, second] = given;
   const client = session();
-  if (typeof first === "object" && first) {
-    return client.login("authToken" in first ? { token: first.authToken } : { uid: first.username, authKey: first.apiKey });
-  }
-  return client.login(given.length > 1 ? { uid: first as string, authKey: authKey as string } : { token: first as string });
+  const [uid, authKey] = typeof first !== "object" ? [first, second] : "username" in first ? [first.username, first.apiKey] : [];
+  if (typeof first === "object" && "authToken" in first) return client.login({ token: first.authToken });
+  if (given.length === 1 && typeof first === "string") return client.login({ token: first });
+  const already = client.me !== undefined && client.me.uid === uid;
+  const user = await client.login({ uid: uid as string, authKey: authKey as string });
+  if (already) tell(loginListeners, (listener) => listener.loginSuccess?.(user));
+  return user;
 }
 
 /** Logs out. The session has ended even when this rejects. */
@@ -315,28 +318,29 @@ type Fetch = (client: RollcallClient, page: number) => Promise<UserPage>;
 
 /** Fetches page after page, in both directions. */
 abstract class PagedRequest {
-  /** The page that was fetched last, from 1; 0 before the first. */
-  protected page: number;
+  #start: number;
+  #page = 0;
   #busy = false;
   /** @internal */
   protected abstract check(): Fetch;
 
-  constructor(page: number) {
-    this.page = page;
+  constructor(start: number) {
+    this.#start = start;
   }
 
+  /** Returns the number of the page that was fetched last, from 1; 0 before the first. */
   getPage(): number {
-    return this.page;
+    return this.#page;
   }
 
   /** Returns the next page; an empty list behind the last one, and while another call is under way. */
   async fetchNext(): Promise<User[]> {
-    return this.#fetch(this.page + 1);
+    return this.#fetch((this.#page || this.#start) + 1);
   }
 
   /** Returns the page before the one fetched last; an empty list before the first. */
   async fetchPrevious(): Promise<User[]> {
-    return this.page <= 1 ? [] : this.#fetch(this.page - 1);
+    return this.#page <= 1 ? [] : this.#fetch(this.#page - 1);
   }
 
   async #fetch(page: number): Promise<User[]> {
@@ -346,7 +350,7 @@ abstract class PagedRequest {
     this.#busy = true;
     try {
       const { users } = await fetch(client, page);
-      if (users.length > 0) this.page = page;
+      if (users.length > 0) this.#page = page;
       return users;
     } finally {
       this.#busy = false;
@@ -390,7 +394,7 @@ export class UsersRequest extends PagedRequest {
     return this.#query.hideBlockedUsers;
   }
   getStatus(): string | undefined {
-    return this.#query.status;
+    return this.#query.status === "online" ? "available" : this.#query.status;
   }
   getRole(): string | undefined {
     return this.#query.role;
@@ -399,7 +403,8 @@ export class UsersRequest extends PagedRequest {
     return this.#query.friendsOnly;
   }
   getRoles(): string[] | undefined {
-    return this.#query.roles;
+    const { role, roles } = this.#query;
+    return role && Array.isArray(roles) ? [...roles, role] : roles;
   }
   getTags(): string[] | undefined {
     return this.#query.tags;
@@ -444,7 +449,7 @@ export class UsersRequest extends PagedRequest {
     flag(query.hideBlockedUsers, "INVALID_HIDE_BLOCKED_USERS");
     flag(query.friendsOnly, "INVALID_FRIENDS_ONLY");
     flag(query.withTags, "INVALID_WITH_TAGS");
-    const filter = { ...query, roles: [...(roles ?? []), ...(role ? [role] : [])] } as UserFilter;
+    const filter = { ...query, roles: this.getRoles() ?? (role ? [role] : []) } as UserFilter;
     return (client, page) => client.users.list({ ...filter, page });
   }
 }
