@@ -25,10 +25,11 @@ const repeated = "Failed to load resource: ";
 
 export class Tab {
   // open returns a tab with storage of its own. Its clock stands still until a test moves it, so that no timer of the
-  // page fires unasked, unless it is to run. Requests may only go to the given hosts.
-  static async open(browser, hosts, { clockRuns = false } = {}) {
+  // page fires unasked, unless it is to run; beside another tab it shares its storage. Requests may only go to the given
+  // hosts.
+  static async open(browser, hosts, { clockRuns = false, beside } = {}) {
     const tab = new Tab();
-    tab.context = await browser.newContext({ ignoreHTTPSErrors: true });
+    tab.context = beside?.context ?? (await browser.newContext({ ignoreHTTPSErrors: true }));
     tab.page = await tab.context.newPage();
     tab.watch(hosts);
     if (clockRuns) return tab;

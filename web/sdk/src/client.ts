@@ -8,6 +8,7 @@ import { Blocks, Users, type Caller } from "./users.js";
 import { checkChangedUser, checkUids } from "./validation.js";
 import type { SocketConstructor } from "./websocket.js";
 
+/** How a client is set up. */
 export interface ClientOptions {
   appId: string;
   /** Where Rollcall is, such as `https://chat.example.com`, or `http://127.0.0.1:8080` for local use. */
@@ -29,6 +30,7 @@ export type Credentials = { token: string } | { uid: string; authKey: string };
 /** Why a session has ended: by `logout()`, because another tab logged out, or because the server has ended it. */
 export type LogoutReason = "logout" | "elsewhere" | "revoked";
 
+/** What a client tells its listeners. */
 export interface ClientEvents {
   loggedIn: User;
   loginFailed: RollcallError;
@@ -62,8 +64,11 @@ const jwtAge = 10 * 60_000;
 /** A chat client of one app: who is logged in on this device, who there is, and who is online. */
 export class RollcallClient extends Emitter<ClientEvents> {
   readonly appId: string;
+  /** The people of the app. */
   readonly users: Users;
+  /** Whom the user has blocked. */
   readonly blocks: Blocks;
+  /** Who is online. */
   readonly presence: Presence;
   readonly #options: ClientOptions;
   readonly #transport: Transport;
@@ -113,6 +118,7 @@ export class RollcallClient extends Emitter<ClientEvents> {
     return this.#session && new User({ ...this.#session.user, status: "online" });
   }
 
+  /** Whether there is a connection over which presence is told. */
   get connectionState(): ConnectionState {
     return this.#connection?.state ?? "disconnected";
   }

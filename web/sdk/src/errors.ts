@@ -14,8 +14,11 @@ export interface ErrorFields {
 
 /** The one error that this library rejects with. Look at its `code`. */
 export class RollcallError extends Error {
+  /** The contract's code, such as `ERR_UID_NOT_FOUND`, or a code of this library such as `INVALID_UID`. */
   readonly code: string;
+  /** What is wrong, field by field, when the server says so. */
   readonly details?: unknown;
+  /** The HTTP status; absent for what never reached the server. */
   readonly status?: number;
   /** @internal */
   readonly retryAfter?: number;

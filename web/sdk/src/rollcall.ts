@@ -11,7 +11,9 @@ import { type BlockDirection, type BlockResult, type UserFilter, type UserPage }
 export { User } from "./user.js";
 export { RollcallError as CometChatException, RollcallError as Exception } from "./errors.js";
 
+/** What a user can be. */
 export const USER_STATUS = { ONLINE: "online", OFFLINE: "offline" } as const;
+/** What the connection can be. */
 export const CONNECTION_STATUS = { CONNECTED: "connected", CONNECTING: "connecting", DISCONNECTED: "disconnected" } as const;
 
 /** What `init` is given. Make one with AppSettingsBuilder. */
@@ -32,24 +34,31 @@ export class AppSettings {
   clientHost = "";
   storageMode: StorageMode = "local";
 
+  /** Returns whom to hear of. */
   getSubscriptionType(): string {
     return this.subscriptionType;
   }
+  /** Returns the roles that were given. */
   getRoles(): string[] {
     return this.roles;
   }
+  /** Returns what setRegion was given. */
   getRegion(): string {
     return this.region;
   }
+  /** Returns whether a login connects by itself. */
   shouldAutoEstablishSocketConnection(): boolean {
     return this.establishSocketConnection;
   }
+  /** Returns what overrideAdminHost was given. */
   getAdminHost(): string {
     return this.adminHost;
   }
+  /** Returns what overrideClientHost was given. */
   getClientHost(): string {
     return this.clientHost;
   }
+  /** Returns where the login is kept. */
   getStorageMode(): StorageMode {
     return this.storageMode;
   }
@@ -67,12 +76,15 @@ export class AppSettingsBuilder {
   setHost(host: string): this {
     return this.#set({ host });
   }
+  /** Hears of everybody. */
   subscribePresenceForAllUsers(): this {
     return this.#set({ subscriptionType: AppSettings.SUBSCRIPTION_TYPE_ALL_USERS });
   }
+  /** Hears of users with any of these roles. */
   subscribePresenceForRoles(roles: string[]): this {
     return this.#set({ subscriptionType: AppSettings.SUBSCRIPTION_TYPE_ROLES, roles });
   }
+  /** Hears of friends. */
   subscribePresenceForFriends(): this {
     return this.#set({ subscriptionType: AppSettings.SUBSCRIPTION_TYPE_FRIENDS });
   }
@@ -80,6 +92,7 @@ export class AppSettingsBuilder {
   setRegion(region = "eu"): this {
     return this.#set({ region: region.toLowerCase() });
   }
+  /** Says whether a login connects by itself. */
   autoEstablishSocketConnection(establishSocketConnection = true): this {
     return this.#set({ establishSocketConnection });
   }
@@ -91,9 +104,11 @@ export class AppSettingsBuilder {
   overrideClientHost(clientHost: string): this {
     return this.#set({ clientHost });
   }
+  /** Says where the login is kept. */
   setStorageMode(storageMode: StorageMode): this {
     return this.#set({ storageMode });
   }
+  /** Returns what was built. */
   build(): AppSettings {
     return Object.assign(new AppSettings(), this.#settings);
   }
@@ -101,7 +116,9 @@ export class AppSettingsBuilder {
 
 /** What is told of others. */
 export class UserListener {
+  /** Somebody has come online, or is online and has another name. */
   onUserOnline?: (user: User) => void;
+  /** Somebody has gone offline. */
   onUserOffline?: (user: User) => void;
   constructor(handlers: { onUserOnline?: (user: User) => void; onUserOffline?: (user: User) => void }) {
     Object.assign(this, handlers);
@@ -110,9 +127,13 @@ export class UserListener {
 
 /** What is told of logins. */
 export class LoginListener {
+  /** Somebody has logged in, here or in another tab. */
   loginSuccess?: (user: User) => void;
+  /** A login has failed. */
   loginFailure?: (error: RollcallError) => void;
+  /** The session has ended: by logout, in another tab, or by the server. */
   logoutSuccess?: () => void;
+  /** The server could not be told of a logout. */
   logoutFailure?: (error: RollcallError) => void;
   constructor(handlers: {
     loginSuccess?: (user: User) => void;
@@ -126,8 +147,11 @@ export class LoginListener {
 
 /** What is told of the connection. */
 export class ConnectionListener {
+  /** There is a connection. */
   onConnected?: () => void;
+  /** There will be one. */
   inConnecting?: () => void;
+  /** There is none. */
   onDisconnected?: () => void;
   constructor(handlers: { onConnected?: () => void; inConnecting?: () => void; onDisconnected?: () => void }) {
     Object.assign(this, handlers);
@@ -142,6 +166,7 @@ const connectionListeners = new Map<string, ConnectionListener>();
 export function addUserListener(id: string, listener: UserListener): void {
   userListeners.set(id, listener);
 }
+/** Removes a listener, if there is one with this id. */
 export function removeUserListener(id: string): void {
   userListeners.delete(id);
 }
@@ -149,6 +174,7 @@ export function removeUserListener(id: string): void {
 export function addLoginListener(id: string, listener: LoginListener): void {
   loginListeners.set(id, listener);
 }
+/** Removes a listener, if there is one with this id. */
 export function removeLoginListener(id: string): void {
   loginListeners.delete(id);
 }
@@ -156,6 +182,7 @@ export function removeLoginListener(id: string): void {
 export function addConnectionListener(id: string, listener: ConnectionListener): void {
   connectionListeners.set(id, listener);
 }
+/** Removes a listener, if there is one with this id. */
 export function removeConnectionListener(id: string): void {
   connectionListeners.delete(id);
 }
@@ -254,6 +281,7 @@ export async function logout(): Promise<{ success: boolean; message: string }> {
 export async function getLoggedInUser(): Promise<User | null> {
   return session().me ?? null;
 }
+/** Returns the user who is logged in, or null. */
 export const getLoggedinUser = getLoggedInUser;
 
 /** Creates a user. */
@@ -291,6 +319,7 @@ export async function getOnlineUserCount(): Promise<number> {
   return session().presence.count();
 }
 
+/** Reads the settings that the server has for clients. */
 export async function getAppSettings(): Promise<Record<string, unknown>> {
   return session().settings();
 }
@@ -300,6 +329,7 @@ export async function getJWT(passthrough?: unknown): Promise<{ jwt: string }> {
   return { jwt: await session().jwt(passthrough) };
 }
 
+/** Returns `connected`, `connecting` or `disconnected`. */
 export function getConnectionStatus(): ConnectionState {
   return current?.connectionState ?? "disconnected";
 }
@@ -365,7 +395,8 @@ function checkLimit(limit: number | undefined): number {
   return limit;
 }
 
-interface UsersQuery extends Omit<UserFilter, "status" | "sortBy" | "sortOrder" | "searchIn"> {
+/** What a UsersRequest is made of. */
+export interface UsersQuery extends Omit<UserFilter, "status" | "sortBy" | "sortOrder" | "searchIn"> {
   role?: string;
   status?: string;
   sortBy?: string;
@@ -384,43 +415,56 @@ export class UsersRequest extends PagedRequest {
     this.#query = query;
   }
 
+  /** Returns what setLimit was given. */
   getLimit(): number | undefined {
     return this.#query.limit;
   }
+  /** Returns what setSearchKeyword was given. */
   getSearchKeyword(): string | undefined {
     return this.#query.search;
   }
+  /** Returns what hideBlockedUsers was given. */
   isHideBlockedUsers(): boolean | undefined {
     return this.#query.hideBlockedUsers;
   }
+  /** Returns what setStatus was given, in the server's words. */
   getStatus(): string | undefined {
     return this.#query.status === "online" ? "available" : this.#query.status;
   }
+  /** Returns what setRole was given. */
   getRole(): string | undefined {
     return this.#query.role;
   }
+  /** Returns what friendsOnly was given. */
   isFriendsOnly(): boolean | undefined {
     return this.#query.friendsOnly;
   }
+  /** Returns the roles that were given. */
   getRoles(): string[] | undefined {
     const { role, roles } = this.#query;
     return role && Array.isArray(roles) ? [...roles, role] : roles;
   }
+  /** Returns what setTags was given. */
   getTags(): string[] | undefined {
     return this.#query.tags;
   }
+  /** Returns what withTags was given. */
   isWithTags(): boolean | undefined {
     return this.#query.withTags;
   }
+  /** Returns what setUIDs was given. */
   getUIDs(): string[] | undefined {
     return this.#query.uids;
   }
+  /** Returns what searchIn was given. */
   getSearchIn(): string[] | undefined {
     return this.#query.searchIn;
   }
+  /** Returns what sortBy was given. */
   getSortBy(): string | undefined {
     return this.#query.sortBy;
   }
+  /** Returns what sortByOrder was given. */
   getSortOrder(): string | undefined {
     return this.#query.sortOrder;
   }
@@ -466,39 +510,51 @@ export class UsersRequestBuilder {
   setLimit(limit: number): this {
     return this.#set({ limit });
   }
+  /** Finds users by the beginning of the uid or of any word of the name. */
   setSearchKeyword(search: string): this {
     return this.#set({ search });
   }
+  /** Says where to search: `uid`, `name`; both by default. */
   searchIn(searchIn: string[]): this {
     return this.#set({ searchIn });
   }
+  /** Selects users who are `online` or `offline`. */
   setStatus(status: string): this {
     return this.#set({ status });
   }
+  /** Selects users with a role, beside those of setRoles. */
   setRole(role: string): this {
     return this.#set({ role });
   }
+  /** Selects users with any of these roles. */
   setRoles(roles: string[]): this {
     return this.#set({ roles });
   }
+  /** Selects users with any of these tags. */
   setTags(tags: string[]): this {
     return this.#set({ tags });
   }
+  /** Says whether users come with their tags. */
   withTags(withTags: boolean): this {
     return this.#set({ withTags });
   }
+  /** Selects friends. */
   friendsOnly(friendsOnly: boolean): this {
     return this.#set({ friendsOnly });
   }
+  /** Leaves out those between whom and the user there is a block. */
   hideBlockedUsers(hideBlockedUsers: boolean): this {
     return this.#set({ hideBlockedUsers });
   }
+  /** Selects these users, at most 25. */
   setUIDs(uids: string[]): this {
     return this.#set({ uids });
   }
+  /** Sorts by `status`, which has those online first, `name`, `createdAt`, `updatedAt` or `lastActiveAt`. */
   sortBy(sortBy: string): this {
     return this.#set({ sortBy });
   }
+  /** Says which way to sort: `asc` or `desc`. */
   sortByOrder(sortOrder: string): this {
     return this.#set({ sortOrder });
   }
@@ -506,12 +562,14 @@ export class UsersRequestBuilder {
   setPage(page: number): this {
     return this.#set({ page });
   }
+  /** Returns what was built. */
   build(): UsersRequest {
     return new UsersRequest({ ...this.#query });
   }
 }
 
-interface BlockedQuery {
+/** What a BlockedUsersRequest is made of. */
+export interface BlockedQuery {
   limit?: number;
   search?: string;
   direction?: string;
@@ -528,12 +586,15 @@ export class BlockedUsersRequest extends PagedRequest {
     this.#query = query;
   }
 
+  /** Returns what setLimit was given. */
   getLimit(): number | undefined {
     return this.#query.limit;
   }
+  /** Returns what setSearchKeyword was given. */
   getSearchKeyword(): string | undefined {
     return this.#query.search;
   }
+  /** Returns which blocks are listed. */
   getDirection(): string | undefined {
     return this.#query.direction;
   }
@@ -562,15 +623,19 @@ export class BlockedUsersRequestBuilder {
   setLimit(limit: number): this {
     return this.#set({ limit });
   }
+  /** Finds users by the beginning of the uid or of any word of the name. */
   setSearchKeyword(search: string): this {
     return this.#set({ search });
   }
+  /** Says which blocks to list: one of BlockedUsersRequest.directions. */
   setDirection(direction: string): this {
     return this.#set({ direction });
   }
+  /** Lists those whom the user has blocked. */
   blockedByMe(): this {
     return this.setDirection(BlockedUsersRequest.directions.BLOCKED_BY_ME);
   }
+  /** Lists those who have blocked the user. */
   hasBlockedMe(): this {
     return this.setDirection(BlockedUsersRequest.directions.HAS_BLOCKED_ME);
   }
@@ -578,6 +643,7 @@ export class BlockedUsersRequestBuilder {
   setPage(page: number): this {
     return this.#set({ page });
   }
+  /** Returns what was built. */
   build(): BlockedUsersRequest {
     return new BlockedUsersRequest({ ...this.#query });
   }

@@ -3,8 +3,11 @@ export type StorageMode = "local" | "session" | "memory";
 
 /** The part of the Web Storage API that is needed. */
 export interface Store {
+  /** Returns what is kept under a key, or null. */
   getItem(key: string): string | null;
+  /** Keeps a text under a key. */
   setItem(key: string, value: string): void;
+  /** Drops what is kept under a key. */
   removeItem(key: string): void;
 }
 

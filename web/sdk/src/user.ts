@@ -1,28 +1,48 @@
 /** A user as the server sends it. Times are Unix seconds. */
 export interface UserFields {
+  /** Names the user in the app: letters, digits, - and _, in lower case. */
   uid: string;
+  /** What people see. */
   name: string;
+  /** The address of a picture. */
   avatar?: string;
+  /** The address of a profile page. */
   link?: string;
+  /** The role; each user has one. */
   role?: string;
+  /** What the app keeps with the user. */
   metadata?: object;
+  /** What the user says of itself. */
   statusMessage?: string;
+  /** Texts to find users by; lists leave them out unless asked for. */
   tags?: string[];
+  /** `online` or `offline`. */
   status?: string;
+  /** When the user was last active, in Unix seconds. */
   lastActiveAt?: number;
+  /** Whether the user has blocked the one who is logged in. */
   hasBlockedMe?: boolean;
+  /** Whether the one who is logged in has blocked the user. */
   blockedByMe?: boolean;
+  /** When the user was deactivated, in Unix seconds; 0 for never. */
   deactivatedAt?: number;
 }
 
 /** What of a user can be changed. An empty text clears avatar, link and statusMessage. */
 export interface UserPatch {
+  /** What people see. */
   name?: string;
+  /** The address of a picture. */
   avatar?: string;
+  /** The address of a profile page. */
   link?: string;
+  /** The role; each user has one. */
   role?: string;
+  /** What the app keeps with the user. */
   metadata?: object;
+  /** What the user says of itself. */
   statusMessage?: string;
+  /** Texts to find users by; lists leave them out unless asked for. */
   tags?: string[];
 }
 
@@ -36,18 +56,29 @@ const editable = ["name", "avatar", "link", "role", "metadata", "statusMessage",
  * changed; the rest is the server's to say.
  */
 export class User {
+  /** Names the user in the app: letters, digits, - and _, in lower case. */
   declare readonly uid: string;
+  /** What people see. */
   declare name: string;
+  /** The address of a picture. */
   declare avatar?: string;
+  /** The address of a profile page. */
   declare link?: string;
+  /** The role; each user has one. */
   declare role?: string;
+  /** What the app keeps with the user. */
   declare metadata?: object;
+  /** What the user says of itself. */
   declare statusMessage?: string;
+  /** Texts to find users by; lists leave them out unless asked for. */
   declare tags?: string[];
+  /** `online` or `offline`. */
   declare readonly status?: UserStatus;
   /** When the user was last active, in Unix seconds. */
   declare readonly lastActiveAt?: number;
+  /** Whether the user has blocked the one who is logged in. */
   readonly hasBlockedMe: boolean = false;
+  /** Whether the one who is logged in has blocked the user. */
   readonly blockedByMe: boolean = false;
   /** When the user was deactivated, in Unix seconds; 0 for never. */
   readonly deactivatedAt: number = 0;
@@ -66,12 +97,15 @@ export class User {
     Object.assign(this, fields);
   }
 
+  /** Returns the uid. */
   getUid(): string {
     return this.uid;
   }
+  /** Sets the uid. */
   setUid(uid: string): void {
     this.#set({ uid });
   }
+  /** Returns the name. */
   getName(): string {
     return this.name;
   }
@@ -79,42 +113,55 @@ export class User {
   setName(name: string): void {
     if (name) this.name = name;
   }
+  /** Returns the address of the picture. */
   getAvatar(): string | undefined {
     return this.avatar;
   }
+  /** Sets the address of the picture. */
   setAvatar(avatar: string): void {
     this.avatar = avatar;
   }
+  /** Returns the address of the profile page. */
   getLink(): string | undefined {
     return this.link;
   }
+  /** Sets the address of the profile page. */
   setLink(link: string): void {
     this.link = link;
   }
+  /** Returns the role. */
   getRole(): string | undefined {
     return this.role;
   }
+  /** Sets the role. */
   setRole(role: string): void {
     this.role = role;
   }
+  /** Returns what the app keeps with the user. */
   getMetadata(): object | undefined {
     return this.metadata;
   }
+  /** Sets what the app keeps with the user. */
   setMetadata(metadata: object): void {
     this.metadata = metadata;
   }
+  /** Returns the status message. */
   getStatusMessage(): string | undefined {
     return this.statusMessage;
   }
+  /** Sets the status message. */
   setStatusMessage(statusMessage: string): void {
     this.statusMessage = statusMessage;
   }
+  /** Returns the tags; lists leave them out unless asked for. */
   getTags(): string[] | undefined {
     return this.tags;
   }
+  /** Sets the tags; lists leave them out unless asked for. */
   setTags(tags: string[]): void {
     this.tags = tags;
   }
+  /** Returns whether the user is online. */
   getStatus(): UserStatus | undefined {
     return this.status;
   }
@@ -122,27 +169,35 @@ export class User {
   setStatus(status: string): void {
     this.#set({ status: status === "offline" ? "offline" : "online" });
   }
+  /** Returns when the user was last active, in Unix seconds. */
   getLastActiveAt(): number | undefined {
     return this.lastActiveAt;
   }
+  /** Sets when the user was last active, in Unix seconds. */
   setLastActiveAt(lastActiveAt: number): void {
     this.#set({ lastActiveAt });
   }
+  /** Returns whether the user has blocked the one who is logged in. */
   getHasBlockedMe(): boolean {
     return this.hasBlockedMe;
   }
+  /** Sets whether the user has blocked the one who is logged in. */
   setHasBlockedMe(hasBlockedMe: boolean): void {
     this.#set({ hasBlockedMe });
   }
+  /** Returns whether the one who is logged in has blocked the user. */
   getBlockedByMe(): boolean {
     return this.blockedByMe;
   }
+  /** Sets whether the one who is logged in has blocked the user. */
   setBlockedByMe(blockedByMe: boolean): void {
     this.#set({ blockedByMe });
   }
+  /** Returns when the user was deactivated, in Unix seconds; 0 for never. */
   getDeactivatedAt(): number {
     return this.deactivatedAt;
   }
+  /** Sets when the user was deactivated, in Unix seconds; 0 for never. */
   setDeactivatedAt(deactivatedAt: number): void {
     this.#set({ deactivatedAt });
   }

@@ -11,17 +11,23 @@ export interface UserFilter {
   search?: string;
   /** Where to search; both by default. */
   searchIn?: ("uid" | "name")[];
+  /** Whether they are online. */
   status?: "online" | "offline";
+  /** Users with any of these roles. */
   roles?: string[];
   /** Users with any of these tags. */
   tags?: string[];
+  /** These users, at most 25. */
   uids?: string[];
+  /** Friends of the one who is logged in. */
   friendsOnly?: boolean;
+  /** Leaves out those between whom and the one who is logged in there is a block. */
   hideBlockedUsers?: boolean;
   /** Tags are left out unless asked for. */
   withTags?: boolean;
   /** By default those online come first, and each part goes by name. */
   sortBy?: "status" | "name" | "createdAt" | "updatedAt" | "lastActiveAt";
+  /** By default names run upward and times downward. */
   sortOrder?: "asc" | "desc";
   /** How many users a page has, 1 to 100; 30 by default. */
   limit?: number;
@@ -29,11 +35,13 @@ export interface UserFilter {
 
 /** A page of users. */
 export interface UserPage {
+  /** The users of the page. */
   users: User[];
   /** Its number, from 1. */
   page: number;
-  /** How many pages and users there are. */
+  /** How many pages there are. */
   pages: number;
+  /** How many users there are in all pages. */
   total: number;
 }
 
@@ -134,7 +142,9 @@ export class Users {
 
 /** What became of one uid of several. */
 export interface BlockResult {
+  /** Whether it was done, or was so already. */
   success: boolean;
+  /** What happened, in words. */
   message: string;
 }
 

@@ -2,13 +2,19 @@
 
 /** The part of the WebSocket API that is needed. */
 export interface Socket {
+  /** Is called when the connection is open. */
   onopen: (() => void) | null;
+  /** Is called for every message. */
   onmessage: ((event: { data: unknown }) => void) | null;
+  /** Is called once, when the connection has ended, for whatever reason. */
   onclose: ((event: { code: number; reason: string }) => void) | null;
+  /** Sends a text. */
   send(text: string): void;
+  /** Ends the connection. */
   close(code?: number, reason?: string): void;
 }
 
+/** Opens a socket at an address that begins with ws: or wss:. */
 export type SocketConstructor = new (url: string) => Socket;
 
 /** @internal The platform's WebSocket, or the one below. */
