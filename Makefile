@@ -10,9 +10,18 @@ help: ## show this list
 run: build ## build and start on the embedded database, ready to use
 	./bin/rollcall serve --data ./data
 
+signup: ## build and start the example signup, beside a server that make run has started
+	./scripts/build-web
+	$(GO) run ./examples/signup
+
+people: ## build and start the example people, beside a server that make run has started
+	./scripts/build-web
+	$(GO) run ./examples/people
+
 test: build test-deps ## every test of every part, with what they need installed for them
 	$(GO) vet ./...
 	$(GO) test -race -timeout 15m ./...
+	./scripts/build-web
 	cd web && npm test
 
 build: ## build ./bin/rollcall
@@ -40,5 +49,5 @@ bench: build ## the benchmarks that the README quotes
 fuzz: ## every fuzz target for half a minute
 	./scripts/fuzz 30s
 
-.PHONY: help run test build test-deps lint check update bench fuzz
+.PHONY: help run signup people test build test-deps lint check update bench fuzz
 .DEFAULT_GOAL := help

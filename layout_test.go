@@ -20,6 +20,7 @@ var allowed = map[string][]string{
 	"client":                {"api"},
 	"cmd/rollcall":          {"api", "client", "internal/bench", "internal/directory", "internal/secret", "internal/server", "internal/sqlstore", "internal/transfer"},
 	"examples/cli-presence": {"api", "client"},
+	"examples/people":       {"api", "client"},
 	"examples/signup":       {"api", "client"},
 	"internal/apitest":      {"api", "client", "internal/server"},
 	"internal/bench":        {"api", "client", "internal/pgserver", "internal/poller", "internal/server"},
@@ -42,7 +43,7 @@ var outside = []struct {
 	prefix, why string
 	only        []string
 }{
-	{"net/http", "the domain and the storage know no transport", []string{"client", "examples/signup", "internal/apitest", "internal/bench", "internal/gateway", "internal/httpapi", "internal/server"}},
+	{"net/http", "the domain and the storage know no transport", []string{"client", "examples/people", "examples/signup", "internal/apitest", "internal/bench", "internal/gateway", "internal/httpapi", "internal/server"}},
 	{"github.com/gobwas/ws", "sockets are the gateway's", []string{"internal/bench", "internal/gateway"}},
 	{"database/sql", "queries go through the native drivers", []string{"examples/signup", "internal/sqlstore"}},
 	{"github.com/jackc/pgx", "storage is behind directory.Store", []string{"internal/bench", "internal/pgserver", "internal/sqlstore"}},

@@ -1,5 +1,7 @@
-// The page of the example. It calls the app's own backend to register and to log in, and then the official SDK with
-// the auth token that the backend has minted.
+// The page of the example. It calls the app's own backend to register and to log in, and then the SDK with the auth token
+// that the backend has minted. Which SDK it is makes no difference: our own, or the official one.
+const Chat = window.Rollcall ?? window.CometChat;
+
 const { appId, chatHost, uid: signedInAs } = document.documentElement.dataset;
 
 const element = (id) => document.getElementById(id);
@@ -36,33 +38,33 @@ let inChat = "";
 
 // initChat asks the server nothing. The SDK finds the session that it has kept, if there is one.
 async function initChat() {
-  const settings = new CometChat.AppSettingsBuilder()
+  const settings = new Chat.AppSettingsBuilder()
     .setRegion("us")
     .overrideAdminHost(chatHost)
     .overrideClientHost(chatHost)
     .build();
-  await CometChat.init(appId, settings);
-  CometChat.addLoginListener("page", new CometChat.LoginListener({ logoutSuccess: chatHasEnded }));
+  await Chat.init(appId, settings);
+  Chat.addLoginListener("page", new Chat.LoginListener({ logoutSuccess: chatHasEnded }));
 }
 
 // openChat returns the chat user with a uid: from the kept session, or from a new one with the given token. Without a
 // token the backend is asked for one.
 async function openChat(uid, token) {
-  const kept = await CometChat.getLoggedinUser();
+  const kept = await Chat.getLoggedinUser();
   if (kept?.getUid() === uid && !token) {
     inChat = uid;
-    return CometChat.getUser(uid);
+    return Chat.getUser(uid);
   }
   await closeChat();
   token ??= (await post("/api/chat-token")).chatToken;
   inChat = uid;
-  return CometChat.login(token);
+  return Chat.login(token);
 }
 
 async function closeChat() {
   inChat = "";
-  if (!(await CometChat.getLoggedinUser())) return;
-  await CometChat.logout().catch(() => {}); // the page forgets the session even when the server cannot be told
+  if (!(await Chat.getLoggedinUser())) return;
+  await Chat.logout().catch(() => {}); // the page forgets the session even when the server cannot be told
 }
 
 // chatHasEnded hears of every logout. One from outside means that somebody has revoked the token: the app follows.
@@ -75,10 +77,10 @@ async function chatHasEnded() {
 }
 
 async function saveProfile(uid, { name, statusMessage }) {
-  const user = new CometChat.User(uid);
+  const user = new Chat.User(uid);
   user.setName(name);
   user.setStatusMessage(statusMessage);
-  return CometChat.updateCurrentUserDetails(user);
+  return Chat.updateCurrentUserDetails(user);
 }
 
 // What is on the page.
@@ -115,7 +117,7 @@ function complain(error, form) {
 
 function unreachable() {
   const link = document.createElement("a");
-  link.href = `https://${chatHost}/`;
+  link.href = chatHost.includes("://") ? chatHost : `https://${chatHost}/`;
   link.textContent = link.href;
   return ["The browser cannot reach the chat. If its certificate is self-signed, open ", link, " once and accept it."];
 }

@@ -35,7 +35,7 @@ func start(t *testing.T) *app {
 	folder := t.TempDir()
 	o := options{
 		rollcall: rollcall.URL, rollcallBrowser: "chat.example.com:8443", credentials: filepath.Join(folder, "credentials.json"),
-		database: filepath.Join(folder, "signup.db"), sdk: filepath.Join(folder, "CometChat.js"),
+		database: filepath.Join(folder, "signup.db"), sdk: officialSDK, sdkFile: filepath.Join(folder, "CometChat.js"),
 	}
 	keys, err := json.Marshal(credentials{AppID: rollcall.Credentials.AppID, RestAPIKey: rollcall.Credentials.RestAPIKey})
 	if err != nil {
@@ -324,7 +324,7 @@ func TestPageWithAndWithoutSDK(t *testing.T) {
 	t.Parallel()
 	a := start(t)
 	page, header := a.page(t, visitor(t))
-	if !strings.Contains(page, "npm ci") || strings.Contains(page, "<script") {
+	if !strings.Contains(page, "make signup") || strings.Contains(page, "<script") {
 		t.Error("without the SDK, the page does not say how to install it")
 	}
 	for _, part := range []string{"default-src 'none'", "script-src 'self';", "connect-src 'self' https://chat.example.com:8443 wss://chat.example.com:8443;"} {
@@ -332,11 +332,11 @@ func TestPageWithAndWithoutSDK(t *testing.T) {
 			t.Errorf("the policy %q has no %q", policy, part)
 		}
 	}
-	if err := os.WriteFile(a.sdk, []byte("window.CometChat = {}"), 0o600); err != nil {
+	if err := os.WriteFile(a.sdkFile, []byte("window.CometChat = {}"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	page, _ = a.page(t, visitor(t))
-	if strings.Contains(page, "npm ci") || !strings.Contains(page, `<script src="/sdk.js"`) {
+	if strings.Contains(page, "make signup") || !strings.Contains(page, `<script src="/sdk.js"`) {
 		t.Error("with the SDK, the page does not load it")
 	}
 	response, err := visitor(t).Get(a.url + "/sdk.js")

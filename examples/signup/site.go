@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 )
 
 //go:embed page.html
@@ -21,8 +22,17 @@ var pageHTML string
 //go:embed page.js
 var pageJS []byte
 
-// sdkInModules is where npm puts the SDK.
-const sdkInModules = "node_modules/@cometchat/chat-sdk-javascript/CometChat.js"
+// The SDKs that the page can use.
+const (
+	ourSDK      = "rollcall"
+	officialSDK = "official"
+)
+
+// sdkFiles are where the SDKs are, within web/, when they are built and installed.
+var sdkFiles = map[string]string{
+	ourSDK:      "sdk/dist/rollcall.js",
+	officialSDK: "node_modules/@cometchat/chat-sdk-javascript/CometChat.js",
+}
 
 // site serves the page and the calls that it makes.
 type site struct {
@@ -35,6 +45,7 @@ type site struct {
 	appID    string
 	chatHost string
 	sdk      string
+	sdkFile  string
 }
 
 func newSite(o options, db *sql.DB, logger *slog.Logger) (*site, error) {
@@ -53,7 +64,7 @@ func newSite(o options, db *sql.DB, logger *slog.Logger) (*site, error) {
 	}
 	return &site{
 		accounts: records, sessions: &sessionStore{db}, chat: members, logger: logger, page: page, appID: keys.AppID,
-		chatHost: o.rollcallBrowser, sdk: o.sdk,
+		chatHost: o.rollcallBrowser, sdk: o.sdk, sdkFile: o.sdkFile,
 	}, nil
 }
 
@@ -234,9 +245,13 @@ func (s *site) showPage(w http.ResponseWriter, r *http.Request) error {
 	header.Set("Cache-Control", "no-store")
 	header.Set("X-Content-Type-Options", "nosniff")
 	header.Set("Referrer-Policy", "no-referrer")
+	calls := s.chatHost
+	if !strings.Contains(calls, "://") {
+		calls = "https://" + calls
+	}
 	header.Set("Content-Security-Policy", fmt.Sprintf(
-		"default-src 'none'; script-src 'self'; style-src 'nonce-%s'; img-src data:; connect-src 'self' https://%[2]s wss://%[2]s; "+
-			"form-action 'self'; base-uri 'none'; frame-ancestors 'none'", shown.Nonce, s.chatHost))
+		"default-src 'none'; script-src 'self'; style-src 'nonce-%s'; img-src data:; connect-src 'self' %s %s; "+
+			"form-action 'self'; base-uri 'none'; frame-ancestors 'none'", shown.Nonce, calls, "ws"+strings.TrimPrefix(calls, "http")))
 	return s.page.Execute(w, shown)
 }
 
@@ -252,7 +267,7 @@ func (s *site) showScript(w http.ResponseWriter, _ *http.Request) error {
 func (s *site) showSDK(w http.ResponseWriter, r *http.Request) error {
 	path := s.findSDK()
 	if path == "" {
-		return refuse(http.StatusNotFound, "The SDK is not installed: run npm ci in web/.")
+		return refuse(http.StatusNotFound, "The SDK is not there: run make signup.")
 	}
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	http.ServeFile(w, r, path)
@@ -262,15 +277,15 @@ func (s *site) showSDK(w http.ResponseWriter, r *http.Request) error {
 // findSDK returns the path of the SDK's file; empty when it is missing. It looks each time, so that installing it helps
 // at once.
 func (s *site) findSDK() string {
-	if s.sdk != "" {
-		return existing(s.sdk)
+	if s.sdkFile != "" {
+		return existing(s.sdkFile)
 	}
 	folder, err := filepath.Abs(".")
 	if err != nil {
 		return ""
 	}
 	for {
-		if path := existing(filepath.Join(folder, "web", sdkInModules)); path != "" {
+		if path := existing(filepath.Join(folder, "web", sdkFiles[s.sdk])); path != "" {
 			return path
 		}
 		above := filepath.Dir(folder)

@@ -7,18 +7,27 @@ import { join } from "node:path";
 import { Tab } from "./browser.js";
 import { Program, repository, run } from "./program.js";
 import { sdkFile } from "./site.js";
+
+// What differs between the SDKs that the page can use: how it names the server, and whether it begins with a ping.
+const sdks = {
+  official: { file: sdkFile, address: (rollcall) => rollcall.https, pings: true },
+  rollcall: { file: join(repository, "web/sdk/dist/rollcall.js"), address: (rollcall) => `http://${rollcall.http}`, pings: false },
+};
 import { until } from "./wait.js";
 
 export class Signup {
-  // start builds the example and runs it next to a Rollcall server.
-  static async start(rollcall) {
+  // start builds the example and runs it next to a Rollcall server, with one SDK or the other.
+  static async start(rollcall, sdk) {
     const signup = new Signup();
+    Object.assign(signup, sdks[sdk]);
+    // chatURL is where the page calls Rollcall.
+    signup.chatURL = sdk === "official" ? `https://${rollcall.https}` : `http://${rollcall.http}`;
     signup.folder = await mkdtemp(join(tmpdir(), "signup-e2e-"));
     const binary = join(signup.folder, "signup");
     await run("go", ["build", "-o", binary, "./examples/signup"], { cwd: repository });
     signup.program = new Program(binary, [
-      "--listen", "127.0.0.1:0", "--rollcall", `http://${rollcall.http}`, "--rollcall-browser", rollcall.https,
-      "--credentials", rollcall.credentialsFile, "--db", join(signup.folder, "signup.db"), "--sdk", sdkFile,
+      "--listen", "127.0.0.1:0", "--rollcall", `http://${rollcall.http}`, "--rollcall-browser", signup.address(rollcall),
+      "--credentials", rollcall.credentialsFile, "--db", join(signup.folder, "signup.db"), "--sdk", sdk, "--sdk-file", signup.file,
     ]);
     signup.url = await until("the example serves", () => {
       signup.program.mustRun();
@@ -37,9 +46,10 @@ export class Signup {
 }
 
 export class Visitor {
-  static async arrive(browser, signup, rollcall) {
+  static async arrive(browser, signup) {
     const visitor = new Visitor();
-    visitor.tab = await Tab.open(browser, [signup.host, rollcall.https]);
+    visitor.signup = signup;
+    visitor.tab = await Tab.open(browser, [signup.host, new URL(signup.chatURL).host]);
     visitor.page = visitor.tab.page;
     await visitor.page.goto(signup.url);
     return visitor;
@@ -74,11 +84,11 @@ export class Visitor {
     await this.press("Log in", "Log in");
   }
 
-  // getsIn does what opens the chat of somebody with that name, and returns the chat user's uid. The SDK begins with a
-  // ping; its answer is awaited, since it would meet whatever a test does next.
+  // getsIn does what opens the chat of somebody with that name, and returns the chat user's uid. The official SDK begins
+  // with a ping; its answer is awaited, since it would meet whatever a test does next.
   async getsIn(name, action) {
-    const answered = this.page.waitForResponse((response) => new URL(response.url()).pathname.endsWith("/ping"));
-    await Promise.all([action(), answered.then((response) => response.finished())]);
+    const pinged = this.signup.pings && this.page.waitForResponse((response) => new URL(response.url()).pathname.endsWith("/ping"));
+    await Promise.all([action(), pinged && pinged.then((response) => response.finished())]);
     await this.region(name).waitFor();
     return this.region(name).getByRole("code").textContent();
   }

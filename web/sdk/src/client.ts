@@ -36,6 +36,8 @@ export interface ClientEvents {
   loginFailed: RollcallError;
   /** The session has ended; told once. */
   loggedOut: { reason: LogoutReason; error?: RollcallError };
+  /** The profile of the user who is logged in has changed, here or in another tab. */
+  profile: User;
   /** The connection has changed; closed says what ended it. */
   connection: { state: ConnectionState; closed?: Closed };
   /** Somebody presents itself so. initial says that it was so before this session began. */
@@ -179,7 +181,9 @@ export class RollcallClient extends Emitter<ClientEvents> {
     const { role: _, ...body } = patchOf(user);
     const { data } = await this.#call<MeFields>({ method: "PUT", path: "/me", body, signal: options.signal });
     this.#keep(data, data.authToken);
-    return this.me!;
+    const me = this.me!;
+    this.emit("profile", me);
+    return me;
   }
 
   /** Reads the settings that the server has for clients. */
@@ -268,6 +272,7 @@ export class RollcallClient extends Emitter<ClientEvents> {
     if (this.#session?.user.uid !== user.uid) return;
     this.#session = { ...this.#session, user };
     this.#store.setItem(this.#key, JSON.stringify(this.#session));
+    this.emit("profile", this.me!);
   }
 
   #kept(): Session | undefined {
@@ -285,6 +290,7 @@ export class RollcallClient extends Emitter<ClientEvents> {
     const kept = this.#kept();
     if (before && kept?.user.uid === before.user.uid) {
       this.#session = kept;
+      if (JSON.stringify(kept.user) !== JSON.stringify(before.user)) this.emit("profile", this.me!);
       return;
     }
     if (before) this.#end("elsewhere");

@@ -42,8 +42,6 @@ export interface ConnectionEvents {
   state: { state: ConnectionState; closed?: Closed };
   /** A user presents itself so. initial says that it was so before the session began. */
   presence: { status: PresenceStatus; initial: boolean };
-  /** The server took neither the JWT nor the token behind it. */
-  refused: Closed;
 }
 
 /** @internal */
@@ -169,7 +167,6 @@ export class Connection extends Emitter<ConnectionEvents> {
       if (this.#wanted && !this.#socket) this.#later({ code: 1006, reason: "" });
       return;
     }
-    this.#freshJwt = false;
     this.#socket = socket;
     socket.onopen = () => this.#authenticate(auth);
     socket.onmessage = ({ data }) => this.#take(JSON.parse(String(data)));
@@ -214,6 +211,7 @@ export class Connection extends Emitter<ConnectionEvents> {
   // The position stays where it was until the snapshot is complete that brings the session up to the new one.
   #welcome({ epoch, sequence, heartbeatSeconds }: Position & { heartbeatSeconds: number }): void {
     this.#failures = 0;
+    this.#freshJwt = false;
     this.#next = { epoch, sequence };
     this.#named = undefined;
     this.#heartbeat = (heartbeatSeconds * 1000) / 3;
@@ -271,10 +269,11 @@ export class Connection extends Emitter<ConnectionEvents> {
 
   #ended(closed: Closed): void {
     this.#drop();
-    if (closed.code === authFailed || closed.code === revoked) {
-      this.#freshJwt = true;
-      this.emit("refused", closed);
-      if (!this.#wanted) return;
+    if ((closed.code === authFailed || closed.code === revoked) && !this.#freshJwt) {
+      this.#freshJwt = true; // whoever has it says at once whether the session has ended
+      this.#become("disconnected", closed);
+      void this.#connect();
+      return;
     }
     if (hopeless.includes(closed.code)) {
       this.#wanted = false;

@@ -1,0 +1,3 @@
+import { Rollcall, RollcallClient } from "./index.js";
+
+Object.assign(globalThis, { Rollcall, RollcallClient });
