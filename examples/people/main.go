@@ -22,15 +22,17 @@ import (
 )
 
 func main() {
+	logger := slog.New(slog.NewTextHandler(os.Stderr, nil))
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, os.Args[1:]); err != nil && !errors.Is(err, flag.ErrHelp) {
-		slog.Error("stopped", slog.Any("error", err))
+	err := run(ctx, os.Args[1:], logger)
+	stop()
+	if err != nil && !errors.Is(err, flag.ErrHelp) {
+		logger.Error("stopped", slog.Any("error", err))
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, args []string) error {
+func run(ctx context.Context, args []string, logger *slog.Logger) error {
 	flags := flag.NewFlagSet("people", flag.ContinueOnError)
 	listen := flags.String("listen", "127.0.0.1:3001", "address to serve the app on")
 	rollcall := flags.String("rollcall", "http://127.0.0.1:8080", "where Rollcall listens, for this backend and for browsers")
@@ -42,17 +44,17 @@ func run(ctx context.Context, args []string) error {
 	if _, err := os.Stat(filepath.Join(*page, "index.html")); err != nil {
 		return fmt.Errorf("the page is not built, use make people: %w", err)
 	}
-	b, err := newBackend(*rollcall, *credentials)
+	b, err := newBackend(*rollcall, *credentials, logger)
 	if err != nil {
 		return err
 	}
 	if err := b.makePeople(ctx); err != nil {
 		return err
 	}
-	return serve(ctx, *listen, b.handler(*page))
+	return serve(ctx, *listen, b.handler(*page), logger)
 }
 
-func serve(ctx context.Context, address string, handler http.Handler) error {
+func serve(ctx context.Context, address string, handler http.Handler, logger *slog.Logger) error {
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
 	if err != nil {
 		return err
@@ -60,7 +62,7 @@ func serve(ctx context.Context, address string, handler http.Handler) error {
 	server := &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second}
 	ended := make(chan error, 1)
 	go func() { ended <- server.Serve(listener) }()
-	fmt.Printf("The people are at http://%s/\n", listener.Addr())
+	logger.InfoContext(ctx, "serving", slog.String("url", "http://"+listener.Addr().String()+"/"))
 	select {
 	case err := <-ended:
 		return err
@@ -76,9 +78,10 @@ type backend struct {
 	rollcall *client.Client
 	address  string
 	appID    string
+	logger   *slog.Logger
 }
 
-func newBackend(address, credentialsFile string) (*backend, error) {
+func newBackend(address, credentialsFile string, logger *slog.Logger) (*backend, error) {
 	var credentials struct {
 		AppID      string `json:"appId"`
 		RestAPIKey string `json:"restApiKey"`
@@ -91,7 +94,7 @@ func newBackend(address, credentialsFile string) (*backend, error) {
 		return nil, fmt.Errorf("read Rollcall's credentials (has it been started once?): %w", err)
 	}
 	rollcall, err := client.New(address, client.WithApp(credentials.AppID), client.WithAPIKey(credentials.RestAPIKey))
-	return &backend{rollcall: rollcall, address: address, appID: credentials.AppID}, err
+	return &backend{rollcall: rollcall, address: address, appID: credentials.AppID, logger: logger}, err
 }
 
 // visitors are those whom the page offers to log in as.
@@ -144,14 +147,14 @@ func (b *backend) handler(page string) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /", http.FileServer(http.Dir(page)))
 	mux.HandleFunc("GET /api/config", func(w http.ResponseWriter, _ *http.Request) {
-		answer(w, map[string]string{"appId": b.appID, "host": b.address})
+		b.answer(w, map[string]string{"appId": b.appID, "host": b.address})
 	})
 	mux.HandleFunc("GET /api/people", func(w http.ResponseWriter, _ *http.Request) {
 		people := make([]map[string]string, len(visitors))
 		for n, name := range visitors {
 			people[n] = map[string]string{"uid": visitorUID(n), "name": name}
 		}
-		answer(w, people)
+		b.answer(w, people)
 	})
 	mux.HandleFunc("POST /api/token", b.mint)
 	return mux
@@ -166,19 +169,19 @@ func (b *backend) mint(w http.ResponseWriter, r *http.Request) {
 		}
 		token, err := b.rollcall.AuthTokens.Create(r.Context(), uid, api.CreateAuthTokenRequest{Platform: "web"})
 		if err != nil {
-			slog.Error("mint auth token", slog.Any("error", err))
+			b.logger.ErrorContext(r.Context(), "mint auth token", slog.Any("error", err))
 			http.Error(w, "The chat cannot be reached. Try again.", http.StatusBadGateway)
 			return
 		}
-		answer(w, map[string]string{"token": token.Token})
+		b.answer(w, map[string]string{"token": token.Token})
 		return
 	}
 	http.Error(w, "There is no such visitor.", http.StatusForbidden)
 }
 
-func answer(w http.ResponseWriter, body any) {
+func (b *backend) answer(w http.ResponseWriter, body any) {
 	w.Header().Set("Content-Type", "application/json")
 	if err := json.NewEncoder(w).Encode(body); err != nil {
-		slog.Error("answer", slog.Any("error", err))
+		b.logger.Warn("answer not delivered", slog.Any("error", err))
 	}
 }

@@ -23,7 +23,7 @@ before(async () => {
   );
   address = await until("the example prints its address", () => {
     app.mustRun();
-    return app.stdout.match(/http:\/\/\S+/)?.[0];
+    return app.stderr.match(/url=(\S+)/)?.[1];
   });
   browsers = await Promise.all([launch(), launch()]);
 });
