@@ -357,6 +357,7 @@ func routesOf(t *testing.T) []httpapi.Route {
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer a.Close()
 	return a.Routes()
 }
 
