@@ -21,14 +21,14 @@ people: ## build and start the example people, beside a server that make run has
 test: build test-deps ## every test of every part, with what they need installed for them
 	$(GO) vet ./...
 	$(GO) test -race -timeout 15m ./...
-	./scripts/build-web
 	cd web && npm test
 
 build: ## build ./bin/rollcall
 	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=auto -ldflags '$(LDFLAGS)' -o bin/rollcall ./cmd/rollcall
 
-test-deps:
+test-deps: ## install what the tests need, and build the web packages
 	./scripts/install-test-deps
+	./scripts/build-web
 
 lint: $(GOLANGCI) ## golangci-lint with the rules of .golangci.yml
 	$(GOLANGCI) run ./...
