@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -212,6 +213,25 @@ func TestSession_resumes(t *testing.T) {
 	ada.hears("comes offline")
 }
 
+// TestSession_noticesSilence lets a connection go silent, as a network does without a word.
+func TestSession_noticesSilence(t *testing.T) {
+	t.Parallel()
+	s := apitest.Start(t, "", nil)
+	people(t, s, "ada")
+	line := newLine(t, s.URL)
+	ada := listen(t, loggedInVia(t, s, "ada", line), everybody)
+	ada.becomes(client.Connecting, client.Connected)
+	line.silence()
+	ada.becomes(client.Disconnected)
+	line.cut()
+	line.mend()
+	for state := range ada.states {
+		if state == client.Connected {
+			return
+		}
+	}
+}
+
 // TestSession_survivesARestart restarts the server. Whoever comes back has not gone, and whoever does not is told to have.
 func TestSession_survivesARestart(t *testing.T) {
 	t.Parallel()
@@ -354,6 +374,8 @@ type line struct {
 	target string
 	listen net.Listener
 
+	silent atomic.Bool
+
 	mu    sync.Mutex
 	down  bool                  // guarded by mu
 	conns map[net.Conn]struct{} // guarded by mu
@@ -391,12 +413,27 @@ func (l *line) join(near net.Conn) {
 	var passing sync.WaitGroup
 	for _, way := range [][2]net.Conn{{near, far}, {far, near}} {
 		passing.Go(func() {
-			_, _ = io.Copy(way[1], way[0])
+			_, _ = io.Copy(quiet{way[1], &l.silent}, way[0])
 			_ = way[1].Close()
 		})
 	}
 	passing.Wait()
 }
+
+// quiet is a writer that loses everything while it is to be silent.
+type quiet struct {
+	io.Writer
+	silent *atomic.Bool
+}
+
+func (q quiet) Write(data []byte) (int, error) {
+	if q.silent.Load() {
+		return len(data), nil
+	}
+	return q.Writer.Write(data)
+}
+
+func (l *line) silence() { l.silent.Store(true) }
 
 func (l *line) add(conns ...net.Conn) bool {
 	l.mu.Lock()
@@ -424,6 +461,7 @@ func (l *line) mend() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.down = false
+	l.silent.Store(false)
 }
 
 // loggedInVia returns a client that reaches the server over a line.

@@ -156,6 +156,18 @@ export const calls = {
   },
   "getOnlineUserCount": () => CometChat.getOnlineUserCount(),
   "getConnectionStatus": () => [CometChat.getConnectionStatus(), CometChat.CONNECTION_STATUS.CONNECTED, CometChat.CONNECTION_STATUS.CONNECTING, CometChat.CONNECTION_STATUS.DISCONNECTED, CometChat.USER_STATUS],
+  "getAppSettings": async () => {
+    const { CHAT_API_VERSION, APP_VERSION, MODE } = await CometChat.getAppSettings();
+    return [CHAT_API_VERSION, APP_VERSION, MODE];
+  },
+  "getJWT": async () => typeof (await CometChat.getJWT("anything")).jwt,
+  "removeLoginListener and removeConnectionListener": () => {
+    CometChat.addLoginListener("other", new CometChat.LoginListener({ loginSuccess: () => events.push("other") }));
+    CometChat.removeLoginListener("other");
+    CometChat.addConnectionListener("other", new CometChat.ConnectionListener({ onConnected: () => connections.push("other") }));
+    CometChat.removeConnectionListener("other");
+    CometChat.removeUserListener("there is none");
+  },
   "addConnectionListener": () => connections.splice(0),
   "isInitialized": () => CometChat.isInitialized(),
 };

@@ -36,6 +36,7 @@ async function run(page) {
     const early = ["init: before it", "init: blank app id", "AppSettingsBuilder", "User: every setter and getter"];
     for (const name of early) await make(name);
     await app.init({ subscribe: ["subscribePresenceForAllUsers"] });
+    await app.page.evaluate((key) => (document.documentElement.dataset.key = key), rollcall.authKey);
     await rollcall.rest("POST", "/roles", { role: "star", name: "Star" });
     for (let i = 1; i <= 5; i++) await rollcall.createUser(`lister-${i}`, { name: `Lister ${i}`, role: i % 2 ? "star" : "default" });
     for (const name of Object.keys(calls).filter((name) => !early.includes(name))) {
@@ -52,6 +53,7 @@ async function run(page) {
     observed["login: with a token"] = await token(app, rollcall);
     observed["a revoked token"] = await revoked(app, rollcall);
     observed["logout"] = await logout(app, rollcall);
+    observed["disconnect and connect"] = await reconnect(app);
     return observed;
   } finally {
     await app.close();
@@ -106,7 +108,9 @@ async function hear(app, rollcall) {
 }
 
 async function reload(app) {
+  const key = await app.page.evaluate(() => document.documentElement.dataset.key);
   await app.reload();
+  await app.page.evaluate((key) => (document.documentElement.dataset.key = key), key);
   return observe(app, async () => [(await CometChat.getLoggedinUser()).getUid(), CometChat.getConnectionStatus(), (await CometChat.getUser("bob")).getName()], {});
 }
 
@@ -136,6 +140,16 @@ async function logout(app, rollcall) {
   return { answer, events: await app.takeEvents(), tokens: (await rollcall.tokens("ada")).length };
 }
 
+// reconnect goes offline and comes back. What the listeners are told of it differs, and so does the status in between.
+async function reconnect(app) {
+  await app.afterLogin(() => app.sdk(() => CometChat.login("bob", document.documentElement.dataset.key)));
+  await app.sdk(() => CometChat.disconnect());
+  await until("the socket is closed", () => app.tab.sockets.size === 0);
+  await app.sdk(() => CometChat.connect());
+  await app.tab.socketsReady();
+  return app.sdk(() => CometChat.getConnectionStatus());
+}
+
 // comparable takes out what differs between any two runs.
 function comparable(value) {
   return JSON.parse(JSON.stringify(value), (key, value) => {
@@ -162,4 +176,21 @@ test("everything documented is alike on both SDKs, but for the listed difference
   const covers = (listed, { path }) => path === listed || path.startsWith(`${listed}.`) || (listed.startsWith("*.") && path.endsWith(listed.slice(1)));
   assert.deepEqual(found.filter((difference) => !listed.some((entry) => covers(entry, difference))), [], "differences that are not listed");
   assert.deepEqual(listed.filter((entry) => !found.some((difference) => covers(entry, difference))), [], "listed, but there is no such difference");
+});
+
+// The names of the official SDK that are about users, presence, blocking and authentication.
+const inScope = /user|log(in|out)|^(is)?init|connect|block|presence|jwt|appsettings/i;
+
+test("every name in scope is there on ours, or listed as left out", { timeout: 60_000 }, async () => {
+  const rollcall = await Rollcall.start();
+  const apps = await Promise.all(["/", "/rollcall"].map((page) => App.open(browser, site, rollcall, [], page)));
+  try {
+    const [official, ours] = await Promise.all(apps.map((app) => app.sdk(() => Object.getOwnPropertyNames(CometChat))));
+    const doc = await readFile(`${repository}docs/sdk-differences.md`, "utf8");
+    const missing = official.filter((name) => inScope.test(name) && !ours.includes(name) && !doc.includes(`\`${name}\``));
+    assert.deepEqual(missing, []);
+  } finally {
+    await Promise.all(apps.map((app) => app.close()));
+    await rollcall.stop();
+  }
 });
