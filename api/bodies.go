@@ -487,6 +487,10 @@ type AppSettings struct {
 	RevealSecrets                  bool  `json:"revealSecrets"`
 	DenyUserCreationByAuthOnlyKeys bool  `json:"denyUserCreationByAuthOnlyKeys"`
 	TokensValidFrom                int64 `json:"tokensValidFrom"`
+	// MetadataKeys are the members of users' metadata by whose values lists can be filtered. MetadataKeysIndexing were declared
+	// a moment ago: lists can be filtered by them soon.
+	MetadataKeys         []string `json:"metadataKeys,omitempty"`
+	MetadataKeysIndexing []string `json:"metadataKeysIndexing,omitempty"`
 }
 
 // CreateAppRequest is the body of POST /apps. Name is required.
@@ -510,6 +514,8 @@ type UpdateAppSettingsRequest struct {
 	RevealSecrets                  *bool  `json:"revealSecrets,omitempty"`
 	DenyUserCreationByAuthOnlyKeys *bool  `json:"denyUserCreationByAuthOnlyKeys,omitempty"`
 	TokensValidFrom                *int64 `json:"tokensValidFrom,omitempty"`
+	// MetadataKeys takes the place of those declared before.
+	MetadataKeys *[]string `json:"metadataKeys,omitempty"`
 }
 
 // DeleteAppResponse tells when a deleted app is purged, in Unix seconds.

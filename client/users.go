@@ -40,8 +40,10 @@ type UserListOptions struct {
 	Roles        []string
 	Tags         []string
 	UIDs         []string
-	Status       string
-	WithTags     bool
+	// Metadata selects users by values of metadata keys that the app declares: each key, any of its values.
+	Metadata map[string][]string
+	Status   string
+	WithTags bool
 	// FriendsOnly and HideBlockedUsers are for calls as a user, or on behalf of one.
 	FriendsOnly      bool
 	HideBlockedUsers bool
@@ -67,6 +69,11 @@ func (o UserListOptions) query() url.Values {
 	}
 	for _, tag := range o.Tags {
 		query.Add("tags", tag)
+	}
+	for key, values := range o.Metadata {
+		for _, value := range values {
+			query.Add("metadata["+key+"]", value)
+		}
 	}
 	if o.UpdatedAt != 0 {
 		query.Set("updatedAt", strconv.FormatInt(o.UpdatedAt, 10))

@@ -2,6 +2,7 @@ package directory
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"sync"
 )
@@ -32,6 +33,8 @@ type AppSettings struct {
 	DenyUserCreationByAuthOnlyKeys bool `json:"denyUserCreationByAuthOnlyKeys"`
 	// TokensValidFrom, in Unix seconds, revokes every auth token of the app that was issued before it.
 	TokensValidFrom int64 `json:"tokensValidFrom"`
+	// MetadataKeys are the members of users' metadata by whose values lists can be filtered.
+	MetadataKeys []MetadataKey `json:"metadataKeys,omitempty"`
 }
 
 // AppSettingsPatch holds the settings to change. Nil fields stay as they are.
@@ -39,6 +42,7 @@ type AppSettingsPatch struct {
 	RevealSecrets                  *bool
 	DenyUserCreationByAuthOnlyKeys *bool
 	TokensValidFrom                *int64
+	MetadataKeys                   *[]string
 }
 
 // Collaborator is someone who manages an app.
@@ -230,8 +234,22 @@ func (d *Directory) RenameApp(ctx context.Context, caller Caller, name string) (
 	})
 }
 
-// UpdateAppSettings changes settings of an app; a TokensValidFrom to come is taken as now. Errors: CodeAppNotFound.
+// UpdateAppSettings changes settings of an app; a TokensValidFrom to come is taken as now. Metadata keys are indexed from then
+// on, in the background. Errors: CodeAppNotFound, CodeBadRequest.
 func (d *Directory) UpdateAppSettings(ctx context.Context, caller Caller, patch AppSettingsPatch) (App, error) {
+	if patch.MetadataKeys != nil {
+		var wrong FieldErrors
+		d.checkMetadataKeys(&wrong, *patch.MetadataKeys)
+		if err := wrong.Err(); err != nil {
+			return App{}, err
+		}
+		defer func() {
+			select {
+			case d.metadataDeclared <- struct{}{}:
+			default: // it has been told
+			}
+		}()
+	}
 	return d.updateApp(ctx, caller, AppUpdated, func(app *App, now int64) ([]string, error) {
 		var fields []string
 		settings := &app.Settings
@@ -243,6 +261,11 @@ func (d *Directory) UpdateAppSettings(ctx context.Context, caller Caller, patch 
 		}
 		if patch.TokensValidFrom != nil {
 			setField(&fields, fieldTokensValidFrom, &settings.TokensValidFrom, min(*patch.TokensValidFrom, now))
+		}
+		if patch.MetadataKeys != nil {
+			if declared := declareKeys(settings.MetadataKeys, *patch.MetadataKeys); !slices.Equal(declared, settings.MetadataKeys) {
+				settings.MetadataKeys, fields = declared, append(fields, "settings.metadataKeys")
+			}
 		}
 		return fields, nil
 	})

@@ -56,6 +56,9 @@ type Directory struct {
 
 	randomMu sync.Mutex
 	random   io.Reader // guarded by randomMu
+
+	// metadataDeclared tells the indexing that there is something to do.
+	metadataDeclared chan struct{}
 }
 
 // New returns a Directory over the given store.
@@ -81,6 +84,8 @@ func New(config Config) *Directory {
 		logins:   newLogins(),
 		online:   newOnlineUsers(),
 		sessions: noSessions{},
+
+		metadataDeclared: make(chan struct{}, 1),
 	}
 }
 

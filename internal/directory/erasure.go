@@ -62,6 +62,9 @@ func (d *Directory) erase(tx Tx, log *logbook, user User) (Tombstone, error) {
 	if err := tx.MoveUserTerms(log.app, uid, nameTerms(user.Name), nil); err != nil {
 		return Tombstone{}, err
 	}
+	if err := log.moveMetadata(uid, user.Metadata, nil); err != nil {
+		return Tombstone{}, err
+	}
 	if err := tx.DeleteUser(log.app, uid); err != nil {
 		return Tombstone{}, err
 	}

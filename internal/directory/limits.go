@@ -10,6 +10,7 @@ type Limits struct {
 	StatusMessage   int `json:"statusMessage" help:"longest status message, in characters; zero means 1000"`
 	Metadata        int `json:"metadata" help:"largest metadata of a user or role, in bytes of compact JSON; zero means 5120"`
 	Tags            int `json:"tags" help:"most tags of a user; zero means 25"`
+	MetadataKeys    int `json:"metadataKeys" help:"most metadata keys by which an app filters; zero means 10"`
 	Tag             int `json:"tag" help:"longest tag, in characters; zero means 100"`
 	TokensPerUser   int `json:"tokensPerUser" help:"auth tokens of a user that stay active, newest first; zero means 100"`
 	KeysPerApp      int `json:"keysPerApp" help:"API keys of an app; zero means 25"`
@@ -36,6 +37,7 @@ func (l Limits) orDefault() Limits {
 		{&l.StatusMessage, 1000},
 		{&l.Metadata, 5 << 10},
 		{&l.Tags, 25},
+		{&l.MetadataKeys, 10},
 		{&l.Tag, 100},
 		{&l.TokensPerUser, 100},
 		{&l.KeysPerApp, 25},

@@ -3,6 +3,7 @@ package directory_test
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
 	"math"
 	"slices"
@@ -89,7 +90,8 @@ func (m *model) list(viewer directory.UID, f directory.UserFilter) (uids []direc
 		if f.Status != "" {
 			visible = visible && m.seenOnline(viewer, uid) == (f.Status == directory.StatusAvailable)
 		}
-		if visible && found && anyOf(f.Roles, user.Role) && anyOf(f.Tags, user.Tags...) && anyOf(f.UIDs, string(uid)) {
+		if visible && found && anyOf(f.Roles, user.Role) && anyOf(f.Tags, user.Tags...) && anyOf(f.UIDs, string(uid)) &&
+			(len(f.Metadata) == 0 || anyOf(f.Metadata[0].Values, citiesOf(user.Metadata)...)) {
 			matches = append(matches, user)
 		}
 	}
@@ -140,11 +142,12 @@ func TestDirectoryAgreesWithModel(t *testing.T) {
 		_, err = w.CreateRole(context.Background(), c.caller, directory.Role{ID: "shy", Name: "Shy", Settings: directory.RoleSettings{ListUsers: "friendsOnly"}})
 		c.is(err, "")
 		c.addVIP()
+		c.declare("city")
 		rt.Repeat(map[string]func(*rapid.T){
 			"create": c.create, "update": c.update, "batch": c.batch, "deactivate": c.deactivate, "reactivate": c.reactivate, "delete": c.erase,
 			"block": c.block, "unblock": c.unblock, "befriend": c.befriend, "part": c.part, "ask": c.ask, "accept": c.accept, "delete role": c.deleteRole,
-			"come or go": c.comeOrGo,
-			"":           c.compare,
+			"come or go": c.comeOrGo, "declare": c.declareAnew,
+			"": c.compare,
 		})
 	})
 }
@@ -164,7 +167,39 @@ var (
 	someTexts = rapid.SampledFrom([]string{"", "ann", "van", "s", "smith", "van s", "zo"})
 	someRoles = rapid.SampledFrom([]string{"default", "shy", "vip"})
 	someTags  = rapid.SampledFrom([][]string{nil, {"x"}, {"x", "y"}, {"y"}})
+	someCity  = rapid.SampledFrom([]string{"", `{"city":"Oslo"}`, `{"city":["Lima","Oslo"],"x":1}`, `{"city":17}`, `{"city":{}}`})
 )
+
+// citiesOf are the cities in the metadata of someCity.
+func citiesOf(metadata json.RawMessage) (cities []string) {
+	for _, city := range []string{"Oslo", "Lima", "17"} {
+		if strings.Contains(string(metadata), city) {
+			cities = append(cities, city)
+		}
+	}
+	return cities
+}
+
+// declare declares metadata keys, and indexes them.
+func (c *comparison) declare(keys ...string) {
+	_, err := c.w.UpdateAppSettings(context.Background(), c.caller, directory.AppSettingsPatch{MetadataKeys: &keys})
+	c.is(err, "")
+	c.is(c.w.IndexMetadata(context.Background()), "")
+}
+
+// declareAnew takes the declaration back and makes it again, before or after the index has been cleared.
+func (c *comparison) declareAnew(rt *rapid.T) {
+	if rapid.Bool().Draw(rt, "cleared") {
+		c.declare()
+	} else {
+		_, err := c.w.UpdateAppSettings(rt.Context(), c.caller, directory.AppSettingsPatch{MetadataKeys: &[]string{}})
+		c.is(err, "")
+	}
+	if rapid.Bool().Draw(rt, "changed meanwhile") {
+		c.update(rt)
+	}
+	c.declare("city")
+}
 
 // is checks the outcome of a change: with code empty it must have succeeded.
 func (c *comparison) is(err error, code directory.Code) {
@@ -187,9 +222,9 @@ func (c *comparison) addVIP() {
 
 func (c *comparison) create(rt *rapid.T) {
 	at := c.tick(rt)
-	uid, role := someUIDs.Draw(rt, "uid"), someRoles.Draw(rt, "role")
-	user := directory.User{UID: directory.UID(uid), Name: someNames.Draw(rt, "name"), Role: role, Tags: someTags.Draw(rt, "tags"), CreatedAt: at}
-	_, err := c.w.CreateUser(rt.Context(), c.caller, directory.NewUser{UID: strings.ToUpper(uid), Name: user.Name, Role: role, Tags: user.Tags})
+	uid, role, metadata := someUIDs.Draw(rt, "uid"), someRoles.Draw(rt, "role"), json.RawMessage(someCity.Draw(rt, "metadata"))
+	user := directory.User{UID: directory.UID(uid), Name: someNames.Draw(rt, "name"), Role: role, Metadata: metadata, Tags: someTags.Draw(rt, "tags"), CreatedAt: at}
+	_, err := c.w.CreateUser(rt.Context(), c.caller, directory.NewUser{UID: strings.ToUpper(uid), Name: user.Name, Role: role, Metadata: metadata, Tags: user.Tags})
 	switch {
 	case c.m.users[user.UID] != nil:
 		c.is(err, directory.CodeUserExists)
@@ -204,7 +239,8 @@ func (c *comparison) create(rt *rapid.T) {
 func (c *comparison) update(rt *rapid.T) {
 	at := c.tick(rt)
 	uid, name, role := directory.UID(someUIDs.Draw(rt, "uid")), someNames.Draw(rt, "name"), someRoles.Draw(rt, "role")
-	_, err := c.w.UpdateUser(rt.Context(), c.caller, string(uid), directory.UserPatch{Name: &name, Role: &role})
+	metadata := json.RawMessage(someCity.Draw(rt, "metadata"))
+	_, err := c.w.UpdateUser(rt.Context(), c.caller, string(uid), directory.UserPatch{Name: &name, Role: &role, Metadata: &metadata})
 	user := c.m.users[uid]
 	switch {
 	case !c.m.active(uid):
@@ -213,8 +249,8 @@ func (c *comparison) update(rt *rapid.T) {
 		c.is(err, directory.CodeRoleNotFound)
 	default:
 		c.is(err, "")
-		if user.Name != name || user.Role != role {
-			user.Name, user.Role, user.UpdatedAt = name, role, at
+		if user.Name != name || user.Role != role || string(user.Metadata) != string(metadata) {
+			user.Name, user.Role, user.Metadata, user.UpdatedAt = name, role, metadata, at
 		}
 	}
 }
@@ -433,6 +469,9 @@ func (c *comparison) compare(rt *rapid.T) {
 	} else if rapid.Bool().Draw(rt, "filtered") {
 		filter.Roles, filter.Tags = []string{someRoles.Draw(rt, "role")}, someTags.Draw(rt, "tags")
 		filter.UIDs = []string{someUIDs.Draw(rt, "uid"), someUIDs.Draw(rt, "uid")}
+	}
+	if rapid.Bool().Draw(rt, "by metadata") {
+		filter.Metadata = []directory.MetadataFilter{{Key: "city", Values: rapid.SampledFrom([][]string{{"Oslo"}, {"Lima", "17"}, {"17"}}).Draw(rt, "cities")}}
 	}
 	caller, viewer := c.caller, directory.UID("")
 	if uid := directory.UID(someUIDs.Draw(rt, "viewer")); c.m.active(uid) {

@@ -110,7 +110,7 @@ func (d *Directory) onlinePart(tx Tx, query UserQuery, viewer UID) (part *online
 		related = append(related, set)
 	}
 	selects := query.Activity == DeactivatedOnly || query.Search != "" || query.ChangedAfter != 0 || query.ChangedBefore != 0 ||
-		len(query.Words)+len(query.Roles)+len(query.Tags)+len(query.UIDs)+len(related) > 0
+		len(query.Words)+len(query.Roles)+len(query.Tags)+len(query.UIDs)+len(query.Metadata)+len(related) > 0
 	few := fewest(query.UIDs, related)
 	if selects && few == nil && d.CountOnline(query.App) > fewMatches {
 		if few, err = matchesIfFew(tx, query); err != nil {

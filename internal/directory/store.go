@@ -63,7 +63,11 @@ type UserRows interface {
 	PutUserTags(app AppID, uid UID, tags []string) error
 	// MoveUserTerms changes the terms under which Users finds a user beside its name and uid.
 	MoveUserTerms(app AppID, uid UID, from, to []string) error
-	// DeleteUser removes a user and everything that hangs on it but its terms: tags, blocks, friends, auth tokens and
+	// MoveUserMetadata changes the values of declared metadata keys under which Users finds a user.
+	MoveUserMetadata(app AppID, uid UID, from, to []MetadataValue) error
+	// DeleteMetadataValues removes at most limit values of a key from the index, and returns how many.
+	DeleteMetadataValues(app AppID, key string, limit int) (int, error)
+	// DeleteUser removes a user and everything that hangs on it but its terms and metadata values: tags, blocks, friends, auth tokens and
 	// activity.
 	DeleteUser(app AppID, uid UID) error
 }

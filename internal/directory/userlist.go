@@ -100,6 +100,8 @@ type UserQuery struct {
 	Roles []string
 	Tags  []string
 	UIDs  []UID
+	// Metadata selects users by values of declared keys: each filter must be met.
+	Metadata []MetadataFilter
 	// Related selects users by what is between them and another: each entry must be met.
 	Related []Related
 	// NotUID leaves one user out, and NotBlockedWith those who have blocked a user or are blocked by it.
@@ -128,7 +130,8 @@ func (q *UserQuery) Selects(user *User, nameKey string) bool {
 		len(q.Tags) > 0 && !slices.ContainsFunc(q.Tags, func(tag string) bool { return slices.Contains(user.Tags, tag) }),
 		q.ChangedAfter != 0 && user.changedAt() <= q.ChangedAfter,
 		q.ChangedBefore != 0 && user.changedAt() >= q.ChangedBefore,
-		q.Search != "" && !q.finds(user.UID, nameKey):
+		q.Search != "" && !q.finds(user.UID, nameKey),
+		slices.ContainsFunc(q.Metadata, func(filter MetadataFilter) bool { return !filter.selects(user.Metadata) }):
 		return false
 	}
 	return !slices.ContainsFunc(q.Words, func(word string) bool { return !hasWords(nameKey, word) })
@@ -162,6 +165,7 @@ type UserFilter struct {
 	Roles            []string
 	Tags             []string
 	UIDs             []string
+	Metadata         []MetadataFilter
 	FriendsOnly      bool
 	HideBlockedUsers bool
 	// Status is "available", "offline" or empty for all.
@@ -193,6 +197,11 @@ const (
 // Errors: CodeBadRequest, CodePermissionDenied.
 func (d *Directory) ListUsers(ctx context.Context, caller Caller, policy *Policy, viewer User, filter UserFilter) (List[Seen], error) {
 	list := List[Seen]{Page: filter.Page.orDefault()}
+	if len(filter.Metadata) > 0 {
+		if err := policy.App.Settings.checkMetadataFilters(filter.Metadata); err != nil {
+			return list, err
+		}
+	}
 	query, err := d.userQuery(caller, filter, list.Page)
 	if err != nil {
 		return list, err
@@ -241,6 +250,7 @@ func (d *Directory) userQuery(caller Caller, filter UserFilter, page Page) (User
 	query := UserQuery{
 		App: caller.App, Search: FoldText(filter.Search), SearchUID: len(filter.SearchIn) == 0, SearchName: len(filter.SearchIn) == 0,
 		Words: strings.Fields(FoldText(filter.NameContains)), Tags: filter.Tags, Activity: filter.Activity, Limit: page.Size, Offset: page.offset(),
+		Metadata: filter.Metadata,
 	}
 	var wrong FieldErrors
 	for _, in := range filter.SearchIn {

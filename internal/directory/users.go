@@ -138,6 +138,9 @@ func (d *Directory) addUser(tx Tx, log *logbook, user User) error {
 			return err
 		}
 	}
+	if err := log.moveMetadata(user.UID, nil, user.Metadata); err != nil {
+		return err
+	}
 	return log.append(UserCreated, string(user.UID))
 }
 
@@ -215,7 +218,7 @@ func (d *Directory) patchUser(tx Tx, log *logbook, user User, patch UserPatch) (
 
 // changeUser applies a change, which returns the names of the fields it changed, and stores the user if there are any.
 func (d *Directory) changeUser(tx Tx, log *logbook, user User, change func(*User) []string) (User, error) {
-	named := user.Name
+	named, metadata := user.Name, user.Metadata
 	changed := change(&user)
 	if len(changed) == 0 {
 		return user, nil
@@ -242,6 +245,9 @@ func (d *Directory) changeUser(tx Tx, log *logbook, user User, change func(*User
 		if err := tx.PutUserTags(log.app, user.UID, user.Tags); err != nil {
 			return User{}, err
 		}
+	}
+	if err := log.moveMetadata(user.UID, metadata, user.Metadata); err != nil {
+		return User{}, err
 	}
 	return user, log.append(UserUpdated, string(user.UID), changed...)
 }

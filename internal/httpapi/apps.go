@@ -24,7 +24,21 @@ func showApp(app directory.App) api.App {
 	return shown
 }
 
-func showSettings(settings directory.AppSettings) api.AppSettings { return api.AppSettings(settings) }
+func showSettings(settings directory.AppSettings) api.AppSettings {
+	shown := api.AppSettings{
+		RevealSecrets: settings.RevealSecrets, DenyUserCreationByAuthOnlyKeys: settings.DenyUserCreationByAuthOnlyKeys, TokensValidFrom: settings.TokensValidFrom,
+	}
+	for _, key := range settings.MetadataKeys {
+		switch {
+		case key.Dropped:
+		case key.Ready:
+			shown.MetadataKeys = append(shown.MetadataKeys, key.Key)
+		default:
+			shown.MetadataKeysIndexing = append(shown.MetadataKeysIndexing, key.Key)
+		}
+	}
+	return shown
+}
 
 func createApp(c *call) (answer, error) {
 	f, err := c.decode()
@@ -118,6 +132,7 @@ func updateAppSettings(c *call) (answer, error) {
 		from := f.unixTime("tokensValidFrom")
 		patch.TokensValidFrom = &from
 	}
+	patch.MetadataKeys = f.maybeTexts("metadataKeys")
 	if err := f.err(); err != nil {
 		return answer{}, err
 	}

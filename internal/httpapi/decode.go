@@ -329,6 +329,25 @@ func (q *query) texts(name string) []string {
 	return list
 }
 
+// metadata returns the filters by metadata: metadata[key]=a,b for any of the values.
+func (q *query) metadata() []directory.MetadataFilter {
+	var filters []directory.MetadataFilter
+	for _, parameter := range q.raw {
+		key, bracketed := strings.CutPrefix(parameter.name, "metadata[")
+		key, closed := strings.CutSuffix(key, "]")
+		if !bracketed || !closed || slices.ContainsFunc(filters, func(f directory.MetadataFilter) bool { return f.Key == key }) {
+			continue
+		}
+		if values := q.texts(parameter.name); len(values) > 0 {
+			filters = append(filters, directory.MetadataFilter{Key: key, Values: values})
+		}
+	}
+	if most := q.limits.Tags; len(filters) > most || slices.ContainsFunc(filters, func(f directory.MetadataFilter) bool { return len(f.Values) > most }) {
+		q.wrong.Add("metadata", "The metadata may not be filtered by more than %d keys, or values of one.", most)
+	}
+	return filters
+}
+
 // ids is texts for items that never hold a comma: those between them may be escaped.
 func (q *query) ids(name string) []string {
 	var list []string

@@ -115,6 +115,7 @@ func Start(ctx context.Context, config Config) (_ *Server, err error) {
 	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	s.cancel = cancel
 	s.background.Go(func() { s.sweep(running, d) })
+	s.background.Go(func() { s.index(running, d) })
 	s.background.Go(func() { giveMemoryBack(running) })
 	debug.FreeOSMemory() // what the start has used is not used again
 	return s, nil
@@ -265,6 +266,20 @@ func (s *Server) sweep(ctx context.Context, d *directory.Directory) {
 		}
 		select {
 		case <-ticker.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// index keeps the indexes of metadata up with what apps declare, until ctx ends.
+func (s *Server) index(ctx context.Context, d *directory.Directory) {
+	for {
+		if err := d.IndexMetadata(ctx); err != nil && ctx.Err() == nil {
+			s.config.Logger.Error("indexing metadata failed; it goes on at the next start or declaration", slog.Any("error", err))
+		}
+		select {
+		case <-d.MetadataDeclared():
 		case <-ctx.Done():
 			return
 		}

@@ -38,7 +38,13 @@ func decode(text string, value any) {
 }
 
 func (t *tx) App(id directory.AppID) (app directory.App, found bool, err error) {
+	if app, found = t.apps[id]; found && !t.appsChanged {
+		return app, true, nil
+	}
 	found, err = t.first(`SELECT `+appColumns+` FROM apps WHERE app = $1`, []any{string(id)}, func(r row) { app = readApp(r) })
+	if found && err == nil && t.apps != nil && !t.appsChanged {
+		t.apps[id] = app
+	}
 	return app, found, err
 }
 
@@ -59,6 +65,7 @@ func (t *tx) CountApps(search string) (int, error) {
 }
 
 func (t *tx) PutApp(app directory.App) error {
+	t.appsChanged = true
 	return t.exec(`INSERT INTO apps (`+appColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 		ON CONFLICT (app) DO UPDATE SET name = excluded.name, region = excluded.region, owner = excluded.owner,
 		settings = excluded.settings, salt = excluded.salt, delete_at = excluded.delete_at`,
@@ -66,8 +73,9 @@ func (t *tx) PutApp(app directory.App) error {
 }
 
 func (t *tx) DeleteApp(app directory.AppID) error {
+	t.appsChanged = true
 	for _, table := range []string{
-		"collaborators", "api_keys", "roles", "users", "user_terms", "user_tags", "blocks", "friends", "friend_requests", "auth_tokens", "answers", "answer_subjects", "activity",
+		"collaborators", "api_keys", "roles", "users", "user_terms", "user_tags", "user_metadata", "blocks", "friends", "friend_requests", "auth_tokens", "answers", "answer_subjects", "activity",
 		"presence_alive", "presence_online", "presence_transitions", "changes", "apps",
 	} {
 		if err := t.exec(`DELETE FROM `+table+` WHERE app = $1`, string(app)); err != nil {

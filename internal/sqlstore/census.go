@@ -227,7 +227,7 @@ func (p *part) apply(key partKey, t tally) {
 
 // counted reports whether the counts tell how many users a query selects, but for those who are blocked.
 func counted(query directory.UserQuery) bool {
-	return query.Search == "" && len(query.Words)+len(query.UIDs)+len(query.Tags)+len(query.Related) == 0 && query.ChangedAfter == 0 && query.ChangedBefore == 0
+	return query.Search == "" && len(query.Words)+len(query.UIDs)+len(query.Tags)+len(query.Metadata)+len(query.Related) == 0 && query.ChangedAfter == 0 && query.ChangedBefore == 0
 }
 
 // total returns how many users a query selects that counted is true of; false when it is not known at the moment.

@@ -55,6 +55,11 @@ func (t *tx) narrowPlaces(query directory.UserQuery) (places []*statement) {
 		s.add(strings.Join(searchPlaces(s, app, wanted), ` UNION ALL `))
 		end(s)
 	}
+	for _, filter := range query.Metadata {
+		s, app := begin()
+		addMetadataPlaces(s, app, filter)
+		end(s)
+	}
 	if len(query.Tags) > 0 {
 		s, app := begin()
 		s.add(`SELECT uid FROM user_tags WHERE app = ` + app + ` AND `)

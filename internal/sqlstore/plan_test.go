@@ -46,6 +46,7 @@ func TestNoQueryScansATable(t *testing.T) {
 			"search":          {Search: "x", SearchUID: true, SearchName: true},
 			"words":           {Words: []string{"x", "y"}},
 			"tags":            {Tags: []string{"a", "b"}},
+			"metadata":        {Metadata: []directory.MetadataFilter{{Key: "city", Values: []string{"a", "b"}}, {Key: "plan", Values: []string{"x"}}}},
 			"role":            {Roles: []string{"vip"}},
 			"default role":    {Roles: []string{"default", "vip"}},
 			"friends":         {Related: []directory.Related{{To: "me", Friends: true}}},

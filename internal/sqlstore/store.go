@@ -131,6 +131,9 @@ type tx struct {
 	// revisions holds the last revision of the apps that a write transaction has locked.
 	revisions map[directory.AppID]int64
 	users     *userCache
+	// apps are those that the batch of a write transaction has read, until one is changed. Nil outside of batches.
+	apps        map[directory.AppID]directory.App
+	appsChanged bool
 	// draft gathers what a write transaction does to users.
 	draft *draft
 	// ctx, census and hot are for views.

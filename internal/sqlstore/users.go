@@ -250,7 +250,7 @@ const fewMatches = 4000
 // sortsMatches reports whether a query is best served by finding what matches and sorting it. Else it is served by an index
 // of the order, along which enough that matches comes soon.
 func sortsMatches(query directory.UserQuery, matches int) bool {
-	selects := query.Search != "" || len(query.Words)+len(query.Roles)+len(query.UIDs)+len(query.Tags)+len(query.Related) > 0 || query.Activity == directory.DeactivatedOnly
+	selects := query.Search != "" || len(query.Words)+len(query.Roles)+len(query.UIDs)+len(query.Tags)+len(query.Metadata)+len(query.Related) > 0 || query.Activity == directory.DeactivatedOnly
 	return selects && matches > 0 && matches <= fewMatches
 }
 
@@ -370,12 +370,23 @@ func addUserConditions(s *statement, query directory.UserQuery) {
 		in(s, `tag`, query.Tags)
 		s.add(`)`)
 	}
+	for _, filter := range query.Metadata {
+		s.add(` AND uid IN (`)
+		addMetadataPlaces(s, app, filter)
+		s.add(`)`)
+	}
 	for _, related := range query.Related {
 		s.add(` AND uid IN (` + relatedUIDs(app, s.arg(string(related.To)), related) + `)`)
 	}
 	if query.NotBlockedWith != "" {
 		s.add(` AND uid NOT IN (` + relatedUIDs(app, s.arg(string(query.NotBlockedWith)), directory.Related{Blocked: true, Blockers: true}) + `)`)
 	}
+}
+
+// addMetadataPlaces adds a query for the uids that a filter finds.
+func addMetadataPlaces(s *statement, app string, filter directory.MetadataFilter) {
+	s.add(`SELECT uid FROM user_metadata WHERE app = ` + app + ` AND key = ` + s.arg(filter.Key) + ` AND `)
+	in(s, `value`, filter.Values)
 }
 
 // searchPlaces returns a query for each place in which a text is looked for. Each is served by an index.
@@ -458,6 +469,39 @@ func (t *tx) MoveUserTerms(app directory.AppID, uid directory.UID, from, to []st
 		}
 	}
 	return nil
+}
+
+func (t *tx) MoveUserMetadata(app directory.AppID, uid directory.UID, from, to []directory.MetadataValue) error {
+	for _, value := range from {
+		if slices.Contains(to, value) {
+			continue
+		}
+		if err := t.exec(`DELETE FROM user_metadata WHERE app = $1 AND key = $2 AND value = $3 AND uid = $4`, string(app), value.Key, value.Value, string(uid)); err != nil {
+			return err
+		}
+	}
+	for _, value := range to {
+		if slices.Contains(from, value) {
+			continue
+		}
+		if err := t.exec(`INSERT INTO user_metadata (app, key, value, uid) VALUES ($1, $2, $3, $4) ON CONFLICT (app, key, value, uid) DO NOTHING`,
+			string(app), value.Key, value.Value, string(uid)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *tx) DeleteMetadataValues(app directory.AppID, key string, limit int) (int, error) {
+	type place struct{ value, uid string }
+	places, err := all(t, `SELECT value, uid FROM user_metadata WHERE app = $1 AND key = $2 LIMIT $3`, []any{string(app), key, limit},
+		func(r row) place { return place{r.text(0), r.text(1)} })
+	for _, p := range places {
+		if err := t.exec(`DELETE FROM user_metadata WHERE app = $1 AND key = $2 AND value = $3 AND uid = $4`, string(app), key, p.value, p.uid); err != nil {
+			return 0, err
+		}
+	}
+	return len(places), err
 }
 
 func (t *tx) DeleteUser(app directory.AppID, uid directory.UID) error {

@@ -213,6 +213,8 @@ type batch struct {
 	known map[directory.AppID]int64
 	// users holds users as the batch has left them so far, where the engine fetched them in advance.
 	users *userCache
+	// apps holds apps as the batch has read them.
+	apps map[directory.AppID]directory.App
 	// tallies hold what the batch does to the users of each app.
 	tallies map[directory.AppID]tally
 	census  *census
@@ -226,7 +228,7 @@ func (w *writer) begin(ctx context.Context, known map[directory.AppID]int64) (*b
 		return nil, err
 	}
 	return &batch{
-		transaction: transaction, revisions: map[directory.AppID]int64{}, known: known, tallies: map[directory.AppID]tally{}, census: w.census, hot: w.hot,
+		transaction: transaction, revisions: map[directory.AppID]int64{}, known: known, apps: map[directory.AppID]directory.App{}, tallies: map[directory.AppID]tally{}, census: w.census, hot: w.hot,
 	}, nil
 }
 
@@ -282,8 +284,12 @@ func (b *batch) run(u *update) error {
 		return err
 	}
 	session := &updateSession{transaction: b.transaction}
-	t := &tx{session: session, revisions: maps.Clone(b.revisions), users: b.users.overlay(), draft: newDraft()}
-	if u.err = u.fn(t); isEngineError(u.err) {
+	t := &tx{session: session, revisions: maps.Clone(b.revisions), users: b.users.overlay(), apps: b.apps, draft: newDraft()}
+	u.err = u.fn(t)
+	if t.appsChanged {
+		clear(b.apps)
+	}
+	if isEngineError(u.err) {
 		err := u.err
 		u.err = nil
 		return err

@@ -66,7 +66,7 @@ export class Transport {
   async #once<T>(call: Call, key: Record<string, string> | undefined): Promise<Answer<T>> {
     const search = Object.entries(call.query ?? {})
       .filter(([, value]) => value !== undefined)
-      .map(([name, value]) => `${name}=${[value].flat().map((item) => encodeURIComponent(String(item))).join(",")}`)
+      .map(([name, value]) => `${encodeURIComponent(name)}=${[value].flat().map((item) => encodeURIComponent(String(item))).join(",")}`)
       .join("&");
     const headers: Record<string, string> = { ...this.#headers, ...key, accept: "application/json" };
     if (call.authKey !== undefined) headers["apikey"] = call.authKey;

@@ -21,6 +21,8 @@ export interface UserFilter {
   uids?: string[];
   /** Friends of the one who is logged in. */
   friendsOnly?: boolean;
+  /** Users by values of metadata keys that the app declares: all of the keys, any of the values of each. */
+  metadata?: Record<string, string | string[]>;
   /** Leaves out those between whom and the one who is logged in there is a block. */
   hideBlockedUsers?: boolean;
   /** Tags are left out unless asked for. */
@@ -65,6 +67,7 @@ export function queryOf(filter: UserFilter): Query {
     withTags: flag(filter.withTags),
     sortBy: filter.sortBy,
     sortOrder: filter.sortOrder,
+    ...Object.fromEntries(Object.entries(filter.metadata ?? {}).map(([key, values]) => [`metadata[${key}]`, values])),
   };
 }
 

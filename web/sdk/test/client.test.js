@@ -1,5 +1,6 @@
 // The modern client in Node, over real sockets to the real server.
 import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
 import { after, before, test } from "node:test";
 
 import { RollcallClient, RollcallError, User } from "@rollcall/sdk";
@@ -132,6 +133,23 @@ test("lists, pages, iterators, blocks", bound, async (context) => {
   const renamed = new User("l-me", "Myself");
   assert.equal((await client.users.update(renamed, rollcall.authKey)).name, "Myself");
   assert.equal(client.me.name, "Myself", "the login is kept up");
+});
+
+test("lists by metadata", bound, async (context) => {
+  const { managementKey, managementSecret } = JSON.parse(await readFile(rollcall.credentialsFile, "utf8"));
+  const settings = async (body) => {
+    const headers = { key: managementKey, secret: managementSecret, "content-type": "application/json" };
+    return (await (await fetch(`http://${rollcall.http}/v3/apps/${rollcall.appId}/settings`, { method: body ? "POST" : "GET", headers, body })).json()).data;
+  };
+  await rollcall.createUser("m-lisbon", { metadata: { city: "Lisbon & more", team: ["a", "b"] } });
+  await rollcall.createUser("m-porto", { metadata: { city: "Porto", team: ["b"] } });
+  await settings(JSON.stringify({ metadataKeys: ["city", "team"] }));
+  await until("the keys are indexed", async () => (await settings()).metadataKeys?.length === 2);
+  const { client } = await Person.enter(context, "m-me", { autoConnect: false });
+  const found = async (metadata) => (await client.users.list({ metadata, sortBy: "name" })).users.map(({ uid }) => uid);
+  assert.deepEqual(await found({ city: "Lisbon & more" }), ["m-lisbon"]);
+  assert.deepEqual(await found({ city: ["Porto", "Lisbon & more"], team: "b" }), ["m-lisbon", "m-porto"]);
+  await assert.rejects(found({ age: "17" }), { code: "ERR_BAD_REQUEST" });
 });
 
 test("presence: who comes, goes, is away and is busy", bound, async (context) => {
