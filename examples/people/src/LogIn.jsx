@@ -8,7 +8,7 @@ export function LogIn() {
   const [problem, setProblem] = useState("");
 
   useEffect(() => {
-    fetch("/api/people").then((answer) => answer.json()).then(setPeople);
+    fetch("/api/people").then((answer) => answer.json()).then(setPeople).catch((error) => setProblem(error.message));
   }, []);
 
   async function logIn(uid) {

@@ -31,7 +31,7 @@ export function People() {
         </div>
         <span className={`connection ${connection}`}>{connection}</span>
         <button onClick={() => setEditing(!editing)} aria-expanded={editing}>Edit profile</button>
-        <button onClick={() => client.logout()}>Log out</button>
+        <button onClick={() => client.logout().catch(() => {}) /* the page has logged out even when the server cannot be told */}>Log out</button>
       </header>
       {editing && <Profile onDone={() => setEditing(false)} />}
       <div className="tools">
@@ -44,7 +44,7 @@ export function People() {
         <label><input type="checkbox" checked={hideBlocked} onChange={(event) => setHideBlocked(event.target.checked)} /> Hide blocked</label>
       </div>
       <p className="muted count" aria-live="polite">{list.total === undefined ? "Loading…" : `${list.total} ${list.total === 1 ? "person" : "people"}`}</p>
-      {list.error && <p className="problem" role="alert">{list.error.message} <button onClick={list.reload}>Try again</button></p>}
+      {list.error && <p className="problem" role="alert">{list.error.message} <button onClick={list.hasMore ? list.loadMore : list.reload}>Try again</button></p>}
       <ul className="people" aria-busy={list.loading}>
         {list.users.map((user) => <Person key={user.uid} user={user} onChange={list.replace} />)}
       </ul>
@@ -60,13 +60,17 @@ function Person({ user, onChange }) {
   const client = useRollcall();
   const presence = usePresence(user.uid);
   const [busy, setBusy] = useState(false);
+  const [problem, setProblem] = useState("");
   const status = words[presence?.status ?? user.status];
 
   async function toggleBlock() {
     setBusy(true);
+    setProblem("");
     try {
       await (user.blockedByMe ? client.blocks.remove([user.uid]) : client.blocks.add([user.uid]));
       onChange(await client.users.get(user.uid));
+    } catch (error) {
+      setProblem(error.message);
     } finally {
       setBusy(false);
     }
@@ -77,6 +81,7 @@ function Person({ user, onChange }) {
       <Avatar name={user.name}><span className={`dot ${status}`} /></Avatar>
       <div className="who">
         <strong>{user.name}</strong>
+        {problem && <span className="problem" role="alert">{problem}</span>}
         <span className="muted">{presence?.statusText || user.statusMessage || lastSeen(user, status)}</span>
       </div>
       <span className="status">{status}</span>
@@ -93,12 +98,12 @@ function lastSeen(user, status) {
 // More loads the next page when it comes into sight.
 function More({ list }) {
   const end = useRef(null);
-  const { hasMore, loading, loadMore } = list;
+  const { hasMore, loading, error, loadMore } = list;
   useEffect(() => {
-    if (!hasMore || loading) return;
+    if (!hasMore || loading || error) return; // after an error, it is the visitor who tries again
     const watch = new IntersectionObserver(([entry]) => entry.isIntersecting && loadMore(), { rootMargin: "200px" });
     watch.observe(end.current);
     return () => watch.disconnect();
-  }, [hasMore, loading, loadMore]);
-  return <div ref={end} className="more muted">{hasMore ? "Loading more…" : ""}</div>;
+  }, [hasMore, loading, error, loadMore]);
+  return <div ref={end} className="more muted">{hasMore && !error ? "Loading more…" : ""}</div>;
 }

@@ -1,6 +1,9 @@
 import { useMe, useRollcall } from "@rollcall/react";
 import { useState } from "react";
 
+// chosen is how this device presents each user: the client keeps it until the page is loaded again or the user logs out.
+const chosen = new Map();
+
 // Profile edits what the user says of itself, and how this device presents itself to others.
 export function Profile({ onDone }) {
   const client = useRollcall();
@@ -11,6 +14,7 @@ export function Profile({ onDone }) {
     setProblem("");
     try {
       await client.updateMe({ name: form.get("name"), statusMessage: form.get("statusMessage") });
+      chosen.set(me.uid, form.get("status"));
       client.presence.setStatus({ status: form.get("status") });
       onDone();
     } catch (error) {
@@ -24,7 +28,7 @@ export function Profile({ onDone }) {
       <label>Name <input name="name" defaultValue={me.name} maxLength="100" required /></label>
       <label>Status message <input name="statusMessage" defaultValue={me.statusMessage ?? ""} maxLength="200" /></label>
       <label>Show me as{" "}
-        <select name="status" defaultValue="available">
+        <select name="status" defaultValue={chosen.get(me.uid) ?? "available"}>
           <option value="available">online</option>
           <option>away</option>
           <option>busy</option>

@@ -1,3 +1,4 @@
+"use client";
 /**
  * React hooks for the people of a Rollcall server and their presence. Put a RollcallProvider around the components that
  * use them.
@@ -37,21 +38,31 @@ export function useMe(): User | undefined {
     const text = JSON.stringify(user ?? null);
     if (kept.current?.text !== text) kept.current = { text, user };
     return kept.current.user;
-  });
+  }, nothingYet);
 }
+
+// What there is before a page runs in a browser.
+const nothingYet = () => undefined;
+const notConnected = (): ConnectionState => "disconnected";
 
 /** Returns whether there is a connection over which presence is told. */
 export function useConnection(): ConnectionState {
   const client = useRollcall();
   const subscribe = useCallback((changed: () => void) => client.on("connection", changed), [client]);
-  return useSyncExternalStore(subscribe, () => client.connectionState);
+  return useSyncExternalStore(subscribe, () => client.connectionState, notConnected);
 }
 
 /** Returns how a user presents itself, as far as the client's subscription tells; undefined for who is not online. */
 export function usePresence(uid: string): PresenceStatus | undefined {
   const client = useRollcall();
-  const subscribe = useCallback((changed: () => void) => client.on("presence", ({ status }) => status.uid === uid && changed()), [client, uid]);
-  return useSyncExternalStore(subscribe, () => client.presence.online.get(uid));
+  const subscribe = useCallback(
+    (changed: () => void) => {
+      const off = [client.on("presence", ({ status }) => status.uid === uid && changed()), client.on("connection", changed), client.on("loggedOut", changed)];
+      return () => off.forEach((end) => end());
+    },
+    [client, uid],
+  );
+  return useSyncExternalStore(subscribe, () => client.presence.online.get(uid), nothingYet);
 }
 
 /** A list of users that grows page by page. */
@@ -81,15 +92,18 @@ interface State {
 }
 
 type Action =
+  | { type: "reset" }
   | { type: "begin" }
   | { type: "page"; users: User[]; total: number; page: number; pages: number }
-  | { type: "failed"; error: Error }
+  | { type: "failed"; error: Error; page: number }
   | { type: "changed"; uid: string; change: (user: User) => User };
 
 const nothing: State = { users: [], total: undefined, page: 0, pages: 1, loading: true, error: undefined };
 
 function reduce(state: State, action: Action): State {
   switch (action.type) {
+    case "reset":
+      return nothing;
     case "begin":
       return { ...state, loading: true, error: undefined };
     case "page": {
@@ -97,8 +111,8 @@ function reduce(state: State, action: Action): State {
       const known = new Set(before.map(({ uid }) => uid)); // who has moved on the server is not shown twice
       return { ...action, users: [...before, ...action.users.filter(({ uid }) => !known.has(uid))], loading: false, error: undefined };
     }
-    case "failed":
-      return { ...state, loading: false, error: action.error };
+    case "failed": // what is shown may be another filter's: nothing can be put behind it
+      return { ...state, loading: false, error: action.error, ...(action.page === 1 && { page: 0, pages: 0 }) };
     case "changed":
       if (!state.users.some(({ uid }) => uid === action.uid)) return state;
       return { ...state, users: state.users.map((user) => (user.uid === action.uid ? action.change(user) : user)) };
@@ -124,18 +138,25 @@ export function useUsers(filter: UserFilter = {}): UserList {
       client.users
         .list({ ...JSON.parse(key), page }, { signal: control.signal })
         .then(
-          (found) => control.signal.aborted || dispatch({ type: "page", ...found }),
-          (error: Error) => control.signal.aborted || dispatch({ type: "failed", error }),
+          (found) => {
+            if (control.signal.aborted) return;
+            // Who has come while the page was under way is not told again.
+            const { online } = client.presence;
+            const users = found.users.map((user) => (online.has(user.uid) ? new User({ ...user, status: "online" }) : user));
+            dispatch({ type: "page", ...found, users });
+          },
+          (error: Error) => control.signal.aborted || dispatch({ type: "failed", error, page }),
         );
     },
     [client, key],
   );
 
   useEffect(() => {
-    if (me === undefined) return;
-    load(1);
+    if (me !== undefined) load(1);
     return () => request.current?.abort();
   }, [load, me]);
+
+  useEffect(() => () => dispatch({ type: "reset" }), [me]); // nobody sees the list of another
 
   useEffect(
     () =>

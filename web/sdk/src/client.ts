@@ -1,7 +1,7 @@
 import { Connection, type Closed, type ConnectionState, type OwnStatus, type PresenceStatus, type Subscription } from "./connection.js";
-import { RollcallError, tokenUnknown, unreachable, wrong } from "./errors.js";
+import { RollcallError, tokenUnknown, wrong } from "./errors.js";
 import { Emitter } from "./events.js";
-import { Transport, type Answer, type Call, type CallOptions } from "./http.js";
+import { Transport, randomId, unknown, type Answer, type Call, type CallOptions } from "./http.js";
 import { storeOf, type StorageMode, type Store } from "./storage.js";
 import { User, patchOf, type UserFields, type UserPatch } from "./user.js";
 import { Blocks, Users, type Caller } from "./users.js";
@@ -82,6 +82,7 @@ export class RollcallClient extends Emitter<ClientEvents> {
   #subscription: Subscription;
   #own: OwnStatus | undefined;
   #loggingIn = false;
+  #closed = false;
 
   /** Makes a client, which takes over the login that is kept, if there is one. It makes no request but to connect. */
   constructor(options: ClientOptions) {
@@ -112,7 +113,7 @@ export class RollcallClient extends Emitter<ClientEvents> {
     });
     globalThis.addEventListener?.("storage", this.#storageChanged);
     this.#session = this.#kept();
-    if (this.#session && options.autoConnect !== false) this.connect();
+    queueMicrotask(() => this.#connectIfWanted()); // listeners can be added before
   }
 
   /** The user who is logged in, if there is one. */
@@ -136,11 +137,13 @@ export class RollcallClient extends Emitter<ClientEvents> {
       const { data } = await this.#transport.call<MeFields>({
         method: "PUT", path: "/me", body: { platform: "WEB", deviceId: this.#deviceId }, authToken: token, signal: options.signal,
       });
+      if (this.#closed) throw wrong("-1", "The client was closed during the login.", "CLOSED");
       this.#disconnect();
+      if (this.#session?.user.uid !== data.uid) this.#own = undefined;
       this.#keep(data, token);
       const user = this.me!;
       this.emit("loggedIn", user);
-      if (this.#options.autoConnect !== false) this.connect();
+      this.#connectIfWanted();
       return user;
     } catch (error) {
       throw this.#failed(error);
@@ -176,12 +179,14 @@ export class RollcallClient extends Emitter<ClientEvents> {
 
   /** Changes the profile of the user who is logged in. The role cannot be changed so, and is not sent. */
   async updateMe(user: Partial<User> | UserPatch, options: CallOptions = {}): Promise<User> {
-    if (!this.#session) throw notLoggedIn();
+    const token = this.#session?.token;
+    if (!this.#session || !token) throw notLoggedIn();
     checkChangedUser({ ...user, uid: this.#session.user.uid });
     const { role: _, ...body } = patchOf(user);
     const { data } = await this.#call<MeFields>({ method: "PUT", path: "/me", body, signal: options.signal });
-    this.#keep(data, data.authToken);
-    const me = this.me!;
+    const me = new User({ ...profileOf(data), status: "online" });
+    if (this.#session?.token !== token) return me; // it has ended meanwhile
+    this.#keep(data, token);
     this.emit("profile", me);
     return me;
   }
@@ -198,8 +203,8 @@ export class RollcallClient extends Emitter<ClientEvents> {
 
   /** Connects, and stays connected until `disconnect()` or the end of the session. */
   connect(): void {
-    if (!this.#session) throw notLoggedIn();
-    if (this.#connection) return;
+    if (!this.#session || this.#closed) throw notLoggedIn();
+    if (this.#connection) return this.#connection.open();
     const connection = new Connection({
       url: `${this.#transport.base.replace(/^http/, "ws")}/ws:443`,
       appId: this.appId, deviceId: this.#deviceId, uid: this.#session.user.uid, subscription: this.#subscription,
@@ -217,14 +222,21 @@ export class RollcallClient extends Emitter<ClientEvents> {
     this.#disconnect();
   }
 
-  #disconnect(): void {
-    this.#connection?.close();
-    this.#connection = undefined;
+  #connectIfWanted(): void {
+    if (this.#session && !this.#closed && this.#options.autoConnect !== false) this.connect();
   }
 
-  /** Ends what the client does in the background. The login is kept. */
+  #disconnect(): void {
+    const connection = this.#connection;
+    this.#connection = undefined;
+    connection?.close();
+  }
+
+  /** Ends what the client does in the background and every iteration over its events, and forgets its listeners. The login is kept. */
   close(): void {
+    this.#closed = true;
     this.#disconnect();
+    this.retire();
     globalThis.removeEventListener?.("storage", this.#storageChanged);
   }
 
@@ -247,37 +259,49 @@ export class RollcallClient extends Emitter<ClientEvents> {
     if (!fresh && Date.now() - session.jwtAt < jwtAge) return session.jwt;
     try {
       const { data } = await this.#call<MeFields>({ method: "GET", path: "/me" });
+      if (this.#session?.token !== session.token) throw notLoggedIn();
       this.#keep(data, session.token);
       return data.jwt;
     } catch (error) {
-      const passing = !(error instanceof RollcallError) || error.code === unreachable || error.status === 429 || (error.status ?? 500) >= 500;
-      if (!passing && this.#session === session) this.#end("revoked", error);
+      // The server's own refusal is for good; anything else may be something on the way to it.
+      const refused = error instanceof RollcallError && error.code !== unknown && [401, 403, 404].includes(error.status ?? 0);
+      if (refused && this.#session?.token === session.token) this.#end("revoked", error);
       throw error;
     }
   }
 
   #end(reason: LogoutReason, error?: RollcallError): void {
-    this.#session = undefined;
-    if (reason !== "elsewhere") this.#store.removeItem(this.#key);
+    const own = this.#kept()?.token === this.#session?.token; // another tab may have a newer login
+    this.#session = this.#own = undefined;
+    if (reason !== "elsewhere" && own) this.#store.removeItem(this.#key);
     this.#disconnect();
     this.emit("loggedOut", error ? { reason, error } : { reason });
   }
 
-  #keep({ authToken: _, jwt, wsChannel: __, settings: ___, ...user }: MeFields, token: string): void {
-    this.#session = { token, user, jwt, jwtAt: Date.now() };
-    this.#store.setItem(this.#key, JSON.stringify(this.#session));
+  #keep(me: MeFields, token: string): void {
+    this.#session = { token, user: profileOf(me), jwt: me.jwt, jwtAt: Date.now() };
+    this.#write();
+  }
+
+  #write(): void {
+    try {
+      this.#store.setItem(this.#key, JSON.stringify(this.#session));
+    } catch {
+      // A full store costs the login the next reload, and nothing now.
+    }
   }
 
   #profileChanged(user: UserFields): void {
     if (this.#session?.user.uid !== user.uid) return;
     this.#session = { ...this.#session, user };
-    this.#store.setItem(this.#key, JSON.stringify(this.#session));
+    this.#write();
     this.emit("profile", this.me!);
   }
 
   #kept(): Session | undefined {
     try {
-      return JSON.parse(this.#store.getItem(this.#key) ?? "null") ?? undefined;
+      const kept = JSON.parse(this.#store.getItem(this.#key) ?? "null");
+      return kept?.token && kept.user?.uid ? kept : undefined;
     } catch {
       return undefined;
     }
@@ -297,17 +321,22 @@ export class RollcallClient extends Emitter<ClientEvents> {
     if (!kept) return;
     this.#session = kept;
     this.emit("loggedIn", this.me!);
-    if (this.#options.autoConnect !== false) this.connect();
+    this.#connectIfWanted();
   };
 
   // Each tab is a device of its own, which stays the same when its page is loaded again.
   #findDeviceId(): string {
     const perTab = storeOf("session");
     const key = `${this.#key}:device`;
-    const found = perTab.getItem(key) ?? `web-${crypto.randomUUID()}`;
+    const found = perTab.getItem(key) ?? `web-${randomId()}`;
     perTab.setItem(key, found);
     return found;
   }
+}
+
+// profileOf is what of /me is the user's.
+function profileOf({ authToken: _, jwt: __, wsChannel: ___, settings: ____, ...user }: MeFields): UserFields {
+  return user;
 }
 
 function notLoggedIn(): RollcallError {
@@ -339,9 +368,22 @@ export class Presence {
     return this.#session.connection()?.online ?? new Map();
   }
 
-  /** Iterates over what is told from now on, until the signal aborts. */
-  async *events(options: CallOptions = {}): AsyncGenerator<PresenceStatus, void, undefined> {
-    for await (const { status } of this.#client.iterate("presence", options)) yield status;
+  /** Iterates over what is told from this call on, until the signal aborts or the client is closed. */
+  events(options: CallOptions = {}): AsyncIterableIterator<PresenceStatus> {
+    const told = this.#client.iterate("presence", options);
+    return {
+      async next() {
+        const { done, value } = await told.next();
+        return done ? { done, value: undefined } : { done: false, value: value.status };
+      },
+      async return() {
+        await told.return?.();
+        return { done: true, value: undefined };
+      },
+      [Symbol.asyncIterator]() {
+        return this;
+      },
+    };
   }
 
   /** Hears of others than until now. */

@@ -66,6 +66,7 @@ interface Frame {
   action?: string;
   body?: {
     code?: string;
+    message?: string;
     action?: string;
     timestamp?: number;
     sequence?: number;
@@ -81,7 +82,10 @@ interface Frame {
 const firstBackOff = 500;
 const longestBackOff = 20_000;
 const pongWithin = 5_000;
-const openWithin = 10_000;
+// How long an attempt may take until it is welcomed.
+const welcomeWithin = 15_000;
+// How long a connection must have lasted for the next attempt to come soon.
+const steadyAfter = 5_000;
 
 // Codes after which another attempt would end alike: the client is wrong.
 const hopeless = [1002, 1003, 1007, 1008, 1009];
@@ -94,17 +98,22 @@ export class Connection extends Emitter<ConnectionEvents> {
   /** Those who are online, as far as the session hears of them. */
   readonly online = new Map<string, PresenceStatus>();
   #options: ConnectionOptions;
-  #socket: Socket | undefined;
   #wanted = false;
+  // Grows with every attempt and whenever one is given up: what an older one still brings is of no account.
+  #attempt = 0;
+  #socket: Socket | undefined;
+  #timer: ReturnType<typeof setTimeout> | undefined;
   #failures = 0;
+  #welcomedAt = 0;
   #freshJwt = false;
+  #refusal: { code: string | undefined; message: string } | undefined;
+  #heartbeat = 0;
   #own: OwnStatus | undefined;
   #position: Position | undefined;
   #next: Position | undefined;
   #named: Set<string> | undefined;
-  #timer: ReturnType<typeof setTimeout> | undefined;
   readonly #retryNow = () => {
-    if (this.#wanted && !this.#socket) this.#connect();
+    if (this.#wanted && this.state === "disconnected") void this.#connect();
   };
 
   constructor(options: ConnectionOptions) {
@@ -115,14 +124,15 @@ export class Connection extends Emitter<ConnectionEvents> {
   open(): void {
     if (this.#wanted) return;
     this.#wanted = true;
+    this.#failures = 0;
+    this.#freshJwt = false;
     globalThis.addEventListener?.("online", this.#retryNow);
-    this.#connect();
+    void this.#connect();
   }
 
   close(): void {
-    this.#wanted = false;
-    globalThis.removeEventListener?.("online", this.#retryNow);
-    this.#drop()?.close(1000, "client closed");
+    this.#wantNoMore();
+    this.#abandon()?.close(1000, "client closed");
     this.#become("disconnected");
   }
 
@@ -134,9 +144,15 @@ export class Connection extends Emitter<ConnectionEvents> {
   subscribe(subscription: Subscription): void {
     this.#options = { ...this.#options, subscription };
     this.#position = undefined;
+    this.online.clear();
     if (!this.#wanted) return;
-    this.#drop()?.close(1000, "other subscription");
-    this.#connect();
+    this.#abandon()?.close(1000, "other subscription");
+    void this.#connect();
+  }
+
+  #wantNoMore(): void {
+    this.#wanted = false;
+    globalThis.removeEventListener?.("online", this.#retryNow);
   }
 
   #become(state: ConnectionState, closed?: Closed): void {
@@ -145,8 +161,14 @@ export class Connection extends Emitter<ConnectionEvents> {
     this.emit("state", closed ? { state, closed } : { state });
   }
 
-  /** Forgets the socket, if there is one, and returns it. */
-  #drop(): Socket | undefined {
+  #after(milliseconds: number, work: () => void): void {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(work, milliseconds);
+  }
+
+  /** Ends the attempt under way, and returns its socket, if there is one. */
+  #abandon(): Socket | undefined {
+    this.#attempt++;
     clearTimeout(this.#timer);
     const socket = this.#socket;
     if (socket) socket.onopen = socket.onmessage = socket.onclose = null;
@@ -155,23 +177,21 @@ export class Connection extends Emitter<ConnectionEvents> {
   }
 
   async #connect(): Promise<void> {
-    clearTimeout(this.#timer);
+    const attempt = ++this.#attempt;
+    this.#refusal = undefined;
+    this.#after(welcomeWithin, () => this.#giveUp());
     this.#become("connecting");
-    let socket: Socket;
-    let auth: string;
     try {
-      auth = await this.#options.jwt(this.#freshJwt);
-      if (!this.#wanted || this.#socket) return;
-      socket = new (this.#options.webSocket ?? platformSocket())(this.#options.url);
-    } catch {
-      if (this.#wanted && !this.#socket) this.#later({ code: 1006, reason: "" });
-      return;
+      const auth = await this.#options.jwt(this.#freshJwt);
+      if (attempt !== this.#attempt) return;
+      const socket = new (this.#options.webSocket ?? platformSocket())(this.#options.url);
+      this.#socket = socket;
+      socket.onopen = () => this.#authenticate(auth);
+      socket.onmessage = ({ data }) => this.#receive(data);
+      socket.onclose = ({ code, reason }) => this.#ended({ code, reason });
+    } catch (error) {
+      if (attempt === this.#attempt) this.#failed({ code: 1006, reason: error instanceof Error ? error.message : "" });
     }
-    this.#socket = socket;
-    socket.onopen = () => this.#authenticate(auth);
-    socket.onmessage = ({ data }) => this.#take(JSON.parse(String(data)));
-    socket.onclose = ({ code, reason }) => this.#ended({ code, reason });
-    this.#timer = setTimeout(() => this.#giveUp(), openWithin);
   }
 
   #send(frame: object): void {
@@ -193,10 +213,21 @@ export class Connection extends Emitter<ConnectionEvents> {
     this.#send({ type: "auth", appId, deviceId, sender: uid, body: { auth, deviceId, ...whom, rollcall } });
   }
 
+  #receive(data: unknown): void {
+    let frame: Frame;
+    try {
+      frame = JSON.parse(String(data));
+    } catch {
+      return this.#giveUp();
+    }
+    this.#take(frame);
+  }
+
   #take(frame: Frame): void {
     const { type, body } = frame;
     if (frame.action === "pong") return this.#beat();
     if (type === "auth" && body?.rollcall) this.#welcome(body.rollcall);
+    if (type === "auth" && !body?.rollcall) this.#refusal = { code: body?.code, message: body?.message ?? "" };
     if (type === "presence" && body?.user) {
       if (this.#position && body.sequence) this.#position.sequence = body.sequence;
       const status = body.action === "online" ? "available" : (body.action as PresenceStatus["status"]);
@@ -210,7 +241,7 @@ export class Connection extends Emitter<ConnectionEvents> {
 
   // The position stays where it was until the snapshot is complete that brings the session up to the new one.
   #welcome({ epoch, sequence, heartbeatSeconds }: Position & { heartbeatSeconds: number }): void {
-    this.#failures = 0;
+    this.#welcomedAt = Date.now();
     this.#freshJwt = false;
     this.#next = { epoch, sequence };
     this.#named = undefined;
@@ -220,15 +251,12 @@ export class Connection extends Emitter<ConnectionEvents> {
     this.#become("connected");
   }
 
-  #heartbeat = 0;
-
   // A pong, or the welcome, starts the wait for the next ping; a ping starts the wait for its pong.
   #beat(): void {
-    clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => {
+    this.#after(this.#heartbeat, () => {
       this.#send({ action: "ping", ack: "true" });
-      this.#timer = setTimeout(() => this.#giveUp(), pongWithin);
-    }, this.#heartbeat);
+      this.#after(pongWithin, () => this.#giveUp());
+    });
   }
 
   #snapshot(users: PresenceStatus[], complete: boolean, last: boolean): void {
@@ -236,7 +264,7 @@ export class Connection extends Emitter<ConnectionEvents> {
     if (complete) this.#named ??= new Set();
     for (const status of users) {
       this.#named?.add(status.uid);
-      this.#tell(status, initial);
+      if (status.status !== "offline" || this.online.has(status.uid)) this.#tell(status, initial);
     }
     if (!last) return;
     if (complete) {
@@ -252,40 +280,50 @@ export class Connection extends Emitter<ConnectionEvents> {
     if (status.status === "offline") {
       if (before?.user && !status.user) status = { ...status, user: before.user };
       this.online.delete(status.uid);
-      if (!before && initial) return;
     } else {
       this.online.set(status.uid, status);
-      if (before && JSON.stringify(before) === JSON.stringify(status)) return;
+      if (before && looks(before) === looks(status)) return;
     }
     this.emit("presence", { status, initial });
   }
 
-  /** Ends a socket on which nothing comes back. */
+  /** Ends a socket on which nothing comes back, or nothing good. */
   #giveUp(): void {
-    const socket = this.#drop();
-    this.#later({ code: 1006, reason: "no answer" });
+    const socket = this.#abandon();
     socket?.close();
+    this.#failed({ code: 1006, reason: "no answer" });
   }
 
   #ended(closed: Closed): void {
-    this.#drop();
-    if ((closed.code === authFailed || closed.code === revoked) && !this.#freshJwt) {
+    this.#abandon();
+    const { code } = closed;
+    if (this.#refusal) closed = { code, reason: this.#refusal.message || closed.reason };
+    if (hopeless.includes(code) || this.#refusal?.code === "400" || (code === authFailed && this.#freshJwt)) {
+      this.#wantNoMore();
+      return this.#become("disconnected", closed);
+    }
+    if ((code === authFailed || code === revoked) && !this.#freshJwt) {
       this.#freshJwt = true; // whoever has it says at once whether the session has ended
+      const attempt = this.#attempt;
       this.#become("disconnected", closed);
-      void this.#connect();
+      if (this.#wanted && attempt === this.#attempt) void this.#connect();
       return;
     }
-    if (hopeless.includes(closed.code)) {
-      this.#wanted = false;
-      this.#become("disconnected", closed);
-      return;
-    }
-    this.#later(closed);
+    this.#failed(closed);
   }
 
-  #later(closed: Closed): void {
+  #failed(closed: Closed): void {
+    const attempt = ++this.#attempt;
+    if (Date.now() - this.#welcomedAt > steadyAfter && this.state === "connected") this.#failures = 0;
     this.#become("disconnected", closed);
+    if (!this.#wanted || attempt !== this.#attempt) return; // a listener has decided
     const most = Math.min(firstBackOff * 2 ** Math.min(this.#failures++, 10), longestBackOff);
-    this.#timer = setTimeout(() => this.#connect(), most / 2 + (Math.random() * most) / 2);
+    this.#after(most / 2 + (Math.random() * most) / 2, () => void this.#connect());
   }
+}
+
+// looks is what others see of a status: not when the user was last active, which is now while it is online.
+function looks({ status, statusText, user }: PresenceStatus): string {
+  const { status: _, lastActiveAt: __, ...profile } = user ?? ({} as Partial<UserFields>);
+  return JSON.stringify([status, statusText, profile]);
 }

@@ -4,6 +4,7 @@ export type EventMap = Record<string, unknown>;
 /** Tells listeners of events. A listener that throws does not keep the others from being told. */
 export class Emitter<Events extends object> {
   readonly #listeners = new Map<keyof Events, Set<(detail: never) => void>>();
+  readonly #iterators = new Set<() => void>();
 
   /** Adds a listener, and returns a function that removes it. */
   on<Name extends keyof Events>(name: Name, listener: (detail: Events[Name]) => void): () => void {
@@ -26,25 +27,47 @@ export class Emitter<Events extends object> {
     }
   }
 
-  /** Iterates over events from now on, until the signal aborts. What comes while the loop is busy is kept. */
-  async *iterate<Name extends keyof Events>(name: Name, options: { signal?: AbortSignal } = {}): AsyncGenerator<Events[Name], void, undefined> {
+  /**
+   * Iterates over events from this call on, until the signal aborts or the source of the events is closed. What comes while
+   * the loop is busy is kept.
+   */
+  iterate<Name extends keyof Events>(name: Name, options: { signal?: AbortSignal } = {}): AsyncIterableIterator<Events[Name]> {
     const { signal } = options;
     const queue: Events[Name][] = [];
     let wake = () => {};
+    let ended = false;
     const off = this.on(name, (detail) => {
       queue.push(detail);
       wake();
     });
-    const aborted = () => wake();
-    signal?.addEventListener("abort", aborted);
-    try {
-      while (!signal?.aborted) {
-        if (queue.length > 0) yield queue.shift() as Events[Name];
-        else await new Promise<void>((resolve) => (wake = resolve));
-      }
-    } finally {
+    const end = () => {
+      ended = true;
       off();
-      signal?.removeEventListener("abort", aborted);
-    }
+      this.#iterators.delete(end);
+      signal?.removeEventListener("abort", end);
+      wake();
+    };
+    this.#iterators.add(end);
+    if (signal?.aborted) end();
+    else signal?.addEventListener("abort", end);
+    return {
+      async next() {
+        while (!ended && queue.length === 0) await new Promise<void>((resolve) => (wake = resolve));
+        return ended ? { done: true, value: undefined } : { done: false, value: queue.shift() as Events[Name] };
+      },
+      async return() {
+        end();
+        return { done: true, value: undefined };
+      },
+      [Symbol.asyncIterator]() {
+        return this;
+      },
+    };
+  }
+
+  /** @internal Ends every iteration and forgets every listener. */
+  retire(): void {
+    for (const end of [...this.#iterators]) end();
+    this.#listeners.clear();
   }
 }

@@ -36,7 +36,14 @@ export interface CallOptions {
 }
 
 const tries = 3;
+// A server that asks for a longer wait is not asked again.
 const longestWait = 20_000;
+const timeout = 30_000;
+
+/** @internal Returns a random text. Pages without TLS have no crypto.randomUUID. */
+export function randomId(): string {
+  return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+}
 
 /** Makes calls, and again what can be repeated without harm. */
 export class Transport {
@@ -47,12 +54,12 @@ export class Transport {
   constructor(host: string, headers: Record<string, string>, fetcher: typeof fetch | undefined) {
     this.base = host.replace(/\/+$/, "");
     this.#headers = headers;
-    this.#fetch = fetcher ?? ((...request) => globalThis.fetch(...request));
+    this.#fetch = (...request) => (fetcher ?? globalThis.fetch)(...request);
   }
 
   async call<T>(call: Call): Promise<Answer<T>> {
     // What creates something is made repeatable by a key, under which the server answers a repetition with its first answer.
-    const key = call.method === "POST" ? { "idempotency-key": crypto.randomUUID() } : undefined;
+    const key = call.method === "POST" ? { "idempotency-key": randomId() } : undefined;
     for (let attempt = 1; ; attempt++) {
       try {
         return await this.#once<T>(call, key);
@@ -71,35 +78,53 @@ export class Transport {
     const headers: Record<string, string> = { ...this.#headers, ...key, accept: "application/json" };
     if (call.authKey !== undefined) headers["apikey"] = call.authKey;
     else if (call.authToken !== undefined) headers["authToken"] = call.authToken;
-    const request: RequestInit = { method: call.method, headers };
-    if (call.signal) request.signal = call.signal;
+    const request: RequestInit = { method: call.method, headers, signal: bounded(call.signal) };
     if (call.body !== undefined) {
       headers["content-type"] = "application/json";
       request.body = JSON.stringify(call.body);
     }
     let response: Response;
-    let answer: { data?: T; meta?: Answer<T>["meta"]; error?: { code?: string; name?: string; message?: string; details?: unknown } };
+    let text: string;
     try {
       response = await this.#fetch(`${this.base}/v3${call.path}${search && `?${search}`}`, request);
-      answer = await response.json();
+      text = await response.text();
     } catch (error) {
       if (call.signal?.aborted) throw call.signal.reason;
       throw new RollcallError({ code: unreachable, message: `The server cannot be reached: ${error instanceof Error ? error.message : error}` });
     }
-    if (answer?.error || !response.ok) {
-      const { code = "ERR_UNKNOWN", message = `The server answered with status ${response.status}.`, name, details } = answer?.error ?? {};
+    const answer = parsed(text) as { data?: T; error?: { code?: string; name?: string; message?: string; details?: unknown } } | undefined;
+    if (!answer || answer.error || !response.ok) {
+      const { code = unknown, message = `The server answered with status ${response.status}, and not as Rollcall does.`, name, details } = answer?.error ?? {};
       const wait = Number(response.headers.get("retry-after")) * 1000;
       throw new RollcallError({
         code, message, status: response.status, ...(details === undefined ? {} : { details }), ...(name ? { name } : {}),
-        ...(wait > 0 ? { retryAfter: Math.min(wait, longestWait) } : {}),
+        ...(wait > 0 ? { retryAfter: wait } : {}),
       });
     }
     return answer as Answer<T>;
   }
 }
 
+/** @internal The code of an answer that is not Rollcall's. */
+export const unknown = "ERR_UNKNOWN";
+
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text) ?? undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+// bounded is a signal that also aborts when a call takes too long.
+function bounded(signal: AbortSignal | undefined): AbortSignal {
+  const late = AbortSignal.timeout(timeout);
+  return signal ? AbortSignal.any([signal, late]) : late;
+}
+
 // Every call of this library may be repeated: those that read, that set what is to be, and that carry a key.
 function mayRepeat(error: RollcallError): boolean {
+  if ((error.retryAfter ?? 0) > longestWait) return false;
   return error.code === unreachable || [429, 502, 503, 504].includes(error.status ?? 0);
 }
 

@@ -215,10 +215,10 @@ export async function init(appId: string, appSettings: AppSettings = new AppSett
   const { host, clientHost, subscriptionType, roles } = appSettings;
   const where = host || (clientHost && (clientHost.includes("://") ? clientHost : `https://${clientHost}`));
   const subscribe: Subscription = { ALL_USERS: "all" as const, FRIENDS: "friends" as const, ROLES: { roles } }[subscriptionType] ?? "none";
+  current?.close();
   const client = new RollcallClient({
     appId, host: where.replace(/\/v3(\.0)?\/?$/, ""), subscribe, storage: appSettings.storageMode, autoConnect: appSettings.establishSocketConnection,
   });
-  current?.close();
   current = client;
   client.on("loggedIn", (user) => tell(loginListeners, (listener) => listener.loginSuccess?.(user)));
   client.on("loginFailed", (error) => tell(loginListeners, (listener) => listener.loginFailure?.(error)));

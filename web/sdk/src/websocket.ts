@@ -1,13 +1,13 @@
 // What is needed of a WebSocket, and one for Node 20, which has none of its own.
 
-/** The part of the WebSocket API that is needed. */
+/** The part of the WebSocket API that is needed. The handlers take the events of any platform's. */
 export interface Socket {
   /** Is called when the connection is open. */
-  onopen: (() => void) | null;
+  onopen: ((event: any) => void) | null;
   /** Is called for every message. */
-  onmessage: ((event: { data: unknown }) => void) | null;
+  onmessage: ((event: any) => void) | null;
   /** Is called once, when the connection has ended, for whatever reason. */
-  onclose: ((event: { code: number; reason: string }) => void) | null;
+  onclose: ((event: any) => void) | null;
   /** Sends a text. */
   send(text: string): void;
   /** Ends the connection. */
@@ -19,7 +19,7 @@ export type SocketConstructor = new (url: string) => Socket;
 
 /** @internal The platform's WebSocket, or the one below. */
 export function platformSocket(): SocketConstructor {
-  return (globalThis.WebSocket as unknown as SocketConstructor | undefined) ?? NodeSocket;
+  return (globalThis.WebSocket as SocketConstructor | undefined) ?? NodeSocket;
 }
 
 interface Stream {
@@ -31,12 +31,15 @@ interface Stream {
 }
 
 interface Request {
-  on(event: string, listener: (response: { statusCode: number }, stream: Stream, head: Uint8Array) => void): void;
+  on(event: string, listener: (response: { headers: Record<string, string> }, stream: Stream, head: Uint8Array) => void): void;
   end(): void;
   destroy(): void;
 }
 
-type RequestFunction = (url: URL, options: { headers: Record<string, string> }) => Request;
+interface Builtin {
+  request(url: URL, options: { headers: Record<string, string> }): Request;
+  createHash(name: string): { update(text: string): { digest(encoding: string): string } };
+}
 
 const enum Opcode {
   Continuation,
@@ -46,26 +49,36 @@ const enum Opcode {
   Pong,
 }
 
+const longestMessage = 64 << 20;
+
 /** A client's side of RFC 6455 over node:http, for text frames. */
 class NodeSocket implements Socket {
   onopen: Socket["onopen"] = null;
   onmessage: Socket["onmessage"] = null;
   onclose: Socket["onclose"] = null;
   #stream: Stream | undefined;
-  #buffer = new Uint8Array(0);
+  #chunks: Uint8Array[] = [];
+  #size = 0;
+  #needed = 2;
   #message: Uint8Array[] = [];
   #closing: { code: number; reason: string } | undefined;
   #closed = false;
+  #patience: ReturnType<typeof setTimeout> | undefined;
   readonly #request: Request;
 
   constructor(address: string) {
     const url = new URL(address.replace(/^ws/, "http"));
-    const builtin = (globalThis as { process?: { getBuiltinModule?(name: string): { request: RequestFunction } } }).process?.getBuiltinModule;
+    const builtin = (globalThis as { process?: { getBuiltinModule?(name: string): Builtin } }).process?.getBuiltinModule;
     if (!builtin) throw new Error("There is no WebSocket here. Pass one as the option webSocket.");
     const key = btoa(String.fromCharCode(...crypto.getRandomValues(new Uint8Array(16))));
     const headers = { connection: "Upgrade", upgrade: "websocket", "sec-websocket-version": "13", "sec-websocket-key": key };
     this.#request = builtin(`node:${url.protocol.slice(0, -1)}`).request(url, { headers });
-    this.#request.on("upgrade", (_, stream, head) => this.#open(stream, head));
+    const accept = builtin("node:crypto").createHash("sha1").update(`${key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`).digest("base64");
+    this.#request.on("upgrade", ({ headers }, stream, head) => {
+      if (headers["sec-websocket-accept"] === accept) return this.#open(stream, head);
+      stream.destroy();
+      this.#end(1006, "The server does not upgrade.");
+    });
     this.#request.on("response", () => this.#end(1006, "The server does not upgrade."));
     this.#request.on("error", () => this.#end(1006, "The server cannot be reached."));
     this.#request.end();
@@ -78,13 +91,14 @@ class NodeSocket implements Socket {
     stream.on("data", (data) => this.#take(data));
     stream.on("error", () => {});
     stream.on("close", () => this.#end(this.#closing?.code ?? 1006, this.#closing?.reason ?? ""));
-    this.onopen?.();
+    this.onopen?.({});
     if (head.length > 0) this.#take(head);
   }
 
   #end(code: number, reason: string): void {
     if (this.#closed) return;
     this.#closed = true;
+    clearTimeout(this.#patience);
     this.#request.destroy();
     this.#stream?.destroy();
     this.onclose?.({ code, reason });
@@ -100,7 +114,7 @@ class NodeSocket implements Socket {
     const body = new TextEncoder().encode(`  ${reason}`);
     new DataView(body.buffer).setUint16(0, code);
     this.#write(Opcode.Close, body);
-    setTimeout(() => this.#end(code, reason), 2000); // for a server that does not answer
+    this.#patience = setTimeout(() => this.#end(code, reason), 2000); // for a server that does not answer
   }
 
   #write(opcode: Opcode, body: Uint8Array): void {
@@ -118,22 +132,30 @@ class NodeSocket implements Socket {
   }
 
   #take(data: Uint8Array): void {
-    const joined = new Uint8Array(this.#buffer.length + data.length);
-    joined.set(this.#buffer);
-    joined.set(data, this.#buffer.length);
+    this.#chunks.push(data);
+    this.#size += data.length;
+    if (this.#size < this.#needed) return;
+    const joined = new Uint8Array(this.#size);
     let at = 0;
-    for (;;) {
-      const view = new DataView(joined.buffer, at);
-      if (view.byteLength < 2) break;
-      const short = view.getUint8(1) & 0x7f;
-      const head = short === 127 ? 10 : short === 126 ? 4 : 2;
-      if (view.byteLength < head) break;
-      const length = short === 127 ? Number(view.getBigUint64(2)) : short === 126 ? view.getUint16(2) : short;
-      if (view.byteLength < head + length) break;
-      this.#frame(view.getUint8(0), joined.subarray(at + head, at + head + length));
-      at += head + length;
+    for (const chunk of this.#chunks) {
+      joined.set(chunk, at);
+      at += chunk.length;
     }
-    this.#buffer = joined.slice(at);
+    for (at = 0; ; ) {
+      const view = new DataView(joined.buffer, at);
+      const short = view.byteLength < 2 ? 0 : view.getUint8(1) & 0x7f;
+      this.#needed = short === 127 ? 10 : short === 126 ? 4 : 2;
+      if (view.byteLength < this.#needed) break;
+      const head = this.#needed;
+      const length = short === 127 ? Number(view.getBigUint64(2)) : short === 126 ? view.getUint16(2) : short;
+      if (length > longestMessage) return this.close(1009, "too long");
+      this.#needed = head + length;
+      if (view.byteLength < this.#needed) break;
+      this.#frame(view.getUint8(0), joined.subarray(at + head, at + this.#needed));
+      at += this.#needed;
+    }
+    this.#chunks = [joined.slice(at)];
+    this.#size = joined.length - at;
   }
 
   #frame(first: number, body: Uint8Array): void {

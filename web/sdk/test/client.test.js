@@ -174,6 +174,77 @@ test("presence: who comes, goes, is away and is busy", bound, async (context) =>
   assert.notEqual(ada.client.me, undefined);
 });
 
+test("what comes late changes nothing", bound, async (context) => {
+  let release;
+  const held = new Promise((resolve) => (release = resolve));
+  const slow = async (url, request) => {
+    if (request.method === "PUT" && request.body.includes("Late")) await held;
+    return fetch(url, request);
+  };
+  const { client } = await Person.enter(context, "t-late", { autoConnect: false, fetch: slow });
+  const late = client.updateMe({ name: "Late" });
+  const other = await rollcall.mint("t-late");
+  await client.login({ token: other }); // the call still runs under the first token
+  await client.logout();
+  release();
+  assert.equal((await late).name, "Late");
+  assert.equal(client.me, undefined, "an answer does not bring a session back");
+
+  const closed = new Person(context).client;
+  const login = closed.login({ token: await rollcall.mint("t-late") });
+  closed.close();
+  await assert.rejects(login, { name: "CLOSED" });
+  assert.equal(closed.connectionState, "disconnected");
+  assert.throws(() => closed.connect(), { code: "USER_NOT_LOGED_IN" });
+});
+
+test("nobody inherits how the last one presented itself", bound, async (context) => {
+  await rollcall.createUser("i-second");
+  const { client } = await Person.enter(context, "i-first");
+  client.presence.setStatus({ status: "busy", statusText: "At the doctor" });
+  await until("the status is known", async () => (await rollcall.rest("GET", "/users/i-first/presence")).status === "busy");
+  await client.logout();
+  await client.login({ token: await rollcall.mint("i-second") });
+  await until("the second is there", async () => (await rollcall.rest("GET", "/users/i-second/presence")).devices.length === 1);
+  assert.equal((await rollcall.rest("GET", "/users/i-second/presence")).devices[0].status, "available");
+});
+
+test("a subscription that is refused ends the attempts and says why", bound, async (context) => {
+  const uids = Array.from({ length: 10_001 }, (_, i) => `nobody-${i}`);
+  const person = await Person.enter(context, "x-ada", { autoConnect: false });
+  const ended = new Promise((resolve) => person.client.on("connection", ({ closed }) => closed && resolve(closed)));
+  person.client.presence.subscribe({ uids });
+  person.client.connect();
+  assert.match((await ended).reason, /10000|10,000/);
+  assert.equal(person.client.connectionState, "disconnected");
+  person.client.presence.subscribe("none");
+  person.client.connect();
+  await person.becomes("connected");
+});
+
+test("iterations begin at once, and end with their loop, their signal and the client", bound, async (context) => {
+  const { client } = await Person.enter(context, "e-ada", { subscribe: "all" });
+  const [first, second, third] = [client.presence.events(), client.presence.events({ signal: AbortSignal.timeout(2000) }), client.presence.events()];
+  const other = await Person.enter(context, "e-bob");
+  while ((await first.next()).value.uid !== "e-bob"); // others' tests may still be on their way out
+  const waiting = first.next();
+  await first.return();
+  assert.equal((await waiting).done, true);
+  const heard = [];
+  for await (const { uid } of second) heard.push(uid);
+  assert.ok(heard.includes("e-bob"));
+  client.close();
+  assert.equal((await third.next()).done, true);
+  other.client.close();
+});
+
+test("an answer that is not Rollcall's keeps its status", bound, async (context) => {
+  const { client } = await Person.enter(context, "n-ada", { autoConnect: false });
+  const page = new RollcallClient({ appId: "app", host: "http://127.0.0.1:9", storage: "memory", fetch: async () => new Response("<h1>Not here</h1>", { status: 404 }) });
+  await assert.rejects(page.login({ token: "t" }), { code: "ERR_UNKNOWN", status: 404 });
+  assert.notEqual(client.me, undefined);
+});
+
 test("a revoked token ends in one loggedOut, with and without a connection", bound, async (context) => {
   const ada = await Person.enter(context, "v-ada");
   const idle = await Person.enter(context, "v-idle", { autoConnect: false });
