@@ -69,8 +69,9 @@ func (s *PresenceService) Follow(ctx context.Context) iter.Seq2[api.PresenceStat
 				if err := json.Unmarshal([]byte(event.data), &status); err != nil {
 					return false, fmt.Errorf("read presence: %w", err)
 				}
-				seen.note(status)
-				told = []api.PresenceStatus{status}
+				if seen.news(status) {
+					told = append(told, status)
+				}
 			}
 			for _, status := range told {
 				if !yield(status, nil) {
@@ -89,43 +90,57 @@ func (s *PresenceService) Follow(ctx context.Context) iter.Seq2[api.PresenceStat
 // statusOffline is the status of who is not online.
 const statusOffline = "offline"
 
-// roll remembers who is online, to tell what a snapshot changes.
+// roll remembers how those who are online look, to tell what is new.
 type roll struct {
-	online map[string]bool
+	looks map[string]string
 	// named are those in the frames so far of a complete snapshot.
 	named map[string]bool
 }
 
-func newRoll() *roll { return &roll{online: map[string]bool{}} }
+func newRoll() *roll { return &roll{looks: map[string]string{}} }
 
-// note notes how a user presents itself now.
-func (r *roll) note(status api.PresenceStatus) {
+// news notes how a user presents itself now, and returns whether that is new. When it was last active does not count: while
+// it is online, that is now.
+func (r *roll) news(status api.PresenceStatus) bool {
+	before, online := r.looks[status.UID]
 	if status.Status == statusOffline {
-		delete(r.online, status.UID)
-	} else {
-		r.online[status.UID] = true
+		delete(r.looks, status.UID)
+		return online
 	}
+	look := status.Status + "\x00" + status.StatusText
+	if status.User != nil {
+		profile := *status.User
+		profile.Status, profile.LastActiveAt = "", 0
+		text, err := json.Marshal(profile) //nolint:gosec // it is only compared
+		if err != nil {
+			return true // a profile that was decoded can be encoded
+		}
+		look += "\x00" + string(text)
+	}
+	r.looks[status.UID] = look
+	return !online || before != look
 }
 
-// snapshot notes a frame of a snapshot and returns what it tells. Who is in no frame of a complete one has gone offline.
+// snapshot notes a frame of a snapshot and returns what is new in it. Who is in no frame of a complete one has gone offline.
 func (r *roll) snapshot(frame api.SnapshotBody) (told []api.PresenceStatus) {
 	if frame.Complete && r.named == nil {
 		r.named = map[string]bool{}
 	}
 	for _, status := range frame.Users {
-		r.note(status)
 		if frame.Complete {
 			r.named[status.UID] = true
 		}
+		if r.news(status) {
+			told = append(told, status)
+		}
 	}
-	told = frame.Users
 	if !frame.Complete || !frame.Last {
 		return told
 	}
-	for uid := range r.online {
+	for uid := range r.looks {
 		if !r.named[uid] {
 			told = append(told, api.PresenceStatus{UID: uid, Status: statusOffline})
-			delete(r.online, uid)
+			delete(r.looks, uid)
 		}
 	}
 	r.named = nil

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"iter"
 	mathrand "math/rand/v2"
+	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -26,7 +28,7 @@ type SessionOptions struct {
 	DeviceID string
 	// Status is how the device presents itself: available, away, busy or invisible. Empty means available.
 	Status string
-	// OnState is told when the connection changes, with what ended it. It is called from within Events, and must not block.
+	// OnState is told when the connection changes, with what ended it: one call at a time, from a goroutine of the session.
 	OnState func(ConnectionState, error)
 }
 
@@ -57,9 +59,11 @@ type Session struct {
 	options SessionOptions
 	running atomic.Bool
 
-	mu     sync.Mutex
-	status api.StatusBody  // guarded by mu: how the device is to present itself
-	conn   *websocket.Conn // guarded by mu: nil unless connected
+	// sending is held while a status is sent, so that the last one set is the last one sent.
+	sending sync.Mutex
+	mu      sync.Mutex
+	status  api.StatusBody  // guarded by mu: how the device is to present itself
+	conn    *websocket.Conn // guarded by mu: nil unless connected
 }
 
 // Session returns a session that connects when its Events are read.
@@ -77,12 +81,35 @@ func (s *PresenceService) Session(options SessionOptions) *Session {
 // the status is kept all the same.
 func (s *Session) SetStatus(ctx context.Context, status api.StatusBody) error {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.status = status
-	if s.conn == nil {
+	s.mu.Unlock()
+	return s.sendStatus(ctx)
+}
+
+// sendStatus sends the status that was set last, if there is one and a connection.
+func (s *Session) sendStatus(ctx context.Context) error {
+	s.sending.Lock()
+	defer s.sending.Unlock()
+	s.mu.Lock()
+	conn, status := s.conn, s.status
+	s.mu.Unlock()
+	if conn == nil || status == (api.StatusBody{}) {
 		return nil
 	}
-	return sendStatus(ctx, s.conn, status)
+	if status.Status == "" {
+		status.Status = "available"
+	}
+	body, err := json.Marshal(status)
+	if err != nil {
+		return fmt.Errorf("encode status: %w", err)
+	}
+	return send(ctx, conn, api.Frame{Type: api.FrameStatus, Body: body})
+}
+
+func (s *Session) setConn(conn *websocket.Conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.conn = conn
 }
 
 // ErrSessionInUse means that the Events of a session are being read already.
@@ -91,10 +118,13 @@ var ErrSessionInUse = errors.New("the events of this session are being read alre
 // Events connects, and iterates over how others present themselves: first those who are online, and from then on each
 // change, in order for each user. It may be read once at a time, and again later.
 //
-// When the connection breaks, it connects again after a pause that grows to 20 s, and goes on where it was: a user whose
-// status has changed meanwhile is told once. It ends when ctx does, which takes the device offline at once, and with an
-// error when connecting again is of no use: an *Error when the token was revoked or the user deactivated, else what the
-// server said when it closed the socket.
+// The connection does not wait for the loop: of a user who changes while the loop is busy, only the last status is told. When
+// the connection breaks, it is made again after a pause that grows to 20 s, and goes on where it was: a user whose status
+// has changed meanwhile is told once.
+//
+// It ends when ctx does or the loop is left, which takes the device offline at once, and with an error when connecting again
+// is of no use: an *Error when the token was revoked, the user deactivated or the subscription refused, else what the server
+// said when it closed the socket.
 func (s *Session) Events(ctx context.Context) iter.Seq2[api.PresenceStatus, error] {
 	return func(yield func(api.PresenceStatus, error) bool) {
 		if !s.running.CompareAndSwap(false, true) {
@@ -102,30 +132,58 @@ func (s *Session) Events(ctx context.Context) iter.Seq2[api.PresenceStatus, erro
 			return
 		}
 		defer s.running.Store(false)
-		run := &sessionRun{Session: s, yield: yield, seen: newRoll()}
-		for failures := 0; ; failures++ {
-			s.options.OnState(Connecting, nil)
-			err := run.connect(ctx)
-			if run.stopped || ctx.Err() != nil {
-				s.options.OnState(Disconnected, nil)
-				return
-			}
-			s.options.OnState(Disconnected, err)
-			if final(err) {
-				yield(api.PresenceStatus{}, err)
-				return
-			}
-			if run.welcomed {
-				failures, run.welcomed = 0, false
-			}
-			select {
-			case <-time.After(backOff(failures)):
-			case <-ctx.Done():
+		ctx, stop := context.WithCancel(ctx)
+		run := &sessionRun{Session: s, seen: newRoll(), told: newInbox()}
+		var running sync.WaitGroup
+		var ended error
+		running.Go(func() {
+			ended = run.stay(ctx)
+			run.told.close()
+		})
+		defer running.Wait()
+		defer stop()
+		for status := range run.told.all(ctx) {
+			if !yield(status, nil) {
 				return
 			}
 		}
+		if ctx.Err() != nil {
+			return
+		}
+		running.Wait()
+		if ended != nil {
+			yield(api.PresenceStatus{}, ended)
+		}
 	}
 }
+
+// stay connects again and again until ctx ends, or until that is of no use: then it returns why.
+func (r *sessionRun) stay(ctx context.Context) error {
+	for failures := 0; ; failures++ {
+		r.options.OnState(Connecting, nil)
+		err := r.connect(ctx)
+		if ctx.Err() != nil {
+			r.options.OnState(Disconnected, nil)
+			return nil //nolint:nilerr // whoever reads the events has ended them
+		}
+		r.options.OnState(Disconnected, err)
+		if final(err) {
+			return err
+		}
+		if !r.welcomedAt.IsZero() && time.Since(r.welcomedAt) > steadyAfter {
+			failures = 0
+		}
+		r.welcomedAt = time.Time{}
+		select {
+		case <-time.After(backOff(failures)):
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// steadyAfter is how long a connection must have lasted for the next attempt to come soon.
+const steadyAfter = 5 * time.Second
 
 const (
 	firstBackOff = 500 * time.Millisecond
@@ -150,18 +208,91 @@ func final(err error) bool {
 	return false
 }
 
-// sessionRun is what one reading of a session's events knows.
+// sessionRun is what one reading of a session's events knows. It belongs to one goroutine.
 type sessionRun struct {
 	*Session
-	yield    func(api.PresenceStatus, error) bool
-	stopped  bool // yield wants no more
-	welcomed bool // the last connection got as far as that
-	seen     *roll
-	// next is where the session goes on from when the snapshot under way is complete.
-	next     *api.PresencePosition
-	position *api.PresencePosition
-	me       api.Me
-	meAt     time.Time
+	told *inbox
+	seen *roll
+	// position is where the session goes on from, and next where from when the snapshot under way is complete.
+	position, next *api.PresencePosition
+	welcomedAt     time.Time
+	refusal        *Error // what the server said of the last auth frame
+	me             api.Me
+	meAt           time.Time
+	fresh          bool // me was read for this attempt
+}
+
+// inbox keeps what is to be told until the loop has time: of each user the last status, in the order in which they came.
+type inbox struct {
+	mu      sync.Mutex
+	latest  map[string]api.PresenceStatus // guarded by mu
+	order   []string                      // guarded by mu
+	closed  bool                          // guarded by mu
+	changed chan struct{}
+}
+
+func newInbox() *inbox {
+	return &inbox{latest: map[string]api.PresenceStatus{}, changed: make(chan struct{}, 1)}
+}
+
+func (i *inbox) put(status api.PresenceStatus) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if _, waiting := i.latest[status.UID]; !waiting {
+		i.order = append(i.order, status.UID)
+	}
+	i.latest[status.UID] = status
+	i.wake()
+}
+
+func (i *inbox) close() {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.closed = true
+	i.wake()
+}
+
+func (i *inbox) wake() {
+	select {
+	case i.changed <- struct{}{}:
+	default: // it is awake
+	}
+}
+
+func (i *inbox) take() (status api.PresenceStatus, there, closed bool) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if len(i.order) == 0 {
+		i.order = nil // the array goes
+		return status, false, i.closed
+	}
+	uid := i.order[0]
+	i.order = i.order[1:]
+	status = i.latest[uid]
+	delete(i.latest, uid)
+	return status, true, false
+}
+
+// all yields what comes until the inbox is closed and empty, or ctx ends.
+func (i *inbox) all(ctx context.Context) iter.Seq[api.PresenceStatus] {
+	return func(yield func(api.PresenceStatus) bool) {
+		for ctx.Err() == nil {
+			status, there, closed := i.take()
+			switch {
+			case there:
+				if !yield(status) {
+					return
+				}
+			case closed:
+				return
+			default:
+				select {
+				case <-i.changed:
+				case <-ctx.Done():
+				}
+			}
+		}
+	}
 }
 
 // jwtAge is for how long a JWT is used to connect. The server takes it for 15 minutes.
@@ -169,33 +300,39 @@ const jwtAge = 10 * time.Minute
 
 // connect serves one connection until it ends, and returns why it did.
 func (r *sessionRun) connect(ctx context.Context) error {
+	r.fresh, r.refusal = false, nil
 	if r.me.JWT == "" || time.Since(r.meAt) > jwtAge {
 		me, err := r.client.Me.Get(ctx)
 		if err != nil {
 			return err
 		}
-		r.me, r.meAt = me, time.Now()
+		r.me, r.meAt, r.fresh = me, time.Now(), true
 	}
 	conn, err := r.dial(ctx)
 	if err != nil {
 		return err
 	}
+	defer func() { _ = conn.CloseNow() }()
 	// A context that ends a read would break the connection, and the server would wait for the device to come back. It is
 	// closed properly instead, which ends the read as well.
-	reading := context.WithoutCancel(ctx)
-	unhook := context.AfterFunc(ctx, func() { _ = conn.Close(websocket.StatusNormalClosure, "") })
-	defer unhook()
-	err = r.serve(reading, conn)
-	if r.stopped {
-		_ = conn.Close(websocket.StatusNormalClosure, "") // the server knows in any case
-		return nil
-	}
-	_ = conn.CloseNow()
-	return r.explain(ctx, err)
+	closed := make(chan struct{})
+	unhook := context.AfterFunc(ctx, func() {
+		defer close(closed)
+		_ = conn.Close(websocket.StatusNormalClosure, "")
+	})
+	defer func() {
+		if !unhook() {
+			<-closed
+		}
+	}()
+	return r.explain(ctx, r.serve(context.WithoutCancel(ctx), conn))
 }
 
 // explain finds out what a close code leaves open.
 func (r *sessionRun) explain(ctx context.Context, err error) error {
+	if r.refusal != nil && (r.refusal.Status == http.StatusBadRequest || r.fresh && websocket.CloseStatus(err) == api.CloseAuthFailed) {
+		return r.refusal
+	}
 	switch websocket.CloseStatus(err) { //nolint:exhaustive // the others need no explanation
 	case api.CloseAuthFailed, api.CloseRevoked:
 		r.me.JWT = "" // the next attempt begins with /me, which says what is wrong with the token
@@ -226,18 +363,19 @@ func (r *sessionRun) dial(ctx context.Context) (*websocket.Conn, error) {
 // maxFrame bounds a frame from the server, in bytes. Long snapshots come in several.
 const maxFrame = 16 << 20
 
+// welcomeWithin is how long the server may take to answer the auth frame.
+const welcomeWithin = 10 * time.Second
+
 // serve authenticates and reads frames until the connection ends.
 func (r *sessionRun) serve(ctx context.Context, conn *websocket.Conn) error {
+	late := time.AfterFunc(welcomeWithin, func() { _ = conn.CloseNow() })
+	defer late.Stop()
 	if err := r.authenticate(ctx, conn); err != nil {
 		return err
 	}
 	heart := &heartbeat{conn: conn}
-	defer func() {
-		r.mu.Lock()
-		r.conn = nil
-		r.mu.Unlock()
-		heart.stop()
-	}()
+	defer heart.stop()
+	defer r.setConn(nil)
 	for {
 		_, text, err := conn.Read(ctx)
 		if err != nil {
@@ -248,7 +386,10 @@ func (r *sessionRun) serve(ctx context.Context, conn *websocket.Conn) error {
 		if err := json.Unmarshal(text, &frame); err != nil {
 			return fmt.Errorf("read frame: %w", err)
 		}
-		if err := r.take(ctx, conn, heart, frame); err != nil || r.stopped {
+		if frame.Type == api.FrameAuth {
+			late.Stop()
+		}
+		if err := r.take(ctx, conn, heart, frame); err != nil {
 			return err
 		}
 	}
@@ -287,10 +428,15 @@ func (r *sessionRun) take(ctx context.Context, conn *websocket.Conn, heart *hear
 	switch frame.Type {
 	case api.FrameAuth:
 		var reply api.AuthReply
-		if err := json.Unmarshal(frame.Body, &reply); err != nil || reply.Rollcall == nil {
-			return errors.Join(err, nil) // a refusal: the socket is closed with a code that says more
+		if err := json.Unmarshal(frame.Body, &reply); err != nil {
+			return fmt.Errorf("read answer to the auth frame: %w", err)
 		}
-		return r.welcome(ctx, conn, heart, *reply.Rollcall)
+		if reply.Rollcall != nil {
+			return r.welcome(ctx, conn, heart, *reply.Rollcall)
+		}
+		// The server closes the socket, with a code that says what to do.
+		status, _ := strconv.Atoi(reply.Code)
+		r.refusal = &Error{Code: api.Code(reply.Error), Message: reply.Message, Status: status}
 	case api.FramePresence:
 		var body api.PresenceBody
 		if err := json.Unmarshal(frame.Body, &body); err != nil {
@@ -303,14 +449,17 @@ func (r *sessionRun) take(ctx context.Context, conn *websocket.Conn, heart *hear
 		if body.Action == "online" {
 			status.Status = "available"
 		}
-		r.seen.note(status)
-		r.tell(status)
+		if r.seen.news(status) {
+			r.told.put(status)
+		}
 	case api.FrameSnapshot:
 		var body api.SnapshotBody
 		if err := json.Unmarshal(frame.Body, &body); err != nil {
 			return fmt.Errorf("read presence snapshot: %w", err)
 		}
-		r.tell(r.seen.snapshot(body)...)
+		for _, status := range r.seen.snapshot(body) {
+			r.told.put(status)
+		}
 		if body.Last && r.next != nil {
 			r.position, r.next = r.next, nil
 		}
@@ -318,40 +467,18 @@ func (r *sessionRun) take(ctx context.Context, conn *websocket.Conn, heart *hear
 	return nil
 }
 
-// tell yields until the reader wants no more.
-func (r *sessionRun) tell(told ...api.PresenceStatus) {
-	for _, status := range told {
-		if r.stopped = r.stopped || !r.yield(status, nil); r.stopped {
-			return
-		}
-	}
-}
-
 // welcome begins what an authenticated connection does. The position stays where it was until the snapshot is complete that
 // brings the session up to the new one: who is cut off in the middle of it asks for it again.
 func (r *sessionRun) welcome(ctx context.Context, conn *websocket.Conn, heart *heartbeat, welcome api.SocketWelcome) error {
-	r.welcomed, r.seen.named = true, nil
+	r.welcomedAt, r.seen.named = time.Now(), nil
 	r.next = &api.PresencePosition{Epoch: welcome.Epoch, Sequence: welcome.Sequence}
 	heart.start(ctx, time.Duration(welcome.HeartbeatSeconds)*time.Second)
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.conn = conn
+	r.setConn(conn)
+	if err := r.sendStatus(ctx); err != nil {
+		return err
+	}
 	r.options.OnState(Connected, nil)
-	if r.status.StatusText == "" && r.status.Status == "" {
-		return nil
-	}
-	return sendStatus(ctx, conn, r.status)
-}
-
-func sendStatus(ctx context.Context, conn *websocket.Conn, status api.StatusBody) error {
-	if status.Status == "" {
-		status.Status = "available"
-	}
-	body, err := json.Marshal(status)
-	if err != nil {
-		return fmt.Errorf("encode status: %w", err)
-	}
-	return send(ctx, conn, api.Frame{Type: api.FrameStatus, Body: body})
+	return nil
 }
 
 func send(ctx context.Context, conn *websocket.Conn, frame api.Frame) error {

@@ -155,6 +155,52 @@ func TestSession_tellsWhoComesAndGoes(t *testing.T) {
 	check(t, "two are online", must(t, count, err) == 2)
 }
 
+// TestSession_doesNotWaitForTheLoop changes a status while the loop is busy: the last is told. The state's listener may use the
+// session.
+func TestSession_doesNotWaitForTheLoop(t *testing.T) {
+	t.Parallel()
+	s := apitest.Start(t, "", nil)
+	clients := people(t, s, "ada", "bob")
+	states := make(chan client.ConnectionState, 100)
+	var session *client.Session
+	session = clients["ada"].Presence.Session(client.SessionOptions{Subscribe: client.Subscription{All: true}, OnState: func(state client.ConnectionState, _ error) {
+		if state == client.Connected { // the natural place to say how one is
+			must(t, 0, session.SetStatus(t.Context(), api.StatusBody{Status: "busy"}))
+		}
+		states <- state
+	}})
+	bob := listen(t, clients["bob"], everybody)
+	ctx, stop := context.WithTimeout(t.Context(), patience)
+	defer stop()
+	var told []string
+	for status, err := range session.Events(ctx) {
+		must(t, 0, err)
+		told = append(told, status.UID+" "+status.Status)
+		switch len(told) {
+		case 1:
+			bob.hears("ada available", "ada busy")
+			for _, status := range []string{"away", "busy", "away", "busy"} {
+				must(t, 0, bob.session.SetStatus(t.Context(), api.StatusBody{Status: status, StatusText: status}))
+			}
+		default:
+			if status.StatusText == "busy" {
+				stop()
+			}
+		}
+	}
+	check(t, "the last status is told: "+strings.Join(told, ", "), told[len(told)-1] == "bob busy")
+	check(t, "the connection has held", <-states == client.Connecting && <-states == client.Connected && <-states == client.Disconnected && len(states) == 0)
+}
+
+func TestSession_endsWhenRefused(t *testing.T) {
+	t.Parallel()
+	s := apitest.Start(t, "", nil)
+	clients := people(t, s, "ada")
+	ada := listen(t, clients["ada"], client.SessionOptions{Status: "sleeping"})
+	var refused *client.Error
+	check(t, "a status that there is not", errors.As(ada.ends(), &refused) && refused.Message != "")
+}
+
 func TestSession_subscribesToRolesAndFriends(t *testing.T) {
 	t.Parallel()
 	s := apitest.Start(t, "", nil)

@@ -109,20 +109,20 @@ func (r *recent) add(m mark) int64 {
 	return r.last
 }
 
-// since returns the subjects of whom a viewer may have missed something after a sequence, and whether that is all there is
-// to know.
-func (r *recent) since(sequence int64, viewer directory.UID) (subjects map[directory.UID]struct{}, complete bool) {
+// since returns the subjects of whom a viewer may have missed something after a sequence, with whether that was about the two
+// of them, and whether that is all there is to know.
+func (r *recent) since(sequence int64, viewer directory.UID) (subjects map[directory.UID]bool, complete bool) {
 	if sequence < 0 || sequence > r.last || r.last-sequence > int64(len(r.marks)) {
 		return nil, false
 	}
-	subjects = map[directory.UID]struct{}{}
+	subjects = map[directory.UID]bool{}
 	for at := sequence; at < r.last; at++ {
 		m := r.marks[at%maxRecent]
 		switch {
 		case m.subject == "" && (m.viewer == "" || m.viewer == viewer):
 			return nil, false
 		case m.viewer == "" || m.viewer == viewer:
-			subjects[m.subject] = struct{}{}
+			subjects[m.subject] = subjects[m.subject] || m.viewer != ""
 		}
 	}
 	return subjects, true
@@ -149,8 +149,8 @@ func (r *roster) welcome(s *Session, hello Hello) Welcome {
 	if from := hello.Resume; from != nil && from.Epoch == w.Position.Epoch {
 		if subjects, complete := r.recent.since(from.Sequence, s.uid); complete {
 			w.Resumed = true
-			for uid := range subjects {
-				if uid != s.uid {
+			for uid, personal := range subjects {
+				if uid != s.uid && (personal || r.mayConcern(s, uid)) {
 					w.People = append(w.People, r.standing(s, uid))
 				}
 			}
@@ -181,6 +181,26 @@ func (r *roster) welcome(s *Session, hello Hello) Welcome {
 		}
 	}
 	return w
+}
+
+// mayConcern reports whether a session may have been told of a user before: not of those between whom and its own a block
+// stands, or outside of its subscription. Blocks and friendships that came meanwhile have marks of their own. It needs the
+// lock.
+func (r *roster) mayConcern(s *Session, uid directory.UID) bool {
+	if _, blocked := s.person.blocked[uid]; blocked {
+		return false
+	}
+	switch s.subscription.Scope {
+	case NoUsers:
+		return false
+	case Friends:
+		return s.person.isFriend(uid)
+	case TheseUsers:
+		_, asked := slices.BinarySearch(s.subscription.UIDs, uid)
+		return asked
+	case AllUsers, UsersOfRoles: // roles may have changed meanwhile
+	}
+	return true
 }
 
 // standing is how a session sees a user. It needs the lock.
