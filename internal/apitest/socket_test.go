@@ -496,6 +496,42 @@ func TestSocketResumes(t *testing.T) {
 	}
 }
 
+// TestSocketResumesWithoutStrangers resumes a session that hears of friends alone, and one of somebody who is blocked. Neither
+// learns that others came and went meanwhile.
+func TestSocketResumesWithoutStrangers(t *testing.T) {
+	t.Parallel()
+	s := startSockets(t, "", nil, "ada", "bob", "friend", "stranger", "watcher")
+	must[map[string]api.ItemResult](t)(s.Backend(t).Friends.Add(t.Context(), "ada", "friend"))
+	must[map[string]api.ItemResult](t)(s.Backend(t).Blocks.Block(t.Context(), "stranger", "bob"))
+	watcher := s.Login(t, apitest.Login{UID: "watcher", Device: "w", Body: everybody})
+	bodies := map[string]api.AuthBody{"ada": {PresenceSubscription: api.SubscribeFriends}, "bob": everybody}
+	at := map[string]api.PresencePosition{}
+	for uid, body := range bodies {
+		socket := s.Login(t, apitest.Login{UID: uid, Device: uid, Body: extended(body, api.SocketExtension{Snapshot: true})})
+		socket.Next() // the snapshot
+		at[uid] = socket.Welcome.Rollcall.PresencePosition
+		watcher.Hears(uid + " online")
+		socket.Break()
+	}
+	for _, uid := range []string{"stranger", "friend"} {
+		s.Login(t, apitest.Login{UID: uid, Device: uid})
+		watcher.Hears(uid + " online")
+	}
+	for uid, body := range bodies {
+		position := at[uid]
+		socket := s.Login(t, apitest.Login{UID: uid, Device: uid, Body: extended(body, api.SocketExtension{Resume: &position})})
+		var snapshot api.SnapshotBody
+		if frame := socket.Next(); !socket.Welcome.Rollcall.Resumed || json.Unmarshal(frame.Body, &snapshot) != nil {
+			t.Fatalf("%s: not a snapshot: %s", uid, frame.Body)
+		}
+		for _, told := range snapshot.Users {
+			if told.UID == "stranger" {
+				t.Errorf("%s is told of a stranger: %+v", uid, told)
+			}
+		}
+	}
+}
+
 func TestSocketOperator(t *testing.T) {
 	t.Parallel()
 	onEveryEngine(t, func(t *testing.T, database string) {
