@@ -1,21 +1,22 @@
 // The people list, blocks and friends of the official SDK, unmodified, in a real browser.
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
+import { after, test } from "node:test";
 
 import { App } from "./app.js";
-import { launch } from "./browser.js";
-import { Rollcall } from "./server.js";
-import { Site } from "./site.js";
+import { setStage } from "./stage.js";
 
 let rollcall, site, browser, app;
 
 const people = 250;
 const uidOf = (n) => `user-${String(n).padStart(3, "0")}`;
 
-before(async () => {
-  rollcall = await Rollcall.start();
-  site = await Site.start();
-  browser = await launch();
+after(async () => {
+  app?.tab.expectNoProblems();
+  await app?.close();
+});
+
+setStage(async (stage) => {
+  ({ rollcall, site, browser } = stage);
   await rollcall.rest("POST", "/roles", { role: "vip", name: "VIP" });
   const users = [{ uid: "me", name: "Me Myself" }];
   for (let n = 0; n < people; n++) {
@@ -26,14 +27,6 @@ before(async () => {
   app = await App.open(browser, site, rollcall);
   await app.init();
   await app.loginAs("me");
-});
-
-after(async () => {
-  app?.tab.expectNoProblems();
-  await app?.close();
-  await browser?.close();
-  await site?.stop();
-  await rollcall?.stop();
 });
 
 // pages fetches with a request until it has two empty pages behind the last one, and returns the uids of each page.

@@ -1,27 +1,15 @@
 // Presence as an app on the official SDK lives it: several people in tabs of their own, each with the SDK's own socket.
 import assert from "node:assert/strict";
-import { after, before, describe, test } from "node:test";
+import { describe, test } from "node:test";
 
 import { App } from "./app.js";
 import { launch } from "./browser.js";
 import { Proxy } from "./proxy.js";
-import { Rollcall } from "./server.js";
-import { Site } from "./site.js";
+import { setStage } from "./stage.js";
 import { until } from "./wait.js";
 
 let rollcall, site, browser;
-
-before(async () => {
-  rollcall = await Rollcall.start();
-  site = await Site.start();
-  browser = await launch();
-});
-
-after(async () => {
-  await browser?.close();
-  await site?.stop();
-  await rollcall?.stop();
-});
+setStage((stage) => ({ rollcall, site, browser } = stage));
 
 const toAll = ["subscribePresenceForAllUsers"];
 const toRoles = (...roles) => ["subscribePresenceForRoles", roles];

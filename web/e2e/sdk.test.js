@@ -1,26 +1,13 @@
 // The official JavaScript SDK, unmodified, in a real browser, against the real server over TLS. What the SDK returns
 // and what the server holds afterwards are both looked at.
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
+import { test } from "node:test";
 
 import { App } from "./app.js";
-import { launch } from "./browser.js";
-import { Rollcall } from "./server.js";
-import { Site } from "./site.js";
+import { setStage } from "./stage.js";
 
 let rollcall, site, browser;
-
-before(async () => {
-  rollcall = await Rollcall.start();
-  site = await Site.start();
-  browser = await launch();
-});
-
-after(async () => {
-  await browser?.close();
-  await site?.stop();
-  await rollcall?.stop();
-});
+setStage((stage) => ({ rollcall, site, browser } = stage));
 
 // inApp runs a test in an app of its own with the SDK initialized, and fails when something went wrong there that the
 // test has not asked for.
