@@ -245,20 +245,11 @@ func (c *Client) Export(ctx context.Context, w io.Writer) (lines int, err error)
 	if err != nil {
 		return 0, err
 	}
-	patient := *c.http
-	patient.Timeout = 0 // an export takes as long as it takes
-	response, err := patient.Do(request)
+	response, err := c.open(request)
 	if err != nil {
 		return 0, err
 	}
 	defer response.Body.Close()
-	if response.StatusCode != http.StatusOK {
-		body, err := io.ReadAll(response.Body)
-		if err != nil {
-			return 0, fmt.Errorf("read answer: %w", err)
-		}
-		return 0, refusal(response, body)
-	}
 	scanner := bufio.NewScanner(response.Body)
 	scanner.Buffer(make([]byte, 64<<10), 1<<20)
 	var last []byte
@@ -274,6 +265,27 @@ func (c *Client) Export(ctx context.Context, w io.Writer) (lines int, err error)
 		return lines, errors.Join(ErrIncomplete, scanner.Err())
 	}
 	return end.Lines, nil
+}
+
+// patient returns the HTTP client without its timeout, for what takes as long as it takes.
+func (c *Client) patient() *http.Client {
+	patient := *c.http
+	patient.Timeout = 0
+	return &patient
+}
+
+// open makes a request whose answer may take any time to read. Anything but OK is an error.
+func (c *Client) open(request *http.Request) (*http.Response, error) {
+	response, err := c.patient().Do(request)
+	if err != nil || response.StatusCode == http.StatusOK {
+		return response, err
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		return nil, fmt.Errorf("read answer: %w", err)
+	}
+	return nil, refusal(response, body)
 }
 
 func refusal(response *http.Response, body []byte) error {

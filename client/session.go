@@ -345,11 +345,9 @@ func (r *sessionRun) explain(ctx context.Context, err error) error {
 
 func (r *sessionRun) dial(ctx context.Context) (*websocket.Conn, error) {
 	address := "ws" + strings.TrimPrefix(strings.TrimSuffix(r.client.base, "/v3"), "http") + "/ws:443"
-	patient := *r.client.http
-	patient.Timeout = 0 // a socket has no end; ctx bounds the handshake
 	dialing, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	conn, response, err := websocket.Dial(dialing, address, &websocket.DialOptions{HTTPClient: &patient})
+	conn, response, err := websocket.Dial(dialing, address, &websocket.DialOptions{HTTPClient: r.client.patient()})
 	if response != nil && response.Body != nil {
 		_ = response.Body.Close()
 	}

@@ -377,7 +377,6 @@ func TestPresence_follow(t *testing.T) {
 func TestSession_leaksNothing(t *testing.T) {
 	s := apitest.Start(t, "", nil)
 	clients := people(t, s, "ada")
-	session := clients["ada"].Presence.Session(everybody)
 	round := func() {
 		ctx, stop := context.WithCancel(t.Context())
 		defer stop()
@@ -399,7 +398,6 @@ func TestSession_leaksNothing(t *testing.T) {
 	for range 50 {
 		round()
 	}
-	runtime.KeepAlive(session)
 	goroutines, before := runtime.NumGoroutine(), heap()
 	for range 1000 {
 		round()

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"errors"
-	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -53,20 +52,11 @@ func (c *Client) stream(ctx context.Context, path string, query url.Values, last
 	if lastEventID != "" {
 		request.Header.Set("Last-Event-ID", lastEventID)
 	}
-	streaming := *c.http
-	streaming.Timeout = 0 // the stream has no end
-	response, err := streaming.Do(request)
+	response, err := c.open(request)
 	if err != nil {
 		return true, err
 	}
 	defer response.Body.Close()
-	if response.StatusCode != http.StatusOK {
-		body, err := io.ReadAll(response.Body)
-		if err != nil {
-			return true, err
-		}
-		return true, refusal(response, body)
-	}
 	var event serverEvent
 	lines := bufio.NewScanner(response.Body)
 	lines.Buffer(nil, maxEvent)

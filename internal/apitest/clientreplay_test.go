@@ -62,12 +62,8 @@ func none(err error) (any, error) { return nil, err }
 
 // first returns the first page of an iterator.
 func first(users iter.Seq2[api.User, error]) (any, error) {
-	for user, err := range users {
-		if err != nil {
-			return nil, err
-		}
-		_ = user
-		break
+	for _, err := range users {
+		return nil, err
 	}
 	return nil, nil
 }
@@ -394,25 +390,13 @@ var notOfClients = map[string]string{
 	"GET /{$}":                              "for people",
 }
 
-// wiretap sends what a client sends, and keeps both directions.
+// wiretap sends what a client sends, and keeps the answer.
 type wiretap struct {
-	t        *testing.T
-	sent     []byte
-	target   string
 	status   int
 	received []byte
 }
 
 func (w *wiretap) RoundTrip(request *http.Request) (*http.Response, error) {
-	w.sent, w.target = nil, request.Method+" "+version.ReplaceAllString(request.URL.EscapedPath(), "/")
-	if request.Body != nil {
-		sent, err := io.ReadAll(request.Body)
-		if err != nil {
-			return nil, err
-		}
-		w.sent = sent
-		request.Body = io.NopCloser(bytes.NewReader(sent))
-	}
 	request.Host = "chat.example.com"
 	response, err := http.DefaultTransport.RoundTrip(request)
 	if err != nil {
@@ -464,7 +448,7 @@ func replayThroughClient(t *testing.T, path string, mux *http.ServeMux, made map
 		plain.URL.Path = version.ReplaceAllString(plain.URL.Path, "/")
 		plain.URL.RawPath = ""
 		_, pattern := mux.Handler(plain)
-		tap := &wiretap{t: t}
+		tap := &wiretap{}
 		result, err, same := callAlike(t, s, pattern, plain, a, tap)
 		var got []byte
 		if same {

@@ -165,11 +165,6 @@ func (p *comparingProxy) compare(response *http.Response) error {
 	}
 	response.Header.Del("Content-Length")
 	response.ContentLength = -1
-	return errorFreeClose(response, body)
-}
-
-// errorFreeClose ends what is left of a response and puts the body read in its place.
-func errorFreeClose(response *http.Response, body []byte) error {
 	err := response.Body.Close()
 	response.Body = io.NopCloser(bytes.NewReader(body))
 	return err

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"slices"
-	"strings"
 	"sync"
 
 	"github.com/rollcall/rollcall/internal/directory"
@@ -47,11 +46,19 @@ type search struct {
 	inUID, inName bool
 }
 
-func (s search) finds(user directory.User) bool {
-	if s.inUID && strings.HasPrefix(string(user.UID), s.text) {
-		return true
+// query selects the active users whom the search finds.
+func (s search) query(app directory.AppID) directory.UserQuery {
+	return directory.UserQuery{App: app, Search: s.text, SearchUID: s.inUID, SearchName: s.inName}
+}
+
+// finds reports whether a user is active and found.
+func (s search) finds(user *directory.User) bool {
+	nameKey := ""
+	if s.inName {
+		nameKey = directory.FoldText(user.Name)
 	}
-	return s.inName && strings.Contains(" "+directory.FoldText(user.Name), " "+s.text)
+	query := s.query("")
+	return query.Selects(user, nameKey)
 }
 
 // maxSearches is how many searches an app's census keeps counts of. They are short texts: longer ones find few.
@@ -170,9 +177,7 @@ func (p *part) read(t *tx, key partKey, bucketSize int) (err error) {
 	switch key.kind {
 	case partCounts:
 	case partSearch:
-		p.found, err = t.countMatches(directory.UserQuery{
-			App: app, Search: key.search.text, SearchUID: key.search.inUID, SearchName: key.search.inName,
-		})
+		p.found, err = t.countMatches(key.search.query(app))
 		return err
 	default:
 		p.ranking, err = readRanking(t, app, directory.Order(key.kind), bucketSize)
@@ -213,7 +218,7 @@ func (p *part) apply(key partKey, t tally) {
 			switch {
 			case side.user == nil:
 			case key.kind == partSearch:
-				if side.user.DeactivatedAt == 0 && key.search.finds(*side.user) {
+				if key.search.finds(side.user) {
 					p.found += side.by
 				}
 			case p.ranking != nil:
@@ -287,7 +292,7 @@ func (c *census) found(ctx context.Context, t *tx, query directory.UserQuery) (i
 	if err != nil {
 		return 0, false, err
 	}
-	if left != nil && left.DeactivatedAt == 0 && key.search.finds(*left) {
+	if left != nil && key.search.finds(left) {
 		total--
 	}
 	return total, true, nil

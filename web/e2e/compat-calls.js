@@ -1,6 +1,6 @@
 // What the official SDK documents for users, presence, blocking and authentication, as calls that run in a page in which
-// CometChat is one SDK or the other. Each returns what can be observed. my puts what tells the two runs apart in front of a
-// uid; attempt turns what is thrown into something to compare.
+// CometChat is one SDK or the other. Each returns what can be observed. key is the auth key; attempt turns what is thrown into
+// something to compare.
 
 // In the order in which they run: the later ones build on what the earlier ones left.
 export const calls = {
@@ -40,8 +40,8 @@ export const calls = {
     );
     return { fresh, got, user, object: new CometChat.User({ uid: "cy", name: "Cy", tags: ["t"] }) };
   },
-  "createUser: a User": ({ my, key }) => {
-    const user = new CometChat.User(my("ada"));
+  "createUser: a User": ({ key }) => {
+    const user = new CometChat.User("ada");
     user.setName("Ada Lovelace");
     user.setAvatar("https://example.com/ada.png");
     user.setLink("https://example.com/ada");
@@ -51,48 +51,48 @@ export const calls = {
     user.setTags(["maths", "a, b"]);
     return CometChat.createUser(user, key);
   },
-  "createUser: a plain object": ({ my, key }) => CometChat.createUser({ uid: my("BOB"), name: "Bob" }, key),
-  "createUser: what is refused": ({ my, key, attempt }) => {
-    const create = (fields, authKey = key) => () => CometChat.createUser({ uid: my("x"), name: "X", ...fields }, authKey);
+  "createUser: a plain object": ({ key }) => CometChat.createUser({ uid: "BOB", name: "Bob" }, key),
+  "createUser: what is refused": ({ key, attempt }) => {
+    const create = (fields, authKey = key) => () => CometChat.createUser({ uid: "x", name: "X", ...fields }, authKey);
     return attempt({
       "blank key": create({}, ""), "wrong key": create({}, "wrong"), "no uid": () => CometChat.createUser({ name: "X" }, key), "blank uid": create({ uid: "" }),
-      "uid not a text": create({ uid: 17 }), "no name": () => CometChat.createUser({ uid: my("x") }, key), "blank name": create({ name: "" }),
+      "uid not a text": create({ uid: 17 }), "no name": () => CometChat.createUser({ uid: "x" }, key), "blank name": create({ name: "" }),
       "empty avatar": create({ avatar: "" }), "empty link": create({ link: "" }), "empty role": create({ role: "" }), "empty metadata": create({ metadata: "" }),
       "empty statusMessage": create({ statusMessage: "" }), "empty tags": create({ tags: [] }), "tags not a list": create({ tags: "x" }),
-      "uid with a blank": create({ uid: "a b" }), "uid taken": create({ uid: my("ada") }), "unknown role": create({ role: "unknown" }),
+      "uid with a blank": create({ uid: "a b" }), "uid taken": create({ uid: "ada" }), "unknown role": create({ role: "unknown" }),
     });
   },
   "before a login": ({ attempt }) =>
     attempt({ "getLoggedinUser": () => CometChat.getLoggedinUser(), getConnectionStatus: () => CometChat.getConnectionStatus(), logout: () => CometChat.logout() }),
   "login: what is refused": ({ attempt, key }) =>
     attempt({ "blank uid": () => CometChat.login("", key), "blank key": () => CometChat.login("ada", ""), "unknown uid": () => CometChat.login("nobody-there", key) }),
-  "login: with uid and key": ({ my, key }) => CometChat.login(my("ada"), key),
-  "login: two at once, and again": async ({ my, key, attempt }) =>
-    attempt({ again: () => CometChat.login(my("ada"), key), "getLoggedinUser": () => CometChat.getLoggedinUser(), "getLoggedInUser": () => CometChat.getLoggedInUser() }),
+  "login: with uid and key": ({ key }) => CometChat.login("ada", key),
+  "login: two at once, and again": async ({ key, attempt }) =>
+    attempt({ again: () => CometChat.login("ada", key), "getLoggedinUser": () => CometChat.getLoggedinUser(), "getLoggedInUser": () => CometChat.getLoggedInUser() }),
   "addLoginListener": () => events.splice(0),
-  "getUser": ({ my, attempt }) =>
-    attempt({ found: () => CometChat.getUser(my("bob")), self: () => CometChat.getUser(my("ada")), unknown: () => CometChat.getUser("nobody-there"), blank: () => CometChat.getUser(""), "not a text": () => CometChat.getUser(17) }),
-  "updateUser": ({ my, key, attempt }) => {
-    const user = new CometChat.User(my("bob"));
+  "getUser": ({ attempt }) =>
+    attempt({ found: () => CometChat.getUser("bob"), self: () => CometChat.getUser("ada"), unknown: () => CometChat.getUser("nobody-there"), blank: () => CometChat.getUser(""), "not a text": () => CometChat.getUser(17) }),
+  "updateUser": ({ key, attempt }) => {
+    const user = new CometChat.User("bob");
     user.setName("Robert");
     user.setTags(["new"]);
     return attempt({
-      changed: () => CometChat.updateUser(user, key), "plain object": () => CometChat.updateUser({ uid: my("bob"), statusMessage: "plain" }, key),
-      "blank key": () => CometChat.updateUser(user, ""), "no uid": () => CometChat.updateUser({ name: "x" }, key), "blank name": () => CometChat.updateUser({ uid: my("bob"), name: "" }, key),
+      changed: () => CometChat.updateUser(user, key), "plain object": () => CometChat.updateUser({ uid: "bob", statusMessage: "plain" }, key),
+      "blank key": () => CometChat.updateUser(user, ""), "no uid": () => CometChat.updateUser({ name: "x" }, key), "blank name": () => CometChat.updateUser({ uid: "bob", name: "" }, key),
       "unknown uid": () => CometChat.updateUser(new CometChat.User("nobody-there", "N"), key), "wrong key": () => CometChat.updateUser(user, "wrong"),
     });
   },
-  "updateUser: the one who is logged in": async ({ my, key }) => {
-    await CometChat.updateUser(new CometChat.User(my("ada"), "Ada L."), key);
+  "updateUser: the one who is logged in": async ({ key }) => {
+    await CometChat.updateUser(new CometChat.User("ada", "Ada L."), key);
     return (await CometChat.getLoggedinUser()).getName();
   },
-  "updateCurrentUserDetails": async ({ my, attempt }) => {
-    const user = new CometChat.User(my("ada"));
+  "updateCurrentUserDetails": async ({ attempt }) => {
+    const user = new CometChat.User("ada");
     user.setName("Ada again");
     user.setRole("admin");
     return attempt({
-      changed: () => CometChat.updateCurrentUserDetails(user), kept: () => CometChat.getLoggedinUser(), stored: () => CometChat.getUser(my("ada")),
-      "blank name": () => CometChat.updateCurrentUserDetails({ uid: my("ada"), name: "" }),
+      changed: () => CometChat.updateCurrentUserDetails(user), kept: () => CometChat.getLoggedinUser(), stored: () => CometChat.getUser("ada"),
+      "blank name": () => CometChat.updateCurrentUserDetails({ uid: "ada", name: "" }),
     });
   },
   "UsersRequestBuilder: getters": () => {
@@ -103,19 +103,19 @@ export const calls = {
       request.isHideBlockedUsers(), request.getUIDs(), request.getSortBy(), request.getSortOrder(), request.getSearchIn(), request.getPage(),
     ];
   },
-  "UsersRequestBuilder: fetchNext to the end": async ({ my }) => {
-    const request = new CometChat.UsersRequestBuilder().setLimit(2).setSearchKeyword(my("lister")).sortBy("name").build();
+  "UsersRequestBuilder: fetchNext to the end": async () => {
+    const request = new CometChat.UsersRequestBuilder().setLimit(2).setSearchKeyword("lister").sortBy("name").build();
     const pages = [];
     do pages.push((await request.fetchNext()).map((user) => user.getUid()));
     while (pages.at(-1).length > 0 && pages.length < 9);
     return { pages, page: request.getPage(), again: await request.fetchNext() };
   },
-  "UsersRequestBuilder: every setter": async ({ my }) => {
-    const builder = () => new CometChat.UsersRequestBuilder().setLimit(50).setSearchKeyword(my(""));
+  "UsersRequestBuilder: every setter": async () => {
+    const builder = () => new CometChat.UsersRequestBuilder().setLimit(50).setSearchKeyword("");
     const lists = {
       plain: builder(), role: builder().setRole("star"), roles: builder().setRoles(["star", "default"]), both: builder().setRole("star").setRoles(["default"]),
       tags: builder().setTags(["a, b"]), withTags: builder().setTags(["maths"]).withTags(true), friends: builder().friendsOnly(true), hidden: builder().hideBlockedUsers(true),
-      uids: builder().setUIDs([my("bob")]), down: builder().sortBy("name").sortByOrder("desc"), offline: builder().setStatus("offline"), online: builder().setStatus("online"),
+      uids: builder().setUIDs(["bob"]), down: builder().sortBy("name").sortByOrder("desc"), offline: builder().setStatus("offline"), online: builder().setStatus("online"),
       inName: builder().searchIn(["name"]), inUid: builder().searchIn(["uid"]), page: builder().setLimit(2).setPage(1), "not asked": builder().withTags(false).friendsOnly(false).hideBlockedUsers(false),
     };
     const found = {};
@@ -131,19 +131,19 @@ export const calls = {
       friends: fetch((b) => b.friendsOnly("x")), withTags: fetch((b) => b.withTags("x")),
     });
   },
-  "blockUsers and unblockUsers": async ({ my, attempt }) => {
+  "blockUsers and unblockUsers": async ({ attempt }) => {
     const flags = async () => {
-      const user = await CometChat.getUser(my("bob"));
+      const user = await CometChat.getUser("bob");
       return [user.getBlockedByMe(), user.getHasBlockedMe()];
     };
     return attempt({
-      block: () => CometChat.blockUsers([my("bob"), "nobody-there"]), blocked: flags, again: () => CometChat.blockUsers([my("bob")]),
-      empty: () => CometChat.blockUsers([]), "not a list": () => CometChat.blockUsers("bob"), unblock: () => CometChat.unblockUsers([my("bob")]), unblocked: flags,
+      block: () => CometChat.blockUsers(["bob", "nobody-there"]), blocked: flags, again: () => CometChat.blockUsers(["bob"]),
+      empty: () => CometChat.blockUsers([]), "not a list": () => CometChat.blockUsers("bob"), unblock: () => CometChat.unblockUsers(["bob"]), unblocked: flags,
       "unblock none": () => CometChat.unblockUsers([]), "unblock no list": () => CometChat.unblockUsers("bob"),
     });
   },
-  "BlockedUsersRequestBuilder": async ({ my, attempt }) => {
-    await CometChat.blockUsers([my("bob"), my("lister-1")]);
+  "BlockedUsersRequestBuilder": async ({ attempt }) => {
+    await CometChat.blockUsers(["bob", "lister-1"]);
     const builder = () => new CometChat.BlockedUsersRequestBuilder().setLimit(10);
     const list = (builder) => async () => (await builder.build().fetchNext()).map((user) => user.getUid()).sort();
     const request = builder().setSearchKeyword("x").blockedByMe().setPage(3).build();
@@ -151,7 +151,7 @@ export const calls = {
       all: list(builder()), mine: list(builder().blockedByMe()), theirs: list(builder().hasBlockedMe()), both: list(builder().setDirection(CometChat.BlockedUsersRequest.directions.BOTH)),
       searched: list(builder().setSearchKeyword("robert")), behind: list(builder().setPage(4)), "no limit": list(new CometChat.BlockedUsersRequestBuilder()), "limit 101": list(builder().setLimit(101)),
       direction: list(builder().setDirection("up")), getters: () => [request.getLimit(), request.getSearchKeyword(), request.getDirection(), request.getPage()],
-      "unblock": () => CometChat.unblockUsers([my("bob"), my("lister-1")]),
+      "unblock": () => CometChat.unblockUsers(["bob", "lister-1"]),
     });
   },
   "getOnlineUserCount": () => CometChat.getOnlineUserCount(),

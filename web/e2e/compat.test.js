@@ -80,7 +80,7 @@ async function observe(app, call, given) {
         return results;
       };
       try {
-        return { value: plain(await (0, eval)(`(${source})`)({ ...given, attempt, my: (uid) => uid })) };
+        return { value: plain(await (0, eval)(`(${source})`)({ ...given, attempt })) };
       } catch (error) {
         return { failure: { failed: failed(error) } };
       }

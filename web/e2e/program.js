@@ -1,6 +1,7 @@
 // Programs that the tests start: each is ended by its process id, also when the tests crash.
 import { spawn } from "node:child_process";
 import { once } from "node:events";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 export const repository = fileURLToPath(new URL("../../", import.meta.url));
@@ -54,6 +55,13 @@ export async function run(path, args, options) {
   const program = new Program(path, args, options);
   await program.ended;
   if (program.child.exitCode !== 0) program.mustRun();
+}
+
+// buildExample builds one of the Go programs in examples/ into a folder and returns its path.
+export async function buildExample(name, folder) {
+  const binary = join(folder, name);
+  await run("go", ["build", "-o", binary, `./examples/${name}`], { cwd: repository });
+  return binary;
 }
 
 // listen starts a node server on a free port of this machine and returns its address.

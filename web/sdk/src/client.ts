@@ -138,7 +138,7 @@ export class RollcallClient extends Emitter<ClientEvents> {
         method: "PUT", path: "/me", body: { platform: "WEB", deviceId: this.#deviceId }, authToken: token, signal: options.signal,
       });
       if (this.#closed) throw wrong("-1", "The client was closed during the login.", "CLOSED");
-      this.#disconnect();
+      this.disconnect();
       if (this.#session?.user.uid !== data.uid) this.#own = undefined;
       this.#keep(data, token);
       const user = this.me!;
@@ -179,14 +179,14 @@ export class RollcallClient extends Emitter<ClientEvents> {
 
   /** Changes the profile of the user who is logged in. The role cannot be changed so, and is not sent. */
   async updateMe(user: Partial<User> | UserPatch, options: CallOptions = {}): Promise<User> {
-    const token = this.#session?.token;
-    if (!this.#session || !token) throw notLoggedIn();
-    checkChangedUser({ ...user, uid: this.#session.user.uid });
+    const session = this.#session;
+    if (!session) throw notLoggedIn();
+    checkChangedUser({ ...user, uid: session.user.uid });
     const { role: _, ...body } = patchOf(user);
     const { data } = await this.#call<MeFields>({ method: "PUT", path: "/me", body, signal: options.signal });
     const me = new User({ ...profileOf(data), status: "online" });
-    if (this.#session?.token !== token) return me; // it has ended meanwhile
-    this.#keep(data, token);
+    if (this.#session?.token !== session.token) return me; // it has ended meanwhile
+    this.#keep(data, session.token);
     this.emit("profile", me);
     return me;
   }
@@ -219,23 +219,19 @@ export class RollcallClient extends Emitter<ClientEvents> {
 
   /** Goes offline, and stays logged in. */
   disconnect(): void {
-    this.#disconnect();
+    const connection = this.#connection;
+    this.#connection = undefined;
+    connection?.close();
   }
 
   #connectIfWanted(): void {
     if (this.#session && !this.#closed && this.#options.autoConnect !== false) this.connect();
   }
 
-  #disconnect(): void {
-    const connection = this.#connection;
-    this.#connection = undefined;
-    connection?.close();
-  }
-
   /** Ends what the client does in the background and every iteration over its events, and forgets its listeners. The login is kept. */
   close(): void {
     this.#closed = true;
-    this.#disconnect();
+    this.disconnect();
     this.retire();
     globalThis.removeEventListener?.("storage", this.#storageChanged);
   }
@@ -274,7 +270,7 @@ export class RollcallClient extends Emitter<ClientEvents> {
     const own = this.#kept()?.token === this.#session?.token; // another tab may have a newer login
     this.#session = this.#own = undefined;
     if (reason !== "elsewhere" && own) this.#store.removeItem(this.#key);
-    this.#disconnect();
+    this.disconnect();
     this.emit("loggedOut", error ? { reason, error } : { reason });
   }
 

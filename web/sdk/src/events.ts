@@ -1,6 +1,17 @@
 /** A map from the names of events to what their listeners are given. */
 export type EventMap = Record<string, unknown>;
 
+/** @internal Calls a listener so that what it throws is reported, and keeps nothing else from happening. */
+export function apart(call: () => void): void {
+  try {
+    call();
+  } catch (error) {
+    queueMicrotask(() => {
+      throw error;
+    });
+  }
+}
+
 /** Tells listeners of events. A listener that throws does not keep the others from being told. */
 export class Emitter<Events extends object> {
   readonly #listeners = new Map<keyof Events, Set<(detail: never) => void>>();
@@ -17,13 +28,7 @@ export class Emitter<Events extends object> {
   /** @internal */
   emit<Name extends keyof Events>(name: Name, detail: Events[Name]): void {
     for (const listener of [...(this.#listeners.get(name) ?? [])]) {
-      try {
-        (listener as (detail: Events[Name]) => void)(detail);
-      } catch (error) {
-        queueMicrotask(() => {
-          throw error;
-        });
-      }
+      apart(() => (listener as (detail: Events[Name]) => void)(detail));
     }
   }
 

@@ -4,6 +4,7 @@
 import { RollcallClient } from "./client.js";
 import type { ConnectionState, Subscription } from "./connection.js";
 import { RollcallError, wrong } from "./errors.js";
+import { apart } from "./events.js";
 import type { StorageMode } from "./storage.js";
 import { User, type UserFields, type UserPatch } from "./user.js";
 import { type BlockDirection, type BlockResult, type UserFilter, type UserPage } from "./users.js";
@@ -189,15 +190,7 @@ export function removeConnectionListener(id: string): void {
 
 // Tells every listener, also when one of them throws.
 function tell<L>(listeners: Map<string, L>, what: (listener: L) => void): void {
-  for (const listener of [...listeners.values()]) {
-    try {
-      what(listener);
-    } catch (error) {
-      queueMicrotask(() => {
-        throw error;
-      });
-    }
-  }
+  for (const listener of [...listeners.values()]) apart(() => what(listener));
 }
 
 let current: RollcallClient | undefined;
