@@ -9,12 +9,12 @@ export const calls = {
   "init: blank app id": ({ attempt }) => attempt({ init: () => CometChat.init("", new CometChat.AppSettingsBuilder().overrideClientHost("h").build()) }),
   "AppSettingsBuilder": () => {
     const builder = new CometChat.AppSettingsBuilder();
-    const settings = builder.setRegion("US").subscribePresenceForFriends().subscribePresenceForRoles(["a", "b"]).autoEstablishSocketConnection(false)
+    const settings = builder.setRegion("US").subscribePresenceForFriends().subscribePresenceForRoles(["a", "b"]).enableAutoJoinForGroups(false).autoEstablishSocketConnection(false)
       .overrideAdminHost("admin").overrideClientHost("client").setStorageMode("session").build();
     return [
-      settings.getSubscriptionType(), settings.getRoles(), settings.getRegion(), settings.shouldAutoEstablishSocketConnection(), settings.getAdminHost(),
+      settings.getSubscriptionType(), settings.getRoles(), settings.getRegion(), settings.getIsAutoJoinEnabled(), settings.shouldAutoEstablishSocketConnection(), settings.getAdminHost(),
       settings.getClientHost(), settings.getStorageMode(), new CometChat.AppSettingsBuilder().subscribePresenceForAllUsers().build().getSubscriptionType(),
-      new CometChat.AppSettingsBuilder().build().getSubscriptionType(),
+      new CometChat.AppSettingsBuilder().build().getSubscriptionType(), new CometChat.AppSettingsBuilder().build().getIsAutoJoinEnabled(),
     ];
   },
   "User: every setter and getter": () => {
@@ -34,8 +34,9 @@ export const calls = {
     user.setHasBlockedMe(true);
     user.setBlockedByMe(true);
     user.setDeactivatedAt(18);
+    user.setAuthToken("a token");
     const got = Object.fromEntries(
-      ["Uid", "Name", "Avatar", "Link", "Role", "Metadata", "StatusMessage", "Tags", "Status", "LastActiveAt", "HasBlockedMe", "BlockedByMe", "DeactivatedAt"]
+      ["Uid", "Name", "Avatar", "Link", "Role", "Metadata", "StatusMessage", "Tags", "Status", "LastActiveAt", "HasBlockedMe", "BlockedByMe", "DeactivatedAt", "AuthToken"]
         .map((field) => [field, user[`get${field}`]()]),
     );
     return { fresh, got, user, object: new CometChat.User({ uid: "cy", name: "Cy", tags: ["t"] }) };

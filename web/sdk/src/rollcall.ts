@@ -29,6 +29,7 @@ export class AppSettings {
   subscriptionType = "NONE";
   roles: string[] = [];
   region = "";
+  autoJoinGroup = true;
   establishSocketConnection = true;
   host = "";
   adminHost = "";
@@ -46,6 +47,10 @@ export class AppSettings {
   /** Returns what setRegion was given. */
   getRegion(): string {
     return this.region;
+  }
+  /** Returns what enableAutoJoinForGroups was given. */
+  getIsAutoJoinEnabled(): boolean {
+    return this.autoJoinGroup;
   }
   /** Returns whether a login connects by itself. */
   shouldAutoEstablishSocketConnection(): boolean {
@@ -92,6 +97,10 @@ export class AppSettingsBuilder {
   /** Is taken and not used: there are no regions. */
   setRegion(region = "eu"): this {
     return this.#set({ region: region.toLowerCase() });
+  }
+  /** Is taken and not used: there are no groups. */
+  enableAutoJoinForGroups(autoJoinGroup = true): this {
+    return this.#set({ autoJoinGroup });
   }
   /** Says whether a login connects by itself. */
   autoEstablishSocketConnection(establishSocketConnection = true): this {

@@ -72,6 +72,8 @@ export class User {
   declare statusMessage?: string;
   /** Texts to find users by; lists leave them out unless asked for. */
   declare tags?: string[];
+  /** What setAuthToken was given. */
+  declare authToken?: string;
   /** `online` or `offline`. */
   declare readonly status?: UserStatus;
   /** When the user was last active, in Unix seconds. */
@@ -201,9 +203,13 @@ export class User {
   setDeactivatedAt(deactivatedAt: number): void {
     this.#set({ deactivatedAt });
   }
-  /** Users of this library hold no token: always undefined. */
+  /** Returns what setAuthToken was given: the token of a login stays inside the library. */
   getAuthToken(): string | undefined {
-    return undefined;
+    return this.authToken;
+  }
+  /** Notes a token with the user; it is not sent. */
+  setAuthToken(authToken: string): void {
+    this.authToken = authToken;
   }
 }
 
