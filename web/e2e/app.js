@@ -105,6 +105,16 @@ export class App {
     return result;
   }
 
+  // passPing moves the page's clock to where the SDK pings, and returns when that is answered and the sockets are back: a
+  // pong that took longer than the SDK waits, in the page's time, has cost it its socket, which it opens again 5 s later.
+  async passPing() {
+    const answered = this.page.waitForResponse((response) => new URL(response.url()).pathname.endsWith("/ping"));
+    await this.pass(60);
+    await (await answered).finished();
+    if (this.tab.sockets.size === 0) await Promise.all([this.page.waitForEvent("websocket"), this.pass(5)]);
+    await this.tab.socketsReady();
+  }
+
   loggedInUser() {
     return this.sdk(() => CometChat.getLoggedinUser());
   }

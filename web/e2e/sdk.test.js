@@ -394,7 +394,7 @@ inApp("a revoked token logs an idle client out with its next ping", async (app) 
   await app.loginAs("idler");
   await app.passReport();
   app.tab.takeCalls();
-  await app.afterPing(() => app.pass(60));
+  await app.passPing();
   assert.deepEqual(app.tab.takeCalls(), ["POST /v3.0/ping"]);
   assert.equal((await app.loggedInUser()).uid, "idler", "a ping with a valid token changes nothing");
 
@@ -439,7 +439,7 @@ inApp("a ping with an outdated JWT makes the client fetch another", async (app) 
   await app.tab.expectRefusals("401 POST /ping");
 
   const next = app.page.waitForRequest("**/ping");
-  await app.afterPing(() => app.pass(60));
+  await app.passPing();
   assert.equal((await next).headers().authorization, `Bearer ${jwt}`);
   assert.equal((await app.loggedInUser()).uid, "refresher");
   assert.deepEqual(await app.takeEvents(), []);
