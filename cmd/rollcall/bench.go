@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"runtime"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -18,7 +19,7 @@ func newBench() *cobra.Command {
 		Long: "Starts the server as a process of its own on a temporary data directory, and in the same run a bare net/http\n" +
 			"JSON echo server, SQLite and (where it is installed) PostgreSQL as floors. Prints rates, latencies, the server's\n" +
 			"CPU time per operation, memory, and each as a ratio to its floor. The exit code is 1 when a goal is missed.",
-		Example: "  rollcall bench\n  rollcall bench --users 10000 --duration 2s --json",
+		Example: "  rollcall bench\n  rollcall bench --only sockets --users 15000 --duration 2s --json",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			options.Progress = cmd.ErrOrStderr()
@@ -44,9 +45,7 @@ func newBench() *cobra.Command {
 	flags := cmd.Flags()
 	flags.IntVar(&options.Users, "users", 0, "users in the directory; 0 means 100000")
 	flags.DurationVar(&options.Duration, "duration", 0, "how long each operation is measured; 0 means 5s")
-	flags.BoolVar(&options.SkipPostgres, "skip-postgres", false, "leave PostgreSQL out")
-	flags.BoolVar(&options.SkipSockets, "skip-sockets", false, "leave sockets and presence out")
-	flags.BoolVar(&options.SocketsOnly, "sockets-only", false, "measure nothing but sockets and presence")
+	flags.StringSliceVar(&options.Only, "only", nil, "parts to measure, of "+strings.Join(bench.Parts(), ", ")+"; none means all")
 	flags.StringArrayVar(&options.ServeFlags, "serve-flag", nil, "flag passed on to the server, such as --debug=127.0.0.1:6060")
 	flags.BoolVar(&asJSON, "json", false, "print JSON")
 	cmd.AddCommand(&cobra.Command{

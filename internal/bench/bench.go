@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -24,12 +25,8 @@ type Options struct {
 	Users int
 	// Duration is how long each operation is measured. Zero means 5 s.
 	Duration time.Duration
-	// SkipPostgres leaves PostgreSQL out.
-	SkipPostgres bool
-	// SkipSockets leaves sockets and presence out.
-	SkipSockets bool
-	// SocketsOnly measures nothing but sockets and presence, on as many users as they need.
-	SocketsOnly bool
+	// Only names the parts to measure, of Parts. Empty means all.
+	Only []string
 	// ServeFlags are passed on to `rollcall serve`.
 	ServeFlags []string
 	// Progress gets a line for every step.
@@ -77,6 +74,11 @@ func Run(ctx context.Context, options Options) (_ []Row, err error) {
 	if options.Duration == 0 {
 		options.Duration = 5 * time.Second
 	}
+	for _, name := range options.Only {
+		if !slices.Contains(Parts(), name) {
+			return nil, fmt.Errorf("there is no part %q to measure; there are %s", name, strings.Join(Parts(), ", "))
+		}
+	}
 	folder, err := os.MkdirTemp("", "rollcall-bench-")
 	if err != nil {
 		return nil, err
@@ -85,22 +87,41 @@ func Run(ctx context.Context, options Options) (_ []Row, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // ends the processes, whatever happens
 	r := &run{Options: options, folder: folder}
-	steps := []func(context.Context) error{r.measureEcho, r.measureSQLite, r.measureOperations, r.measureDirectory, r.measureRestart}
-	if options.SocketsOnly {
-		steps = []func(context.Context) error{r.loadForSockets}
+	steps := []func(context.Context) error{r.measureEcho, r.load}
+	for _, part := range parts {
+		if len(options.Only) == 0 || slices.Contains(options.Only, part.name) {
+			steps = append(steps, func(ctx context.Context) error { return part.measure(r, ctx) })
+		}
 	}
-	if !options.SkipSockets {
-		steps = append(steps, r.measureSockets)
-	}
-	if !options.SkipPostgres && !options.SocketsOnly {
-		steps = append(steps, r.measurePostgres)
-	}
-	for _, step := range steps {
+	for _, step := range append(steps, r.stop) {
 		if err := step(ctx); err != nil {
 			return r.rows, err
 		}
 	}
 	return r.rows, nil
+}
+
+// parts are what can be measured by itself, in this order. Each finds the server running on the users, or not, and leaves
+// it as it likes.
+var parts = []struct {
+	name    string
+	measure func(*run, context.Context) error
+}{
+	{"read", (*run).measureReads},
+	{"create", (*run).measureCreate},
+	{"directory", (*run).measureDirectory},
+	{"restart", (*run).measureRestart},
+	{"sockets", (*run).measureSockets},
+	{"postgres", (*run).measurePostgres},
+}
+
+// Parts names what can be measured by itself.
+func Parts() []string {
+	names := make([]string, len(parts))
+	for i, part := range parts {
+		names[i] = part.name
+	}
+	return names
 }
 
 func (r *run) say(format string, args ...any) {
@@ -203,9 +224,28 @@ func (r *run) create(concurrency int, first int64) load {
 	}}
 }
 
-func (r *run) measureSQLite(ctx context.Context) (err error) {
+// serve makes sure that the server runs on SQLite.
+func (r *run) serve(ctx context.Context) (err error) {
+	if r.server == nil {
+		r.server, err = r.startServer(ctx, "sqlite")
+	}
+	return err
+}
+
+// stop makes sure that no server runs.
+func (r *run) stop(context.Context) error {
+	if r.server == nil {
+		return nil
+	}
+	stopping := r.server
+	r.server = nil
+	return stopping.stop()
+}
+
+// load starts the server on SQLite and makes the users.
+func (r *run) load(ctx context.Context) error {
 	r.say("starting the server on SQLite")
-	if r.server, err = r.startServer(ctx, "sqlite"); err != nil {
+	if err := r.serve(ctx); err != nil {
 		return err
 	}
 	pid := r.server.cmd.Process.Pid
@@ -234,7 +274,14 @@ func (r *run) measureSQLite(ctx context.Context) (err error) {
 	}
 	perUser := float64(bytes) / float64(r.Users)
 	r.addValue("disk per user, change log included", fmt.Sprintf("%.0f B", perUser), "<= 1000 B", perUser <= 1000)
+	return nil
+}
 
+// measureCreate measures creations on SQLite.
+func (r *run) measureCreate(ctx context.Context) (err error) {
+	if err := r.serve(ctx); err != nil {
+		return err
+	}
 	r.say("measuring creations")
 	created := new(atomic.Int64)
 	many := r.create(128, int64(r.Users))
@@ -289,7 +336,11 @@ func folderSize(folder string) (total int64, err error) {
 // tokens is how many users the token calls are spread over.
 const tokens = 1000
 
-func (r *run) measureOperations(ctx context.Context) error {
+// measureReads measures reading users, and tokens.
+func (r *run) measureReads(ctx context.Context) error {
+	if err := r.serve(ctx); err != nil {
+		return err
+	}
 	r.say("measuring reads and tokens")
 	headers := r.keyHeaders()
 	users := int64(r.Users)
@@ -335,13 +386,13 @@ func (r *run) mintTokens(ctx context.Context) ([]string, error) {
 	return headers, nil
 }
 
-func (r *run) measureRestart(ctx context.Context) (err error) {
+func (r *run) measureRestart(ctx context.Context) error {
 	r.say("measuring the start with %d users", r.Users)
-	if err := r.server.stop(); err != nil {
+	if err := r.stop(ctx); err != nil {
 		return fmt.Errorf("stop server: %w", err)
 	}
 	started := time.Now()
-	if r.server, err = r.startServer(ctx, "sqlite"); err != nil {
+	if err := r.serve(ctx); err != nil {
 		return err
 	}
 	took := time.Since(started)
@@ -355,9 +406,7 @@ func (r *run) measureRestart(ctx context.Context) (err error) {
 		return err
 	}
 	r.addValue("binary", fmt.Sprintf("%.1f MB", megabytes(info.Size())), "<= 45 MB", info.Size() <= 45e6)
-	err = r.server.stop()
-	r.server = nil
-	return err
+	return nil
 }
 
 // Machine describes where the figures come from.
@@ -380,18 +429,3 @@ func Machine() string {
 
 // ErrMissed means that a goal was not met.
 var ErrMissed = errors.New("a goal was missed; see the report")
-
-// loadForSockets makes the users that sockets need.
-func (r *run) loadForSockets(ctx context.Context) (err error) {
-	if r.server, err = r.startServer(ctx, "sqlite"); err != nil {
-		return err
-	}
-	loading := r.create(128, 0)
-	loading.address, loading.count = r.server.address, idleSockets
-	if _, err := loading.run(ctx, r.server.cmd.Process.Pid); err != nil {
-		return fmt.Errorf("load users: %w", err)
-	}
-	err = r.server.stop()
-	r.server = nil
-	return err
-}

@@ -20,6 +20,9 @@ type directoryGoal struct {
 // measureDirectory measures lists, searches, blocks and batches on the users that are there.
 func (r *run) measureDirectory(ctx context.Context) error {
 	r.say("measuring the directory")
+	if err := r.serve(ctx); err != nil {
+		return err
+	}
 	c, err := r.client()
 	if err != nil {
 		return err

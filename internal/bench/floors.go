@@ -99,6 +99,9 @@ func (f *postgresFloor) measure(ctx context.Context, duration time.Duration) (re
 }
 
 func (r *run) measurePostgres(ctx context.Context) (err error) {
+	if err := r.stop(ctx); err != nil {
+		return err
+	}
 	r.say("starting PostgreSQL")
 	postgres, err := pgserver.Start(ctx, true)
 	if errors.Is(err, pgserver.ErrNotInstalled) {
@@ -135,7 +138,5 @@ func (r *run) measurePostgres(ctx context.Context) (err error) {
 	share := measured.rate() / inserts.rate()
 	row.Ratio = fmt.Sprintf("%.2fx of bare inserts", share)
 	row.goal(">= 0.60x", share >= 0.6)
-	err = r.server.stop()
-	r.server = nil
-	return err
+	return r.stop(ctx)
 }

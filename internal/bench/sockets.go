@@ -330,18 +330,18 @@ func ignore([]byte) {}
 
 // measureSockets measures connections, what they cost while nothing happens, and how presence reaches many.
 func (r *run) measureSockets(ctx context.Context) (err error) {
+	if r.Users < idleSockets {
+		return fmt.Errorf("sockets need %d users", idleSockets)
+	}
 	secure, err := freePort()
 	if err != nil {
 		return err
 	}
 	r.say("starting the server for sockets")
-	if r.server, err = r.startServer(ctx, "sqlite", "--https", secure); err != nil {
+	if err := r.restartForSockets(ctx, secure); err != nil {
 		return err
 	}
-	defer func() {
-		err = errors.Join(err, r.server.stop())
-		r.server = nil
-	}()
+	defer func() { err = errors.Join(err, r.stop(ctx)) }()
 	r.say("logging %d users in", idleSockets)
 	users, err := r.logIn(ctx, idleSockets)
 	if err != nil {
@@ -360,7 +360,7 @@ func (r *run) measureSockets(ctx context.Context) (err error) {
 
 // restartForSockets starts the server anew, so that its memory is that of a server that has done nothing yet.
 func (r *run) restartForSockets(ctx context.Context, secure string) (err error) {
-	if err := r.server.stop(); err != nil {
+	if err := r.stop(ctx); err != nil {
 		return err
 	}
 	r.server, err = r.startServer(ctx, "sqlite", "--https", secure)
