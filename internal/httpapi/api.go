@@ -111,8 +111,8 @@ func (a *API) mount(route Route) {
 	a.mux.HandleFunc(route.Method+" "+route.Path, func(w http.ResponseWriter, r *http.Request) {
 		x := exchangeOf(w)
 		x.route, x.observer = route.Method+" "+route.Path, observer
-		c := &call{api: a, route: route, w: x, r: r}
-		answer, err := c.serve() //nolint:contextcheck // a call carries its request, and the context with it
+		x.call = call{api: a, route: &route, w: x, r: r}
+		answer, err := x.call.serve() //nolint:contextcheck // a call carries its request, and the context with it
 		switch {
 		case err != nil:
 			a.writeError(x, err)
@@ -138,10 +138,10 @@ func success(message string) (answer, error) {
 
 var written = answer{written: true}
 
-// call is one request on its way through a handler.
+// call is one request on its way through a handler. It is used again when the request is answered.
 type call struct {
 	api   *API
-	route Route
+	route *Route
 	w     *exchange
 	r     *http.Request
 

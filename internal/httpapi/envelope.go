@@ -75,6 +75,9 @@ var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 // maxPooledBuffer keeps one huge list from staying in memory.
 const maxPooledBuffer = 64 << 10
 
+// shortBody is the length in bytes up to which net/http counts by itself.
+const shortBody = 2 << 10
+
 var jsonContentType = []string{"application/json; charset=utf-8"}
 
 func writeJSON(w http.ResponseWriter, status int, body any) error {
@@ -94,7 +97,9 @@ func writeEncoded(w http.ResponseWriter, status int, encode func(*bytes.Buffer) 
 	}
 	header := w.Header()
 	header["Content-Type"] = jsonContentType
-	header["Content-Length"] = []string{strconv.Itoa(buffer.Len())}
+	if buffer.Len() > shortBody {
+		header["Content-Length"] = []string{strconv.Itoa(buffer.Len())}
+	}
 	w.WriteHeader(status)
 	_, err := w.Write(buffer.Bytes())
 	return err

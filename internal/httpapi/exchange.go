@@ -1,15 +1,15 @@
 package httpapi
 
 import (
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net/http"
 	neturl "net/url"
 	"path"
 	"runtime/debug"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -35,6 +35,8 @@ type exchange struct {
 	cause    error
 	// ctx ends with the time that a request has.
 	ctx *deadlineContext
+	// call is the request on its way through a handler, when a route has taken it.
+	call call
 }
 
 var exchanges = sync.Pool{New: func() any { return new(exchange) }}
@@ -70,9 +72,7 @@ func requestID(r *http.Request) string {
 	if sent := r.Header.Get(requestIDHeader); sent != "" && len(sent) <= 64 && !strings.ContainsFunc(sent, func(c rune) bool { return c <= ' ' || c > '~' }) {
 		return sent
 	}
-	var raw [8]byte
-	rand.Read(raw[:])
-	return hex.EncodeToString(raw[:])
+	return strconv.FormatUint(rand.Uint64(), 36)
 }
 
 // ServeHTTP serves one request: every answer, whatever happens, is the contract's envelope, with CORS and a log record.
@@ -194,21 +194,22 @@ func (a *API) record(x *exchange, r *http.Request) {
 	if x.status >= 500 {
 		level = slog.LevelError
 	}
-	if !a.config.Logger.Enabled(r.Context(), level) {
+	handler := a.config.Logger.Handler()
+	if !handler.Enabled(r.Context(), level) {
 		return
 	}
-	attributes := make([]slog.Attr, 0, 12)
-	attributes = append(attributes,
+	record := slog.NewRecord(x.started.Add(duration), level, "request", 0) // where in the code it is made tells nobody anything
+	record.AddAttrs(
 		slog.String("request_id", x.id), slog.String("method", r.Method), slog.String("route", x.route), slog.Int("status", x.status),
 		slog.Int64("duration_us", duration.Microseconds()), slog.Int("bytes", x.written), slog.String("remote", r.RemoteAddr),
 		slog.String("app", x.app), slog.String("actor", x.actor))
 	if x.code != "" {
-		attributes = append(attributes, slog.String("code", string(x.code)))
+		record.AddAttrs(slog.String("code", string(x.code)))
 	}
 	if x.cause != nil {
-		attributes = append(attributes, slog.String("error", x.cause.Error()))
+		record.AddAttrs(slog.String("error", x.cause.Error()))
 	}
-	a.config.Logger.LogAttrs(r.Context(), level, "request", attributes...)
+	_ = handler.Handle(r.Context(), record) // nowhere to tell that nothing can be told
 }
 
 // metrics are the numbers about requests.

@@ -98,8 +98,8 @@ func (l *limiter) take(c *call) error {
 
 // setRateHeaders sends the numbers in both spellings that clients know (contract rest.md section 12, A18).
 func setRateHeaders(header http.Header, limit, remaining, reset string) {
-	limits, remainings, resets := []string{limit}, []string{remaining}, []string{reset}
-	header["X-Rate-Limit"], header["X-RateLimit-Limit"] = limits, limits
-	header["X-Rate-Limit-Remaining"], header["X-RateLimit-Remaining"] = remainings, remainings
-	header["X-Rate-Limit-Reset"], header["X-RateLimit-Reset"] = resets, resets
+	values := &[...]string{limit, remaining, reset} // one piece of memory for all
+	header["X-Rate-Limit"], header["X-RateLimit-Limit"] = values[0:1:1], values[0:1:1]
+	header["X-Rate-Limit-Remaining"], header["X-RateLimit-Remaining"] = values[1:2:2], values[1:2:2]
+	header["X-Rate-Limit-Reset"], header["X-RateLimit-Reset"] = values[2:3:3], values[2:3:3]
 }
