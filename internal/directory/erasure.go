@@ -124,6 +124,7 @@ func (d *Directory) applyTombstonesTo(ctx context.Context, id AppID, missing map
 	erased := 0
 	var back []UID
 	err := d.store.View(ctx, func(tx Tx) error {
+		back = nil
 		app, found, err := tx.App(id)
 		if err != nil || !found {
 			return err

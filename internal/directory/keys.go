@@ -133,6 +133,7 @@ func (d *Directory) ListKeys(ctx context.Context, caller Caller, query KeyQuery)
 	}
 	err := d.store.View(ctx, func(tx Tx) error {
 		keys, err := tx.Keys(caller.App)
+		matching = nil
 		for _, key := range keys {
 			if (query.Scope == "" || key.Scope == query.Scope) && strings.Contains(strings.ToLower(key.Name), strings.ToLower(query.Search)) {
 				matching = append(matching, key)

@@ -5,7 +5,8 @@ import "context"
 // Store keeps the data of all apps. Every engine passes internal/storetest.
 type Store interface {
 	// View runs fn on a consistent snapshot that holds every update answered before. What fn returns is returned. fn
-	// must not wait for an Update: that could wait for this view to end.
+	// must not wait for an Update: that could wait for this view to end. fn may be run a second time, after which nothing of
+	// the first may be left.
 	View(ctx context.Context, fn func(Tx) error) error
 	// Update runs fn in a transaction that is durable before Update returns nil. Updates of one app run one after
 	// another, so what fn reads stays true until it commits. When fn returns an error, nothing it wrote is kept and

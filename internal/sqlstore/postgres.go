@@ -158,6 +158,7 @@ var errNotOwned = &engineError{err: errors.New("postgres: another server may be 
 func (s *Store) OnRegain(forget func()) {
 	if e, ok := s.engine.(*postgres); ok {
 		all := func() {
+			s.writer.generation.Add(1)
 			s.census.forgetAll()
 			s.hot.forgetAll()
 			forget()

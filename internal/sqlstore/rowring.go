@@ -2,33 +2,46 @@ package sqlstore
 
 import (
 	"encoding/binary"
+	"runtime"
 	"sync"
 )
 
-// rowRing holds the rows that were put in last, in a bounded amount of memory that the garbage collector need not look
-// into. Reading and putting cost a fraction of what the libraries take for it, which keep account of every use: here a
-// row that nobody has read for long and one that is read all the time are dropped alike, and the next read puts it back.
+// rowRing holds the rows that were put in last, in a bounded amount of memory that is not the garbage collector's: it would
+// let the heap grow by as much again. Reading and putting cost a fraction of what the libraries take for it, which keep
+// account of every use: here a row that nobody has read for long and one that is read all the time are dropped alike, and
+// the next read puts it back.
 type rowRing struct {
 	shards [16]ringShard
+	// mapping is done once, when the first row is put in.
+	mapping sync.Once
 }
 
 type ringShard struct {
 	mu sync.Mutex
-	// places tells by its hash where a row begins: the number of the byte, counted through all chunks.
-	places map[uint64]uint32
-	// chunks are made as they are needed, up to chunksPerShard, and then used again in turn.
-	chunks [][]byte
+	// index holds where rows begin, in buckets that are chosen by hash. See slots. Nil until there is memory.
+	index []byte
+	// chunks hold the rows. They are used in turn, and each is filled from its begin to its end.
+	chunks [chunksPerShard]ringRows
 	// writing is the chunk that rows are put into.
 	writing int
 }
 
+// ringRows are rows behind each other, each with a header: its hash, a number that its owner gives it, and its length.
+type ringRows struct{ memory, rows []byte }
+
 const (
+	chunksPerShard = 19
 	ringChunk      = 64 << 10
-	chunksPerShard = 32
+	ringHeader     = 8 + 8 + 4
 	// ringRowMost is how long a row may be.
 	ringRowMost = ringChunk / 8
-	// ringHeader is the hash of the row, a number that its owner gives it, and its length.
-	ringHeader = 8 + 8 + 4
+
+	// A slot of the index holds half of a hash, and behind it the place of the row, from one on: zero is a free slot.
+	slotSize       = 8
+	slotsPerBucket = 8
+	ringBucket     = slotsPerBucket * slotSize
+	indexSize      = 1024 * ringBucket
+	shardSize      = indexSize + chunksPerShard*ringChunk
 )
 
 func (r *rowRing) shard(hash uint64) *ringShard { return &r.shards[hash>>60] }
@@ -38,69 +51,151 @@ func (r *rowRing) get(hash uint64) (row string, number uint64, found bool) {
 	s := r.shard(hash)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	place, found := s.places[hash]
-	if !found {
+	slot := s.find(hash)
+	if slot == nil {
 		return "", 0, false
 	}
-	entry := s.chunks[place/ringChunk][place%ringChunk:]
+	entry := s.entry(slot)
 	length := binary.LittleEndian.Uint32(entry[16:])
 	return string(entry[ringHeader : ringHeader+length]), binary.LittleEndian.Uint64(entry[8:]), true
 }
 
-// put puts a row in, in the place of any other with this hash. One that is too long is left out.
+// put puts a row in, in the place of any other with this hash. One that is too long, or finds no memory, is left out.
 func (r *rowRing) put(hash uint64, row []byte, number uint64) {
-	if len(row) > ringRowMost {
-		return
-	}
+	r.mapping.Do(r.mapMemory)
 	s := r.shard(hash)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.places == nil {
-		s.places = map[uint64]uint32{}
-		s.chunks = [][]byte{make([]byte, 0, ringChunk)}
-	}
-	if len(s.chunks[s.writing])+ringHeader+len(row) > ringChunk {
-		s.nextChunk()
-	}
-	chunk := s.chunks[s.writing]
-	s.places[hash] = uint32(s.writing*ringChunk + len(chunk))
-	chunk = binary.LittleEndian.AppendUint64(chunk, hash)
-	chunk = binary.LittleEndian.AppendUint64(chunk, number)
-	chunk = binary.LittleEndian.AppendUint32(chunk, uint32(len(row)))
-	s.chunks[s.writing] = append(chunk, row...)
-}
-
-// nextChunk makes room: a new chunk, or the oldest one without what was in it.
-func (s *ringShard) nextChunk() {
-	if len(s.chunks) < chunksPerShard {
-		s.chunks = append(s.chunks, make([]byte, 0, ringChunk))
-		s.writing = len(s.chunks) - 1
+	s.remove(hash)
+	if s.index == nil || len(row) > ringRowMost {
 		return
 	}
-	s.writing = (s.writing + 1) % chunksPerShard
-	old := s.chunks[s.writing]
-	for at := 0; at < len(old); {
-		hash := binary.LittleEndian.Uint64(old[at:])
-		if s.places[hash] == uint32(s.writing*ringChunk+at) {
-			delete(s.places, hash)
-		}
-		at += ringHeader + int(binary.LittleEndian.Uint32(old[at+16:]))
+	if len(s.chunks[s.writing].rows)+ringHeader+len(row) > ringChunk {
+		s.nextChunk()
 	}
-	s.chunks[s.writing] = old[:0]
+	chunk := &s.chunks[s.writing]
+	place := uint32(s.writing*ringChunk + len(chunk.rows))
+	chunk.rows = binary.LittleEndian.AppendUint64(chunk.rows, hash)
+	chunk.rows = binary.LittleEndian.AppendUint64(chunk.rows, number)
+	chunk.rows = binary.LittleEndian.AppendUint32(chunk.rows, uint32(len(row)))
+	chunk.rows = append(chunk.rows, row...)
+	slot := s.free(hash)
+	binary.LittleEndian.PutUint32(slot, half(hash))
+	binary.LittleEndian.PutUint32(slot[4:], place+1)
+}
+
+// mapMemory gives every shard its memory. The kernel backs it with pages when they are first written to. Without memory the
+// ring stays empty.
+func (r *rowRing) mapMemory() {
+	memory, unmap := unmanagedMemory(len(r.shards) * shardSize)
+	if memory == nil {
+		return
+	}
+	runtime.AddCleanup(r, unmap, memory)
+	for i := range r.shards {
+		own := memory[i*shardSize : (i+1)*shardSize]
+		s := &r.shards[i]
+		s.mu.Lock()
+		s.index = own[:indexSize:indexSize]
+		for n := range s.chunks {
+			from := indexSize + n*ringChunk
+			s.chunks[n].memory = own[from : from : from+ringChunk]
+			s.chunks[n].rows = s.chunks[n].memory
+		}
+		s.mu.Unlock()
+	}
+}
+
+// half is the part of a hash that tells the rows of a bucket apart; the other chooses the shard and the bucket.
+func half(hash uint64) uint32 { return uint32(hash) }
+
+func (s *ringShard) bucket(hash uint64) []byte {
+	at := int(hash>>32) % (indexSize / ringBucket) * ringBucket
+	return s.index[at : at+ringBucket]
+}
+
+// entry returns the row of a slot, from its header on to the end of its chunk.
+func (s *ringShard) entry(slot []byte) []byte {
+	place := binary.LittleEndian.Uint32(slot[4:]) - 1
+	return s.chunks[place/ringChunk].rows[place%ringChunk:]
+}
+
+// find returns the slot of the row with a hash, nil when there is none.
+func (s *ringShard) find(hash uint64) []byte {
+	if s.index == nil {
+		return nil
+	}
+	bucket := s.bucket(hash)
+	for at := 0; at < ringBucket; at += slotSize {
+		slot := bucket[at : at+slotSize]
+		if binary.LittleEndian.Uint32(slot) == half(hash) && !isFree(slot) && binary.LittleEndian.Uint64(s.entry(slot)) == hash {
+			return slot
+		}
+	}
+	return nil
+}
+
+func isFree(slot []byte) bool { return binary.LittleEndian.Uint32(slot[4:]) == 0 }
+
+// free returns a free slot for a hash. When its bucket is full, that of the oldest row is made free.
+func (s *ringShard) free(hash uint64) []byte {
+	bucket := s.bucket(hash)
+	var oldest []byte
+	highest := -1
+	for at := 0; at < ringBucket; at += slotSize {
+		slot := bucket[at : at+slotSize]
+		if isFree(slot) {
+			return slot
+		}
+		if age := s.age(slot); age > highest {
+			oldest, highest = slot, age
+		}
+	}
+	return oldest
+}
+
+// age tells how long ago a row was put in: in bytes that have been put in since, about.
+func (s *ringShard) age(slot []byte) int {
+	const size = chunksPerShard * ringChunk
+	place := int(binary.LittleEndian.Uint32(slot[4:])) - 1
+	return ((s.writing+1)*ringChunk - place + size) % size
+}
+
+// nextChunk makes room: the oldest chunk without what was in it.
+func (s *ringShard) nextChunk() {
+	s.writing = (s.writing + 1) % chunksPerShard
+	chunk := &s.chunks[s.writing]
+	for at := 0; at < len(chunk.rows); {
+		hash := binary.LittleEndian.Uint64(chunk.rows[at:])
+		if slot := s.find(hash); slot != nil && binary.LittleEndian.Uint32(slot[4:])-1 == uint32(s.writing*ringChunk+at) {
+			clear(slot)
+		}
+		at += ringHeader + int(binary.LittleEndian.Uint32(chunk.rows[at+16:]))
+	}
+	chunk.rows = chunk.memory
 }
 
 func (r *rowRing) remove(hash uint64) {
 	s := r.shard(hash)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.places, hash)
+	s.remove(hash)
+}
+
+func (s *ringShard) remove(hash uint64) {
+	if slot := s.find(hash); slot != nil {
+		clear(slot)
+	}
 }
 
 func (r *rowRing) clear() {
 	for i := range r.shards {
 		s := &r.shards[i]
 		s.mu.Lock()
-		s.places, s.chunks, s.writing = nil, nil, 0
+		clear(s.index)
+		for n := range s.chunks {
+			s.chunks[n].rows = s.chunks[n].memory
+		}
 		s.mu.Unlock()
 	}
 }

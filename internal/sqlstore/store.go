@@ -108,10 +108,17 @@ func newStore(engine engine) *Store {
 // View implements directory.Store.
 func (s *Store) View(ctx context.Context, fn func(directory.Tx) error) error {
 	hot := s.hot.view()
-	err := s.engine.view(ctx, func(session session) error {
+	err := s.view(ctx, hot, fn)
+	if hot.spoiled {
+		err = s.view(ctx, nil, fn)
+	}
+	return explain(err)
+}
+
+func (s *Store) view(ctx context.Context, hot *hotView, fn func(directory.Tx) error) error {
+	return s.engine.view(ctx, func(session session) error {
 		return fn(&tx{session: session, ctx: ctx, census: s.census, hot: hot})
 	})
-	return explain(err)
 }
 
 // Update implements directory.Store.
@@ -131,7 +138,7 @@ type tx struct {
 	// revisions holds the last revision of the apps that a write transaction has locked.
 	revisions map[directory.AppID]int64
 	users     *userCache
-	// apps are those that the batch of a write transaction has read, until one is changed. Nil outside of batches.
+	// apps are those that a write transaction need not read, until one is changed. Nil in views.
 	apps        map[directory.AppID]directory.App
 	appsChanged bool
 	// draft gathers what a write transaction does to users.
@@ -145,6 +152,14 @@ type tx struct {
 }
 
 var _ directory.Tx = (*tx)(nil)
+
+// query is the session's, and the moment at which the snapshot of a view is taken.
+func (t *tx) query(sql string, args []any, each func(row) error) error {
+	if err := t.session.query(sql, args, each); err != nil {
+		return err
+	}
+	return t.hot.noteAsked()
+}
 
 // first runs a query for at most one row.
 func (t *tx) first(sql string, args []any, read func(row)) (found bool, err error) {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"maps"
 	"sync"
+	"sync/atomic"
 
 	"github.com/rollcall/rollcall/internal/directory"
 )
@@ -29,6 +30,8 @@ type writer struct {
 	lanes  map[string]*lane // guarded by mu
 	closed bool             // guarded by mu
 	active sync.WaitGroup   // the callers within update
+	// generation is raised when somebody else may have written.
+	generation atomic.Uint64
 }
 
 // lane is the queue of updates that run one after another.
@@ -36,8 +39,27 @@ type lane struct {
 	mu      sync.Mutex
 	led     bool      // guarded by mu: somebody is writing
 	waiting []*update // guarded by mu
-	// revisions holds the last revisions of apps as the lane's last commit left them. It belongs to the leader.
+	// known is what the lane's last commit left. It belongs to the leader.
+	known known
+}
+
+// known is what need not be read again, since nobody but the lane writes it.
+type known struct {
+	// revisions holds the last revisions of apps. Should they be wrong, the change log refuses what builds on them.
 	revisions map[directory.AppID]int64
+	// apps holds apps as they were read or written last.
+	apps map[directory.AppID]directory.App
+	// generation is that of the writer when this was read.
+	generation uint64
+}
+
+func newKnown() known {
+	return known{revisions: map[directory.AppID]int64{}, apps: map[directory.AppID]directory.App{}}
+}
+
+func (k known) forget() {
+	clear(k.revisions)
+	clear(k.apps)
 }
 
 // update is one caller's transaction on its way through the writer.
@@ -84,7 +106,7 @@ func (w *writer) enter(app directory.AppID) (*lane, error) {
 	name := w.engine.lane(app)
 	l := w.lanes[name]
 	if l == nil {
-		l = &lane{revisions: map[directory.AppID]int64{}}
+		l = &lane{known: newKnown()}
 		w.lanes[name] = l
 	}
 	w.active.Add(1)
@@ -141,7 +163,11 @@ func (l *lane) handOver() {
 func (w *writer) commitTogether(l *lane, leader *update) {
 	done := []*update{leader}
 	done = append(done, l.take(maxBatch-1)...)
-	batch, err := w.begin(leader.ctx, l.revisions)
+	if generation := w.generation.Load(); generation != l.known.generation {
+		l.known.forget()
+		l.known.generation = generation
+	}
+	batch, err := w.begin(leader.ctx, l.known)
 	if err != nil {
 		answer(done, leader, err)
 		return
@@ -162,7 +188,7 @@ func (w *writer) commitTogether(l *lane, leader *update) {
 	}
 	if err != nil {
 		batch.rollback()
-		clear(l.revisions)
+		l.known.forget()
 	}
 	if err != nil && !uncertain {
 		for i, u := range done {
@@ -177,7 +203,7 @@ func (w *writer) commitTogether(l *lane, leader *update) {
 
 // commitAlone runs an update in a transaction of its own, after the database failed to run it with others.
 func (w *writer) commitAlone(u *update) error {
-	batch, err := w.begin(u.ctx, nil)
+	batch, err := w.begin(u.ctx, newKnown())
 	if err != nil {
 		return err
 	}
@@ -209,26 +235,23 @@ func answer(done []*update, leader *update, commitErr error) {
 type batch struct {
 	transaction
 	revisions map[directory.AppID]int64 // the last revision of each app that the batch has locked
-	// known holds revisions that need not be read. Should they be wrong, the change log refuses what builds on them.
-	known map[directory.AppID]int64
+	known     known
 	// users holds users as the batch has left them so far, where the engine fetched them in advance.
 	users *userCache
-	// apps holds apps as the batch has read them.
-	apps map[directory.AppID]directory.App
 	// tallies hold what the batch does to the users of each app.
 	tallies map[directory.AppID]tally
 	census  *census
 	hot     *hotUsers
 }
 
-func (w *writer) begin(ctx context.Context, known map[directory.AppID]int64) (*batch, error) {
+func (w *writer) begin(ctx context.Context, known known) (*batch, error) {
 	// The batch serves more callers than the one whose context this is: only its values are passed on.
 	transaction, err := w.engine.begin(context.WithoutCancel(ctx))
 	if err != nil {
 		return nil, err
 	}
 	return &batch{
-		transaction: transaction, revisions: map[directory.AppID]int64{}, known: known, apps: map[directory.AppID]directory.App{}, tallies: map[directory.AppID]tally{}, census: w.census, hot: w.hot,
+		transaction: transaction, revisions: map[directory.AppID]int64{}, known: known, tallies: map[directory.AppID]tally{}, census: w.census, hot: w.hot,
 	}, nil
 }
 
@@ -243,7 +266,7 @@ func (b *batch) commit() (uncertain bool, err error) {
 			b.tallies[app] = tally{forget: true}
 		}
 	} else {
-		b.hot.settle(changes, b.revisions)
+		b.hot.settle(changes, b.revisions, err == nil)
 	}
 	if appsGone {
 		b.hot.forgetAll()
@@ -254,23 +277,21 @@ func (b *batch) commit() (uncertain bool, err error) {
 	if err != nil {
 		return uncertain, err
 	}
-	if b.known != nil {
-		maps.Copy(b.known, b.revisions)
-	}
+	maps.Copy(b.known.revisions, b.revisions)
 	return false, nil
 }
 
-// changes returns the users whom the batch creates, changes or erases, and whether whole apps go.
-func (b *batch) changes() (changed []userKey, appsGone bool) {
+// changes returns what the batch does to users, in the order in which it does it, and whether whole apps go.
+func (b *batch) changes() (changes []userChange, appsGone bool) {
 	for app, t := range b.tallies {
 		appsGone = appsGone || t.forget
 		for _, m := range t.moves {
 			if user := cmp.Or(m.before, m.after); user != nil {
-				changed = append(changed, userKey{app, user.UID})
+				changes = append(changes, userChange{userKey{app, user.UID}, m.after})
 			}
 		}
 	}
-	return changed, appsGone
+	return changes, appsGone
 }
 
 // run runs one update and leaves the rules' answer in it. Nothing of a refused one stays in the transaction. The error
@@ -284,10 +305,10 @@ func (b *batch) run(u *update) error {
 		return err
 	}
 	session := &updateSession{transaction: b.transaction}
-	t := &tx{session: session, revisions: maps.Clone(b.revisions), users: b.users.overlay(), apps: b.apps, draft: newDraft()}
+	t := &tx{session: session, revisions: maps.Clone(b.revisions), users: b.users.overlay(), apps: b.known.apps, draft: newDraft()}
 	u.err = u.fn(t)
 	if t.appsChanged {
-		clear(b.apps)
+		clear(b.known.apps)
 	}
 	if isEngineError(u.err) {
 		err := u.err
@@ -312,7 +333,7 @@ func (b *batch) lock(app directory.AppID) error {
 	if err := b.lockApp(app); err != nil {
 		return err
 	}
-	revision, known := b.known[app]
+	revision, known := b.known.revisions[app]
 	if !known {
 		var err error
 		if revision, err = (&tx{session: b.transaction}).Revision(app); err != nil {

@@ -1,0 +1,56 @@
+package sqlstore
+
+import (
+	"math/rand/v2"
+	"strings"
+	"testing"
+)
+
+// TestRowRing puts in more than there is room for, with hashes that crowd one shard and few buckets, and takes some out. What
+// the ring returns is what was put in last under that hash, and what was put in just now is there.
+func TestRowRing(t *testing.T) {
+	t.Parallel()
+	ring, want := new(rowRing), map[uint64]string{}
+	random := rand.New(rand.NewPCG(1, 2))
+	kept := 0
+	for n := range 40_000 {
+		hash := random.Uint64N(4)<<32 | random.Uint64N(5000)
+		if random.IntN(10) == 0 {
+			ring.remove(hash)
+			delete(want, hash)
+			continue
+		}
+		row := strings.Repeat(string(rune('a'+n%26)), random.IntN(ringRowMost/4))
+		ring.put(hash, []byte(row), uint64(n))
+		want[hash] = row
+		if got, number, found := ring.get(hash); !found || got != row || number != uint64(n) {
+			t.Fatalf("what was put in just now: got %.10q %d %v, want %.10q %d", got, number, found, row, n)
+		}
+		other := random.Uint64N(4)<<32 | random.Uint64N(5000)
+		if got, _, found := ring.get(other); found {
+			kept++
+			if got != want[other] {
+				t.Fatalf("got %.10q, want %.10q", got, want[other])
+			}
+		}
+	}
+	if kept == 0 {
+		t.Error("nothing was kept")
+	}
+	ring.clear()
+	for hash := range want {
+		if _, _, found := ring.get(hash); found {
+			t.Fatal("something is left")
+		}
+	}
+}
+
+func TestRowRing_leavesLongRowsOut(t *testing.T) {
+	t.Parallel()
+	ring := new(rowRing)
+	ring.put(7, []byte("short"), 1)
+	ring.put(7, make([]byte, ringRowMost+1), 2)
+	if _, _, found := ring.get(7); found {
+		t.Error("an old row is left in the place of a long one")
+	}
+}
