@@ -34,7 +34,11 @@ func TestImportSurvivesKills(t *testing.T) {
 		if i%100 == 0 {
 			name = "17"
 		}
-		fmt.Fprintf(&rows, `{"uid":"user-%d","name":%s,"tags":["t%d"],"metadata":{"n":%d},"createdAt":%d}`+"\n", i%(importRows-50), name, i%7, i, 1_600_000_000+i)
+		number := i % (importRows - 50)
+		if i%1500 == 1401 { // the same user once more, in the batch behind or in the same one
+			number = i - 700
+		}
+		fmt.Fprintf(&rows, `{"uid":"user-%d","name":%s,"tags":["t%d"],"metadata":{"n":%d},"createdAt":%d}`+"\n", number, name, i%7, i, 1_600_000_000+i)
 	}
 	disturbed, clean := filepath.Join(folder, "disturbed"), filepath.Join(folder, "clean")
 	for _, data := range []string{disturbed, clean} {
@@ -62,8 +66,14 @@ func TestImportSurvivesKills(t *testing.T) {
 	if got, want := strings.Count(resumed, `"failed"`), strings.Count(once, `"failed"`); got != want || want != importRows/100 {
 		t.Errorf("%d entries failed, want %d", got, want)
 	}
-	if got, want := exported(t, p), exported(t, untouched); got != want {
+	resulting := exported(t, untouched)
+	if exported(t, p) != resulting {
 		t.Error("the directories differ")
+	}
+	for i := 1401; i < importRows-50; i += 1500 {
+		if strings.Contains(resulting, fmt.Sprintf(`"User %d"`, i-700)) || !strings.Contains(resulting, fmt.Sprintf(`"User %d"`, i)) {
+			t.Errorf("of the rows %d and %d of one user, the later one does not stay", i-700, i)
+		}
 	}
 }
 

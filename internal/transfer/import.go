@@ -16,8 +16,12 @@ import (
 	"github.com/rollcall/rollcall/client"
 )
 
-// batchSize is how many entries go to the server at once: what it takes by default.
-const batchSize = 1000
+const (
+	// batchSize is how many entries go to the server at once: what it takes by default.
+	batchSize = 1000
+	// maxSending is how many batches are under way at the same time: the server reads one while it writes another.
+	maxSending = 2
+)
 
 // Import says what to bring into a server.
 type Import struct {
@@ -72,7 +76,7 @@ type result struct {
 // Run imports the entries and returns what became of them. Entries that are refused are in the results, and do not hold
 // up the others. Whatever was done when it fails, or is killed, is done again harmlessly.
 func (i *Import) Run(ctx context.Context) (Summary, error) {
-	run := &importRun{Import: i}
+	run := &importRun{Import: i, batch: new(batch)}
 	if err := run.open(); err != nil {
 		return run.state.Summary, err
 	}
@@ -90,7 +94,62 @@ type importRun struct {
 	state   state
 	results *os.File
 	out     *bufio.Writer
-	batch   []Line
+	batch   *batch
+	// sending holds the batches that are under way, oldest first.
+	sending []sentBatch
+}
+
+// batch is what goes to the server at once: entries of one kind, and any that cannot be read.
+type batch struct {
+	lines []Line
+	// kind is that of the entries that can be read. Empty while there are none.
+	kind string
+	// uids are those of its users, in small letters as the server has them.
+	uids map[string]bool
+}
+
+func (b *batch) takes(line Line) bool {
+	return len(b.lines) < batchSize && (line.Err != nil || b.kind == "" || b.kind == kindOf(line))
+}
+
+func (b *batch) add(line Line) {
+	b.lines = append(b.lines, line)
+	if line.Err != nil {
+		return
+	}
+	b.kind = kindOf(line)
+	if user := line.Entry.User; user != nil {
+		if b.uids == nil {
+			b.uids = make(map[string]bool, batchSize)
+		}
+		b.uids[strings.ToLower(user.UID)] = true
+	}
+}
+
+// mayPass tells whether it does not matter which of two batches the server writes first.
+func (b *batch) mayPass(other *batch) bool {
+	if b.kind != "user" || other.kind != "user" {
+		return false
+	}
+	for uid := range b.uids {
+		if other.uids[uid] {
+			return false
+		}
+	}
+	return true
+}
+
+// sentBatch is a batch that is under way until its outcome is there.
+type sentBatch struct {
+	*batch
+	outcome <-chan outcome
+}
+
+// outcome is what became of a batch.
+type outcome struct {
+	results []result
+	changes []byte
+	err     error
 }
 
 func (r *importRun) open() error {
@@ -132,22 +191,23 @@ func (r *importRun) close() error {
 	return errors.Join(r.out.Flush(), r.results.Close())
 }
 
-func (r *importRun) all(ctx context.Context) error {
+func (r *importRun) all(ctx context.Context) (err error) {
+	defer func() { err = errors.Join(err, r.settle(0)) }()
 	for line, err := range r.Entries {
 		if err != nil {
-			return errors.Join(err, r.flush(ctx)) // what could be read is imported
+			return errors.Join(err, r.send(ctx)) // what could be read is imported
 		}
 		if line.Number <= r.state.Done || line.Entry.Type == "end" {
 			continue
 		}
-		if len(r.batch) > 0 && (len(r.batch) >= batchSize || kindOf(line) != kindOf(r.batch[0])) {
-			if err := r.flush(ctx); err != nil {
+		if !r.batch.takes(line) {
+			if err := r.send(ctx); err != nil {
 				return err
 			}
 		}
-		r.batch = append(r.batch, line)
+		r.batch.add(line)
 	}
-	return r.flush(ctx)
+	return r.send(ctx)
 }
 
 // kindOf tells what entries can go to the server together.
@@ -160,43 +220,89 @@ func kindOf(line Line) string {
 	}
 }
 
-// flush brings a batch to the server, writes its results down, and remembers that it is done.
-func (r *importRun) flush(ctx context.Context) error {
-	if len(r.batch) == 0 {
+// send lets the batch go to the server, behind those that it must not pass.
+func (r *importRun) send(ctx context.Context) error {
+	if len(r.batch.lines) == 0 {
 		return nil
 	}
-	results := make([]result, len(r.batch))
+	next := r.batch
+	r.batch = new(batch)
+	for i, sent := range slices.Backward(r.sending) {
+		if !next.mayPass(sent.batch) {
+			if err := r.settle(len(r.sending) - 1 - i); err != nil {
+				return err
+			}
+			break
+		}
+	}
+	if err := r.settle(maxSending - 1); err != nil {
+		return err
+	}
+	told := make(chan outcome, 1)
+	go func() { told <- r.bring(ctx, next) }()
+	r.sending = append(r.sending, sentBatch{batch: next, outcome: told})
+	return nil
+}
+
+// settle waits for the oldest batches until no more than so many are under way, writes their results down and remembers
+// that they are done. It stops doing that at the first that failed, and waits for all of them then.
+func (r *importRun) settle(most int) error {
+	for len(r.sending) > most {
+		oldest := r.sending[0]
+		r.sending = r.sending[1:]
+		if err := r.record(oldest.lines, <-oldest.outcome); err != nil {
+			for _, sent := range r.sending {
+				<-sent.outcome
+			}
+			r.sending = nil
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *importRun) record(lines []Line, done outcome) error {
+	if done.err != nil {
+		return fmt.Errorf("import entries %d to %d: %w", lines[0].Number, lines[len(lines)-1].Number, done.err)
+	}
+	for _, result := range done.results {
+		r.count(result)
+	}
+	r.state.Done = lines[len(lines)-1].Number
+	if r.Changes != nil {
+		if _, err := r.Changes.Write(done.changes); err != nil {
+			return fmt.Errorf("print what would change: %w", err)
+		}
+	}
+	if r.Progress != nil {
+		r.Progress(r.state.Summary)
+	}
+	return r.save(done.results)
+}
+
+// bring brings a batch to the server.
+func (r *importRun) bring(ctx context.Context, sent *batch) outcome {
+	lines := sent.lines
+	done := outcome{results: make([]result, len(lines))}
 	var good []int
-	for i, line := range r.batch {
-		results[i] = describe(line)
+	for i, line := range lines {
+		done.results[i] = describe(line)
 		if line.Err != nil {
-			results[i].Status, results[i].Error = "failed", line.Err.Error()
+			done.results[i].Status, done.results[i].Error = "failed", line.Err.Error()
 			continue
 		}
 		good = append(good, i)
 	}
-	var err error
-	switch {
-	case len(good) == 0:
-	case kindOf(r.batch[good[0]]) == "role":
-		err = r.roles(ctx, good, results)
-	case kindOf(r.batch[good[0]]) == "relation":
-		err = r.relations(ctx, good, results)
+	switch sent.kind {
+	case "":
+	case "role":
+		done.err = r.roles(ctx, lines, good, done.results)
+	case "relation":
+		done.err = r.relations(ctx, lines, good, done.results)
 	default:
-		err = r.users(ctx, good, results)
+		done.changes, done.err = r.users(ctx, lines, good, done.results)
 	}
-	if err != nil {
-		return fmt.Errorf("import entries %d to %d: %w", r.batch[0].Number, r.batch[len(r.batch)-1].Number, err)
-	}
-	for _, result := range results {
-		r.count(result)
-	}
-	r.state.Done = r.batch[len(r.batch)-1].Number
-	r.batch = r.batch[:0]
-	if r.Progress != nil {
-		r.Progress(r.state.Summary)
-	}
-	return r.save(results)
+	return done
 }
 
 func describe(line Line) result {
@@ -260,10 +366,10 @@ func (r *importRun) save(results []result) error {
 	return os.Rename(next, r.State)
 }
 
-func (r *importRun) users(ctx context.Context, good []int, results []result) error {
+func (r *importRun) users(ctx context.Context, lines []Line, good []int, results []result) (changes []byte, err error) {
 	rows := make([]api.UserRow, len(good))
 	for n, i := range good {
-		rows[n] = *r.batch[i].Entry.User
+		rows[n] = *lines[i].Entry.User
 	}
 	send := r.Client.Users.Batch
 	if r.DryRun {
@@ -271,15 +377,15 @@ func (r *importRun) users(ctx context.Context, good []int, results []result) err
 	}
 	done, err := send(ctx, rows)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if len(done) != len(rows) {
-		return fmt.Errorf("the server answered for %d of %d users", len(done), len(rows))
+		return nil, fmt.Errorf("the server answered for %d of %d users", len(done), len(rows))
 	}
 	for n, i := range good {
 		results[i].Status = done[n].Status
 		if r.DryRun {
-			r.tell(done[n])
+			changes = appendChange(changes, done[n])
 		}
 		if refused := done[n].Error; refused != nil {
 			results[i].Code, results[i].Error = string(refused.Code), refused.Message
@@ -288,10 +394,10 @@ func (r *importRun) users(ctx context.Context, good []int, results []result) err
 			}
 		}
 	}
-	return nil
+	return changes, nil
 }
 
-func (r *importRun) relations(ctx context.Context, good []int, results []result) error {
+func (r *importRun) relations(ctx context.Context, lines []Line, good []int, results []result) error {
 	if r.DryRun {
 		for _, i := range good {
 			results[i].Status = "unchanged"
@@ -300,7 +406,7 @@ func (r *importRun) relations(ctx context.Context, good []int, results []result)
 	}
 	rows := make([]api.RelationRow, len(good))
 	for n, i := range good {
-		rows[n] = *r.batch[i].Entry.Relation
+		rows[n] = *lines[i].Entry.Relation
 	}
 	done, err := r.Client.Visibility.PutRelations(ctx, rows)
 	if err != nil {
@@ -316,13 +422,13 @@ func (r *importRun) relations(ctx context.Context, good []int, results []result)
 }
 
 // roles makes or changes roles one by one: there are few.
-func (r *importRun) roles(ctx context.Context, good []int, results []result) error {
+func (r *importRun) roles(ctx context.Context, lines []Line, good []int, results []result) error {
 	for _, i := range good {
 		if r.DryRun {
 			results[i].Status = "unchanged"
 			continue
 		}
-		status, err := r.role(ctx, r.batch[i].Entry)
+		status, err := r.role(ctx, lines[i].Entry)
 		var refused *client.Error
 		switch {
 		case errors.As(err, &refused):
@@ -358,17 +464,16 @@ func (r *importRun) role(ctx context.Context, entry api.ExportLine) (status stri
 	return status, err
 }
 
-// tell prints what a dry run would change.
-func (r *importRun) tell(result api.UserRowResult) {
-	if r.Changes == nil {
-		return
-	}
+// appendChange appends what a dry run would change, as text.
+func appendChange(text []byte, result api.UserRowResult) []byte {
 	switch result.Status {
 	case "created":
-		fmt.Fprintf(r.Changes, "create %s\n", result.UID)
+		return fmt.Appendf(text, "create %s\n", result.UID)
 	case "updated":
-		fmt.Fprintf(r.Changes, "update %s: %s\n", result.UID, strings.Join(result.Fields, ", "))
+		return fmt.Appendf(text, "update %s: %s\n", result.UID, strings.Join(result.Fields, ", "))
 	case "failed":
-		fmt.Fprintf(r.Changes, "refuse %q: %s\n", result.UID, result.Error.Message)
+		return fmt.Appendf(text, "refuse %q: %s\n", result.UID, result.Error.Message)
+	default:
+		return text
 	}
 }

@@ -4,6 +4,7 @@ package transfer
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/csv"
 	"encoding/json"
 	"errors"
@@ -81,7 +82,7 @@ func readNDJSON(r io.Reader, yield func(Line, error) bool) error {
 	number := 0
 	for scanner.Scan() {
 		text := scanner.Bytes()
-		if len(strings.TrimSpace(string(text))) == 0 {
+		if len(bytes.TrimSpace(text)) == 0 {
 			continue
 		}
 		number++
