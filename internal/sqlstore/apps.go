@@ -75,7 +75,7 @@ func (t *tx) PutApp(app directory.App) error {
 func (t *tx) DeleteApp(app directory.AppID) error {
 	t.appsChanged = true
 	for _, table := range []string{
-		"collaborators", "api_keys", "roles", "users", "user_terms", "user_tags", "user_metadata", "blocks", "friends", "friend_requests", "auth_tokens", "answers", "answer_subjects", "activity",
+		"collaborators", "api_keys", "roles", "users", "user_counts", "user_terms", "user_tags", "user_metadata", "blocks", "friends", "friend_requests", "auth_tokens", "answers", "answer_subjects", "activity",
 		"presence_alive", "presence_online", "presence_transitions", "changes", "apps",
 	} {
 		if err := t.exec(`DELETE FROM `+table+` WHERE app = $1`, string(app)); err != nil {

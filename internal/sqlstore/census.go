@@ -3,7 +3,9 @@ package sqlstore
 import (
 	"cmp"
 	"context"
+	"maps"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/rollcall/rollcall/internal/directory"
@@ -68,7 +70,7 @@ type part struct {
 	loaded   bool
 	revision int64   // of the last commit that is in it
 	late     []tally // what was committed while it was read
-	counts   map[string]*[2]int
+	counts   map[group]int
 	ranking  *ranking
 	found    int
 }
@@ -79,6 +81,31 @@ type tally struct {
 	moves    []move
 	// forget says that the app is gone.
 	forget bool
+}
+
+// group is the users who are counted together.
+type group struct {
+	role        string
+	deactivated bool
+}
+
+func groupOf(user *directory.User) group {
+	return group{role: user.Role, deactivated: user.DeactivatedAt != 0}
+}
+
+// growth returns by how much the commit changes the number of users in each group.
+func (t tally) growth() map[group]int {
+	growth := map[group]int{}
+	for _, m := range t.moves {
+		if m.before != nil {
+			growth[groupOf(m.before)]--
+		}
+		if m.after != nil {
+			growth[groupOf(m.after)]++
+		}
+	}
+	maps.DeleteFunc(growth, func(_ group, by int) bool { return by == 0 })
+	return growth
 }
 
 // move is a change of one user: before is nil for one who was created, after for one who was erased.
@@ -183,25 +210,11 @@ func (p *part) read(t *tx, key partKey, bucketSize int) (err error) {
 		p.ranking, err = readRanking(t, app, directory.Order(key.kind), bucketSize)
 		return err
 	}
-	p.counts = map[string]*[2]int{}
-	return t.query(`SELECT role, CASE WHEN deactivated_at = 0 THEN 0 ELSE 1 END AS deactivated, count(*) FROM users WHERE app = $1
-		GROUP BY role, CASE WHEN deactivated_at = 0 THEN 0 ELSE 1 END`, []any{string(app)}, func(r row) error {
-		p.count(r.text(0), r.integer(1) != 0, int(r.integer(2)))
+	p.counts = map[group]int{}
+	return t.query(`SELECT role, deactivated, users FROM user_counts WHERE app = $1`, []any{string(app)}, func(r row) error {
+		p.counts[group{r.text(0), r.integer(1) != 0}] = int(r.integer(2))
 		return nil
 	})
-}
-
-func (p *part) count(role string, deactivated bool, by int) {
-	counts := p.counts[role]
-	if counts == nil {
-		counts = new([2]int)
-		p.counts[role] = counts
-	}
-	if deactivated {
-		counts[1] += by
-	} else {
-		counts[0] += by
-	}
 }
 
 // apply brings the part up to a commit. The caller holds the lock.
@@ -224,7 +237,7 @@ func (p *part) apply(key partKey, t tally) {
 			case p.ranking != nil:
 				p.ranking.count(*side.user, side.by)
 			default:
-				p.count(side.user.Role, side.user.DeactivatedAt != 0, side.by)
+				p.counts[groupOf(side.user)] += side.by
 			}
 		}
 	}
@@ -241,17 +254,15 @@ func (c *census) total(ctx context.Context, t *tx, query directory.UserQuery) (i
 	if err != nil || p == nil {
 		return 0, false, err
 	}
-	selected := func(role string, deactivated bool) bool {
-		return (len(query.Roles) == 0 || slices.Contains(query.Roles, role)) &&
-			(query.Activity == directory.ActiveOrDeactivated || deactivated == (query.Activity == directory.DeactivatedOnly))
+	selected := func(g group) bool {
+		return (len(query.Roles) == 0 || slices.Contains(query.Roles, g.role)) &&
+			(query.Activity == directory.ActiveOrDeactivated || g.deactivated == (query.Activity == directory.DeactivatedOnly))
 	}
 	total := 0
 	c.mu.Lock()
-	for role, counts := range p.counts {
-		for i, count := range counts {
-			if selected(role, i == 1) {
-				total += count
-			}
+	for group, count := range p.counts {
+		if selected(group) {
+			total += count
 		}
 	}
 	c.mu.Unlock()
@@ -259,7 +270,7 @@ func (c *census) total(ctx context.Context, t *tx, query directory.UserQuery) (i
 	if err != nil {
 		return 0, false, err
 	}
-	if left != nil && selected(left.Role, left.DeactivatedAt != 0) {
+	if left != nil && selected(groupOf(left)) {
 		total--
 	}
 	if query.NotBlockedWith != "" {
@@ -338,17 +349,26 @@ const (
 	deepOffset = 2000
 )
 
+// readRanking walks along the index of an order, and reads nothing else.
 func readRanking(t *tx, app directory.AppID, order directory.Order, bucketSize int) (*ranking, error) {
 	r := &ranking{order: order, buckets: []bucket{{}}}
 	query := directory.UserQuery{App: app, Order: order}
+	times := orderColumns[order]
+	columns := slices.Clone(times)
+	if order == directory.ByName {
+		columns = append(columns, `name_key`)
+	}
 	var s statement
-	s.add(`SELECT uid, name_key, created_at, updated_at, last_active_at FROM users WHERE `)
+	s.add(`SELECT uid, ` + strings.Join(columns, `, `) + ` FROM users WHERE `)
 	addUserConditions(&s, query)
 	addUserOrder(&s, query, 0, false)
 	err := t.query(s.sql.String(), s.args, func(row row) error {
 		last := &r.buckets[len(r.buckets)-1]
 		if last.count == bucketSize {
-			first := directory.PositionOf(order, directory.User{UID: directory.UID(row.text(0)), CreatedAt: row.integer(2), UpdatedAt: row.integer(3), LastActiveAt: row.integer(4)})
+			first := directory.Position{UID: directory.UID(row.text(0))}
+			for i := range times {
+				first.Times = append(first.Times, row.integer(1+i))
+			}
 			if order == directory.ByName {
 				first.Name = row.text(1)
 			}

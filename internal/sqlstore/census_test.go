@@ -122,3 +122,53 @@ func uids(users []directory.User) (uids []directory.UID) {
 	}
 	return uids
 }
+
+// TestMigrationCountsUsers takes the table of counts away from a database, as one of an earlier version has none.
+func TestMigrationCountsUsers(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "test.db")
+	earlier, err := OpenSQLite(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = earlier.Update(t.Context(), "app", nil, func(tx directory.Tx) error {
+		for i, user := range []directory.User{{Role: "default"}, {Role: "default"}, {Role: "vip"}, {Role: "vip", DeactivatedAt: 9}} {
+			user.UID = directory.UID(fmt.Sprint("u", i))
+			if err := tx.PutUser("app", user); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, sql := range []string{`DROP TABLE user_counts`, `DELETE FROM goose_db_version WHERE version_id >= 6`} {
+		if err := earlier.engine.(*sqlite).writer.exec(sql); err != nil { //nolint:forcetypeassert // it is SQLite
+			t.Fatal(err)
+		}
+	}
+	if err := earlier.Close(); err != nil {
+		t.Fatal(err)
+	}
+	store, err := OpenSQLite(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	for want, query := range map[int]directory.UserQuery{
+		3: {}, 4: {Activity: directory.ActiveOrDeactivated}, 1: {Activity: directory.DeactivatedOnly}, 2: {Activity: directory.ActiveOrDeactivated, Roles: []string{"vip"}},
+	} {
+		query.App = "app"
+		err := store.View(t.Context(), func(tx directory.Tx) error {
+			total, err := tx.CountUsers(query)
+			if total != want {
+				t.Errorf("%+v: the total is %d, want %d", query, total, want)
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}

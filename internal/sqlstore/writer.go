@@ -257,6 +257,9 @@ func (w *writer) begin(ctx context.Context, known known) (*batch, error) {
 
 // commit makes the batch durable, and remembers the revisions that it ends with.
 func (b *batch) commit() (uncertain bool, err error) {
+	if err := b.keepCounts(); err != nil {
+		return false, err
+	}
 	changes, appsGone := b.changes()
 	b.hot.changing(changes)
 	uncertain, err = b.transaction.commit()
@@ -279,6 +282,24 @@ func (b *batch) commit() (uncertain bool, err error) {
 	}
 	maps.Copy(b.known.revisions, b.revisions)
 	return false, nil
+}
+
+// keepCounts brings the numbers of users up to what the batch does.
+func (b *batch) keepCounts() error {
+	for app, t := range b.tallies {
+		for group, by := range t.growth() {
+			deactivated := 0
+			if group.deactivated {
+				deactivated = 1
+			}
+			if err := b.exec(`INSERT INTO user_counts (app, role, deactivated, users) VALUES ($1, $2, $3, $4)
+				ON CONFLICT (app, role, deactivated) DO UPDATE SET users = user_counts.users + excluded.users`,
+				string(app), group.role, deactivated, by); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // changes returns what the batch does to users, in the order in which it does it, and whether whole apps go.
