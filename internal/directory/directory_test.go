@@ -358,3 +358,22 @@ func TestDirectory_DeleteRole_movesManyUsers(t *testing.T) {
 		t.Errorf("%d users have the default role, %v", list.Total, err)
 	}
 }
+
+func TestFoldText(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"":                         "",
+		" \t ":                     "",
+		"Ada LOVELACE":             "ada lovelace",
+		"  Ada\t\n Lovelace \r":    "ada lovelace",
+		"@Z[`z{~\x01":              "@z[`z{~\x01",
+		"Łukasz  Żółć":             "łukasz zołc",
+		"\u00a0Ada\u2003Émile ":    "ada emile",
+		"ﬁnn":                      "finn",
+		strings.Repeat("Ab ", 100): strings.TrimSuffix(strings.Repeat("ab ", 100), " "),
+	} {
+		if got := directory.FoldText(text); got != want {
+			t.Errorf("FoldText(%q) = %q, want %q", text, got, want)
+		}
+	}
+}

@@ -25,7 +25,7 @@ type Related struct {
 
 // Seen is a user as a viewer may see it.
 type Seen struct {
-	User
+	*User
 	// Relation is what is between the viewer and the user; empty when there is no viewer.
 	Relation Relation
 	// Present reports whether the viewer may see the user's presence: whether it is online, and when it was last active.
@@ -38,17 +38,18 @@ func seen(tx Tx, app AppID, viewer UID, users []User) ([]Seen, error) {
 	var relations map[UID]Relation
 	if viewer != "" && len(users) > 0 {
 		uids := make([]UID, len(users))
-		for i, user := range users {
-			uids[i] = user.UID
+		for i := range users {
+			uids[i] = users[i].UID
 		}
 		var err error
 		if relations, err = tx.Relations(app, viewer, uids); err != nil {
 			return nil, err
 		}
 	}
-	for i, user := range users {
-		relation := relations[user.UID]
-		items[i] = Seen{User: user, Relation: relation, Present: !relation.Blocked()}
+	for i := range users {
+		item := &items[i]
+		item.User, item.Relation = &users[i], relations[users[i].UID]
+		item.Present = !item.Relation.Blocked()
 	}
 	return items, nil
 }

@@ -1,6 +1,7 @@
 package directory
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/base64"
@@ -8,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 
 	"golang.org/x/text/unicode/norm"
 )
@@ -137,8 +139,17 @@ func (q *UserQuery) Selects(user *User, nameKey string) bool {
 	return !slices.ContainsFunc(q.Words, func(word string) bool { return !hasWords(nameKey, word) })
 }
 
+// AsksForName reports whether Selects looks at the folded name of a user.
+func (q *UserQuery) AsksForName(user *User) bool {
+	return len(q.Words) > 0 || q.Search != "" && q.SearchName && !q.findsUID(user.UID)
+}
+
 func (q *UserQuery) finds(uid UID, nameKey string) bool {
-	return q.SearchUID && strings.HasPrefix(string(uid), q.Search) || q.SearchName && hasWords(nameKey, q.Search)
+	return q.findsUID(uid) || q.SearchName && hasWords(nameKey, q.Search)
+}
+
+func (q *UserQuery) findsUID(uid UID) bool {
+	return q.SearchUID && strings.HasPrefix(string(uid), q.Search)
 }
 
 // hasWords reports whether a folded name continues with a text from one of its words on.
@@ -402,17 +413,35 @@ func nameTerms(name string) []string {
 
 // FoldText returns text as searches and name orders compare it: lower case, without accents, and with single spaces.
 func FoldText(text string) string {
-	ascii := true
-	for i := range len(text) {
-		ascii = ascii && text[i] < 0x80
+	if folded, ascii := foldASCII(text); ascii {
+		return folded
 	}
-	if !ascii {
-		text = strings.Map(func(r rune) rune {
-			if unicode.Is(unicode.Mn, r) {
-				return -1
-			}
-			return r
-		}, norm.NFKD.String(text))
-	}
+	text = strings.Map(func(r rune) rune {
+		if unicode.Is(unicode.Mn, r) {
+			return -1
+		}
+		return r
+	}, norm.NFKD.String(text))
 	return strings.Join(strings.Fields(strings.ToLower(text)), " ")
+}
+
+// foldASCII is FoldText for a text that is ASCII alone, in one pass: a search folds every name that it looks at.
+func foldASCII(text string) (folded string, ascii bool) {
+	letters := make([]byte, 0, 128)
+	for i := range len(text) {
+		c := text[i]
+		switch {
+		case c >= utf8.RuneSelf:
+			return "", false
+		case 'A' <= c && c <= 'Z':
+			c += 'a' - 'A'
+		case c == ' ' || '\t' <= c && c <= '\r':
+			if len(letters) == 0 || letters[len(letters)-1] == ' ' {
+				continue
+			}
+			c = ' '
+		}
+		letters = append(letters, c)
+	}
+	return string(bytes.TrimSuffix(letters, []byte(" "))), true
 }

@@ -285,19 +285,23 @@ func (p UserPatch) apply(user *User) (changed []string) {
 // Errors: CodeUserNotFound.
 func (d *Directory) GetUser(ctx context.Context, caller Caller, policy *Policy, viewer User, rawUID string) (Seen, error) {
 	uid := FoldUID(rawUID)
-	found := Seen{Present: true}
+	var user User
+	found := Seen{User: &user, Present: true}
 	err := d.store.View(ctx, func(tx Tx) (err error) {
-		if found.User, err = requireUser(tx, caller.App, uid, rawUID); err == nil && caller.User != "" && caller.User != uid {
+		if user, err = requireUser(tx, caller.App, uid, rawUID); err == nil && caller.User != "" && caller.User != uid {
 			found.Relation, err = relationTo(tx, caller.App, caller.User, uid)
 		}
 		return err
 	})
-	if err != nil || caller.User == "" {
-		return found, err
+	if err != nil {
+		return Seen{}, err
 	}
-	sight := policy.see(viewer, found.User, found.Relation)
+	if caller.User == "" {
+		return found, nil
+	}
+	sight := policy.see(viewer, user, found.Relation)
 	if !sight.Detailed {
-		return Seen{}, ErrUserNotFound(string(uid))
+		return Seen{}, ErrUserNotFound(strings.ToLower(rawUID)) // as if there were none
 	}
 	found.Present = sight.Presence
 	return found, nil
@@ -311,14 +315,14 @@ func (d *Directory) LookUpUsers(ctx context.Context, caller Caller, policy *Poli
 	}
 	err = d.store.View(ctx, func(tx Tx) error {
 		found, missing = nil, nil
-		asked := map[UID]bool{}
+		asked := map[UID]string{} // as they were sent
 		var users []User
 		for _, sent := range uids {
 			uid := FoldUID(sent)
-			if asked[uid] {
+			if _, again := asked[uid]; again {
 				continue
 			}
-			asked[uid] = true
+			asked[uid] = sent
 			user, exists, err := tx.User(caller.App, uid)
 			if err != nil {
 				return err
@@ -331,8 +335,8 @@ func (d *Directory) LookUpUsers(ctx context.Context, caller Caller, policy *Poli
 		}
 		items, err := seen(tx, caller.App, caller.User, users)
 		for _, item := range items {
-			if caller.User != "" && !policy.see(viewer, item.User, item.Relation).Detailed {
-				missing = append(missing, string(item.UID))
+			if caller.User != "" && !policy.see(viewer, *item.User, item.Relation).Detailed {
+				missing = append(missing, asked[item.UID])
 				continue
 			}
 			found = append(found, item)

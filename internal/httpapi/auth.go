@@ -115,7 +115,7 @@ func (c *call) actOnBehalf() error {
 	if err != nil {
 		return err
 	}
-	c.user = acting.User
+	c.user = *acting.User
 	c.caller.User, c.caller.Private = acting.UID, false
 	return nil
 }

@@ -170,7 +170,7 @@ func importUsers(c *call) (answer, error) {
 			shown[name] = map[string]any{"success": false, "error": showError(result.Err)}
 			continue
 		}
-		shown[name] = map[string]any{"success": true, "data": c.showUser(result.User)}
+		shown[name] = map[string]any{"success": true, "data": c.showUser(&result.User)}
 	}
 	return data(shown)
 }

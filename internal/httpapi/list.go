@@ -11,10 +11,14 @@ func listOf[T, U any](list directory.List[T], show func(T) U) answer {
 	for i, item := range list.Items {
 		items[i] = show(item)
 	}
-	return answer{data: items, meta: &api.Meta{Pagination: &api.Pagination{
-		Total: list.Total, Count: len(items), PerPage: list.Page.Size, CurrentPage: list.Page.Number,
+	return answer{data: items, meta: &api.Meta{Pagination: paginationOf(list)}}
+}
+
+func paginationOf[T any](list directory.List[T]) *api.Pagination {
+	return &api.Pagination{
+		Total: list.Total, Count: len(list.Items), PerPage: list.Page.Size, CurrentPage: list.Page.Number,
 		TotalPages: (list.Total + list.Page.Size - 1) / list.Page.Size,
-	}}}
+	}
 }
 
 // outcomes returns, for each item of a bulk call, whether it succeeded, with a message for those that did.

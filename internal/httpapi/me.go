@@ -9,7 +9,7 @@ import (
 // fact 3).
 func (c *call) showMe(user directory.User) (answer, error) {
 	return data(api.Me{
-		User: c.showUser(user), AuthToken: c.token.Text, JWT: c.api.signSocketJWT(c),
+		User: c.showUser(&user), AuthToken: c.token.Text, JWT: c.api.signSocketJWT(c),
 		WSChannel: api.WSChannel{Identity: string(c.caller.App) + "_" + string(user.UID), Service: "rollcall"},
 		Settings:  c.settings(),
 	})

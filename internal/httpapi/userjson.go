@@ -2,8 +2,10 @@ package httpapi
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/json"
 	"io"
+	"iter"
 	"strconv"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -18,13 +20,14 @@ func encodeAnswer(buffer *bytes.Buffer, answer answer) error {
 	switch data := answer.data.(type) {
 	case api.User:
 		b = appendUser(b, &data)
-	case []api.User:
+	case iter.Seq[*api.User]:
 		b = append(b, '[')
-		for i := range data {
-			if i > 0 {
+		first := len(b)
+		for user := range data {
+			if len(b) > first {
 				b = append(b, ',')
 			}
-			b = appendUser(b, &data[i])
+			b = appendUser(b, user)
 		}
 		b = append(b, ']')
 	default:
@@ -109,12 +112,34 @@ func appendTime(b []byte, name string, seconds int64) []byte {
 }
 
 func appendText(b []byte, name, text string) []byte {
-	b = append(b, name...)
-	for i := range len(text) {
-		if c := text[i]; c < ' ' || c == '"' || c == '\\' || c >= 0x7f {
-			b, _ = jsontext.AppendQuote(b, text) // it complains about invalid UTF-8, which is refused on the way in
-			return b
+	b = append(append(b, name...), '"')
+	begin := len(b)
+	b = append(b, text...)
+	if !plain(b[begin:]) {
+		b, _ = jsontext.AppendQuote(b[:begin-1], text) // it complains about invalid UTF-8, which is refused on the way in
+		return b
+	}
+	return append(b, '"')
+}
+
+// plain reports whether a text stands in JSON as it is: it has nothing but ASCII that is printable and needs no escape. It
+// looks at eight bytes at a time.
+func plain(text []byte) bool {
+	const (
+		ones = 0x0101010101010101
+		tops = 0x8080808080808080
+	)
+	// zeros has the top bit set of some byte of word if, and only if, one is zero, as long as none has its own top bit set.
+	zeros := func(word uint64) uint64 { return word - ones }
+	var odd uint64
+	for ; len(text) >= 8; text = text[8:] {
+		word := binary.LittleEndian.Uint64(text)
+		odd |= word | (word - ones*' ') | zeros(word^ones*'"') | zeros(word^ones*'\\') | (word + ones)
+	}
+	for _, c := range text {
+		if c < ' ' || c == '"' || c == '\\' || c >= 0x7f {
+			return false
 		}
 	}
-	return append(append(append(b, '"'), text...), '"')
+	return odd&tops == 0
 }

@@ -3,6 +3,7 @@ package httpapi
 import (
 	"bytes"
 	"encoding/json"
+	"iter"
 	"reflect"
 	"testing"
 
@@ -37,8 +38,7 @@ func TestUsersAreEncodedLikeEverythingElse(t *testing.T) {
 	}
 	users = append(users, full)
 
-	meta := &api.Meta{Pagination: &api.Pagination{Total: 3, Count: 2, PerPage: 2, CurrentPage: 1, TotalPages: 2}}
-	answers := []answer{{data: users, meta: meta}, {data: []api.User{}, meta: meta}}
+	var answers []answer
 	for _, user := range users {
 		answers = append(answers, answer{data: user})
 	}
@@ -52,6 +52,51 @@ func TestUsersAreEncodedLikeEverythingElse(t *testing.T) {
 		}
 		if got.String() != want.String() {
 			t.Errorf("got\n%s\nwant\n%s", got.String(), want.String())
+		}
+	}
+}
+
+// TestListsAreEncodedLikeEverythingElse is the same for pages of users.
+func TestListsAreEncodedLikeEverythingElse(t *testing.T) {
+	meta := &api.Meta{Pagination: &api.Pagination{Total: 3, Count: 2, PerPage: 2, CurrentPage: 1, TotalPages: 2}}
+	for _, users := range [][]api.User{{}, {{UID: "one", Tags: []string{"x"}}}, {{UID: "one"}, {UID: "two", Name: "Zwei"}, {UID: "three"}}} {
+		sequence := func(yield func(*api.User) bool) {
+			for _, user := range users {
+				if !yield(&user) {
+					return
+				}
+			}
+		}
+		var got, want bytes.Buffer
+		if err := encodeAnswer(&got, answer{data: iter.Seq[*api.User](sequence), meta: meta}); err != nil {
+			t.Fatal(err)
+		}
+		if err := encode(&want, api.Body[any]{Data: users, Meta: meta}); err != nil {
+			t.Fatal(err)
+		}
+		if got.String() != want.String() {
+			t.Errorf("got\n%s\nwant\n%s", got.String(), want.String())
+		}
+	}
+}
+
+// TestPlain puts every byte at every place of texts of all lengths up to two words and a bit.
+func TestPlain(t *testing.T) {
+	for _, fill := range []byte{' ', '!', '~', 'a'} {
+		for length := range 20 {
+			text := bytes.Repeat([]byte{fill}, length)
+			if !plain(text) {
+				t.Errorf("%q is not plain", text)
+			}
+			for place := range text {
+				for c := range 256 {
+					text[place] = byte(c)
+					if want := c >= ' ' && c < 0x7f && c != '"' && c != '\\'; plain(text) != want {
+						t.Errorf("plain(%q) is %t", text, !want)
+					}
+				}
+				text[place] = fill
+			}
 		}
 	}
 }

@@ -3,6 +3,7 @@ package httpapi
 import (
 	"encoding/json"
 	"errors"
+	"iter"
 	"net/url"
 	"slices"
 	"strings"
@@ -12,7 +13,7 @@ import (
 )
 
 // showUser returns a user as the caller may see it.
-func (c *call) showUser(user directory.User) api.User {
+func (c *call) showUser(user *directory.User) api.User {
 	shown := api.User{
 		UID: string(user.UID), Name: user.Name, Avatar: user.Avatar, Link: user.Link, Metadata: user.Metadata, Status: directory.StatusOffline,
 		Role: user.Role, StatusMessage: user.StatusMessage, Tags: user.Tags, LastActiveAt: user.LastActiveAt,
@@ -35,12 +36,12 @@ func (c *call) showUser(user directory.User) api.User {
 }
 
 // showSeen returns a user as the viewer may see it, with what is between the two.
-func (c *call) showSeen(seen directory.Seen) api.User {
+func (c *call) showSeen(seen *directory.Seen) api.User {
 	shown := c.showUser(seen.User)
 	if !seen.Present {
 		shown.Status, shown.LastActiveAt = directory.StatusOffline, 0
 	}
-	relation := seen.Relation
+	relation := &seen.Relation
 	shown.BlockedByMe, shown.BlockedByMeAt = relation.BlockedByMeAt != 0, relation.BlockedByMeAt
 	shown.HasBlockedMe, shown.HasBlockedMeAt = relation.HasBlockedMeAt != 0, relation.HasBlockedMeAt
 	shown.BlockedAt = relation.BlockedByMeAt
@@ -84,7 +85,7 @@ func createUser(c *call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	shown := c.showUser(created.User)
+	shown := c.showUser(&created.User)
 	shown.AuthToken = created.Token.Text
 	return data(shown)
 }
@@ -138,18 +139,22 @@ func (q *query) userFilter() directory.UserFilter {
 
 // userList answers with a page of users as the acting user sees them.
 func (c *call) userList(list directory.List[directory.Seen], withTags bool) answer {
-	answer := listOf(list, func(seen directory.Seen) api.User {
-		shown := c.showSeen(seen)
-		if !withTags {
-			shown.Tags = nil
+	shown := func(yield func(*api.User) bool) {
+		for i := range list.Items {
+			user := c.showSeen(&list.Items[i])
+			if !withTags {
+				user.Tags = nil
+			}
+			if !yield(&user) {
+				return
+			}
 		}
-		return shown
-	})
+	}
+	answer := answer{data: iter.Seq[*api.User](shown), meta: &api.Meta{Pagination: paginationOf(list), NextCursor: list.Next}}
 	if len(list.Items) > 0 {
 		last := list.Items[len(list.Items)-1]
 		answer.meta.Cursor = &api.Cursor{UpdatedAt: max(last.CreatedAt, last.UpdatedAt), Affix: "append"}
 	}
-	answer.meta.NextCursor = list.Next
 	return answer
 }
 
@@ -161,7 +166,7 @@ func getUser(c *call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	return data(c.showSeen(user))
+	return data(c.showSeen(&user))
 }
 
 // findAsked returns the users that the body asks for, as the caller may see them, and the uids of the others.
@@ -186,8 +191,8 @@ func lookUpUsers(c *call) (answer, error) {
 		return answer{}, err
 	}
 	response := api.LookupResponse{Users: make([]api.User, len(found)), NotFound: missing}
-	for i, user := range found {
-		response.Users[i] = c.showSeen(user)
+	for i := range found {
+		response.Users[i] = c.showSeen(&found[i])
 	}
 	return data(response)
 }
@@ -244,13 +249,13 @@ func updateUser(c *call) (answer, error) {
 		if err != nil {
 			return answer{}, err
 		}
-		return data(c.showUser(result.User))
+		return data(c.showUser(&result.User))
 	}
 	user, err := c.api.dir.UpdateUser(c.ctx(), c.caller, c.pathID("uid"), patch)
 	if err != nil {
 		return answer{}, err
 	}
-	return data(c.showUser(user))
+	return data(c.showUser(&user))
 }
 
 func deleteUser(c *call) (answer, error) {

@@ -87,10 +87,9 @@ func (t *tx) pageAmong(query directory.UserQuery, candidates []directory.UID) (p
 		}
 	}
 	selected := make([]namedUser, 0, len(users))
-	named := len(query.Words) > 0 || query.Search != "" && query.SearchName || query.Order == directory.ByName
 	for i := range users {
 		candidate := namedUser{User: &users[i]}
-		if named {
+		if query.Order == directory.ByName || query.AsksForName(&users[i]) {
 			candidate.nameKey = directory.FoldText(users[i].Name)
 		}
 		if query.Selects(candidate.User, candidate.nameKey) {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"hash/maphash"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -63,27 +64,19 @@ type hotView struct {
 // view must be called before the view's snapshot is taken.
 func (h *hotUsers) view() *hotView { return &hotView{hotUsers: h, began: h.commits.Load()} }
 
-func (v *hotView) get(key userKey) (user directory.User, known bool) {
+// get fills in a user of whom nothing is known, and returns whether it could: else it leaves it as it is.
+func (v *hotView) get(key userKey, user *directory.User) (known bool) {
 	if v == nil {
-		return user, false
+		return false
 	}
-	hash := v.hash(key)
-	row, since, known := v.rows.get(hash)
-	if !known || since > v.began {
-		return user, false
-	}
-	packed := packedUser(row)
-	if packed.length() != v.number(key.app) {
-		return user, false
-	}
-	user = packed.user()
-	if user.UID != key.uid {
-		return user, false
-	}
-	if !v.asked {
+	hash, app := v.hash(key), v.number(key.app)
+	v.rows.read(hash, func(row []byte, since uint64) {
+		known = since <= v.began && unpackUser(row, app, key.uid, user)
+	})
+	if known && !v.asked {
 		v.given = append(v.given, hash)
 	}
-	return user, true
+	return known
 }
 
 // errSpoiled ends a view that has to be run again.
@@ -123,7 +116,7 @@ func (v *hotView) put(app directory.AppID, user *directory.User) {
 // keep puts a user in. The gate is locked.
 func (h *hotUsers) keep(hash uint64, app directory.AppID, user *directory.User, since uint64) {
 	var space [1024]byte // most users need no more
-	h.rows.put(hash, packUser(binary.AppendUvarint(space[:0], h.number(app)), user), since)
+	h.rows.put(hash, packUser(space[:0], h.number(app), user), since)
 }
 
 // number returns the number of an app.
@@ -212,68 +205,99 @@ func (h *hotUsers) forgetAll() {
 	h.rows.clear()
 }
 
-// packedUser is a user in one piece of memory: numbers and lengths as varints, and texts.
-type packedUser string
+// commonRole stands for the role that nearly all users have.
+const commonRole = "\x00"
 
-// packUser appends a user to row.
-func packUser(row []byte, user *directory.User) []byte {
-	for _, at := range []int64{user.CreatedAt, user.UpdatedAt, user.LastActiveAt, user.DeactivatedAt} {
+// packUser appends a user to row: varints, which are the number of its app, its times, and the lengths of its texts; behind
+// them the texts with nothing between them, and the metadata.
+func packUser(row []byte, app uint64, user *directory.User) []byte {
+	texts := [...]string{string(user.UID), user.Name, user.Avatar, user.Link, user.StatusMessage, user.Role}
+	if user.Role == directory.DefaultRole {
+		texts[5] = commonRole
+	}
+	row = binary.AppendUvarint(row, app)
+	for _, at := range [...]int64{user.CreatedAt, user.UpdatedAt, user.LastActiveAt, user.DeactivatedAt} {
 		row = binary.AppendVarint(row, at)
 	}
-	for _, text := range []string{string(user.UID), user.Name, user.Avatar, user.Link, user.StatusMessage} {
-		row = appendText(row, text)
+	for _, text := range texts {
+		row = binary.AppendUvarint(row, uint64(len(text)))
 	}
-	row = appendText(row, user.Metadata)
 	row = binary.AppendUvarint(row, uint64(len(user.Tags)))
 	for _, tag := range user.Tags {
-		row = appendText(row, tag)
+		row = binary.AppendUvarint(row, uint64(len(tag)))
 	}
-	if user.Role == directory.DefaultRole { // as nearly all have
-		return row
+	for _, text := range texts {
+		row = append(row, text...)
 	}
-	return appendText(row, user.Role)
+	for _, tag := range user.Tags {
+		row = append(row, tag...)
+	}
+	return append(row, user.Metadata...)
 }
 
-func appendText[T string | json.RawMessage](row []byte, text T) []byte {
-	return append(binary.AppendUvarint(row, uint64(len(text))), text...)
+// unpackUser fills in a user of whom nothing is known, and returns whether it is the one with that uid, of the app with that
+// number: else it leaves it as it is. The user keeps nothing of the row's memory.
+func unpackUser(row []byte, app uint64, uid directory.UID, user *directory.User) bool {
+	numbers := varints(row)
+	if numbers.next() != app {
+		return false
+	}
+	var times [4]int64
+	for i := range times {
+		times[i] = numbers.nextSigned()
+	}
+	var lengths [6]int
+	size := 0
+	for i := range lengths {
+		lengths[i] = int(numbers.next())
+		size += lengths[i]
+	}
+	tags := numbers.next()
+	tagLengths := numbers
+	for range tags {
+		size += int(numbers.next())
+	}
+	texts, metadata := numbers[:size], numbers[size:]
+	if string(texts[:lengths[0]]) != string(uid) {
+		return false
+	}
+	joined := string(texts)
+	cut := func(length int) (text string) {
+		text, joined = joined[:length], joined[length:]
+		return text
+	}
+	user.CreatedAt, user.UpdatedAt, user.LastActiveAt, user.DeactivatedAt = times[0], times[1], times[2], times[3]
+	user.UID = directory.UID(cut(lengths[0]))
+	user.Name, user.Avatar, user.Link, user.StatusMessage = cut(lengths[1]), cut(lengths[2]), cut(lengths[3]), cut(lengths[4])
+	if user.Role = cut(lengths[5]); user.Role == commonRole {
+		user.Role = directory.DefaultRole
+	}
+	for range tags {
+		user.Tags = append(user.Tags, cut(int(tagLengths.next())))
+	}
+	if len(metadata) > 0 {
+		user.Metadata = json.RawMessage(slices.Clone(metadata))
+	}
+	return true
 }
 
-// number takes a varint off the front.
-func (p *packedUser) number() int64 {
-	n := p.length()
-	return int64(n>>1) ^ -int64(n&1)
-}
+// varints is bytes that begin with numbers.
+type varints []byte
 
-// length takes a varint without a sign off the front.
-func (p *packedUser) length() (n uint64) {
+// next takes a number off the front.
+func (v *varints) next() (n uint64) {
 	for i := 0; ; i++ {
-		b := (*p)[i]
+		b := (*v)[i]
 		n |= uint64(b&0x7f) << (7 * i)
 		if b < 0x80 {
-			*p = (*p)[i+1:]
+			*v = (*v)[i+1:]
 			return n
 		}
 	}
 }
 
-// text takes a text off the front. It shares the row's memory.
-func (p *packedUser) text() string {
-	n := p.length()
-	text := string((*p)[:n])
-	*p = (*p)[n:]
-	return text
-}
-
-// user takes the user off.
-func (p *packedUser) user() directory.User {
-	user := directory.User{CreatedAt: p.number(), UpdatedAt: p.number(), LastActiveAt: p.number(), DeactivatedAt: p.number()}
-	user.UID, user.Name, user.Avatar, user.Link = directory.UID(p.text()), p.text(), p.text(), p.text()
-	user.StatusMessage, user.Metadata = p.text(), rawJSON(p.text())
-	for range p.length() {
-		user.Tags = append(user.Tags, p.text())
-	}
-	if user.Role = directory.DefaultRole; len(*p) > 0 {
-		user.Role = p.text()
-	}
-	return user
+// nextSigned takes a number with a sign off the front.
+func (v *varints) nextSigned() int64 {
+	n := v.next()
+	return int64(n>>1) ^ -int64(n&1)
 }

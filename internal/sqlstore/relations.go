@@ -1,6 +1,8 @@
 package sqlstore
 
 import (
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/rollcall/rollcall/internal/directory"
@@ -27,44 +29,68 @@ func relatedUIDs(app, uid string, related directory.Related) string {
 	return strings.Join(places, ` UNION ALL `)
 }
 
+// sides are the ways in which somebody is related to a user: the table, the column that names the other and the one that
+// names the user, and what it means.
+var sides = [...]struct {
+	table, other, user string
+	set                func(relation *directory.Relation, at int64)
+}{
+	{"blocks", "blocked", "uid", func(r *directory.Relation, at int64) { r.BlockedByMeAt = at }},
+	{"blocks", "uid", "blocked", func(r *directory.Relation, at int64) { r.HasBlockedMeAt = at }},
+	{"friends", "friend", "uid", func(r *directory.Relation, at int64) { r.FriendsSince = at }},
+}
+
+// Relations reads everything that a user has of a side when it is no more than the others are, which most users have, and
+// else looks the others up. It asks once for all sides.
 func (t *tx) Relations(app directory.AppID, of directory.UID, others []directory.UID) (map[directory.UID]directory.Relation, error) {
 	relations := map[directory.UID]directory.Relation{}
-	for _, place := range []struct {
-		column, table, where string
-		set                  func(relation *directory.Relation, at int64)
-	}{
-		{"blocked", "blocks", "uid", func(r *directory.Relation, at int64) { r.BlockedByMeAt = at }},
-		{"uid", "blocks", "blocked", func(r *directory.Relation, at int64) { r.HasBlockedMeAt = at }},
-		{"friend", "friends", "uid", func(r *directory.Relation, at int64) { r.FriendsSince = at }},
-	} {
-		rows, err := t.relationRows(place.column, place.table, place.where, app, of, others)
-		if err != nil {
+	var found [len(sides)][]directory.Pair
+	wanted := []int{0, 1, 2}
+	if len(others) > 1 {
+		if err := t.readSides(app, of, wanted, nil, len(others)+1, &found); err != nil {
 			return nil, err
 		}
-		for _, row := range rows {
-			relation := relations[row.Other]
-			place.set(&relation, row.At)
-			relations[row.Other] = relation
+		wanted = slices.DeleteFunc(wanted, func(side int) bool { return len(found[side]) <= len(others) })
+		for _, side := range wanted {
+			found[side] = nil
+		}
+	}
+	if len(wanted) > 0 && len(others) > 0 {
+		if err := t.readSides(app, of, wanted, padded(others), len(others), &found); err != nil {
+			return nil, err
+		}
+	}
+	for side, pairs := range found {
+		for _, pair := range pairs {
+			relation := relations[pair.Other]
+			sides[side].set(&relation, pair.At)
+			relations[pair.Other] = relation
 		}
 	}
 	return relations, nil
 }
 
-// relationRows reads the relations of a user in one column. Most users have few: then all are read, others or not. Else the
-// others are looked up one by one.
-func (t *tx) relationRows(column, table, where string, app directory.AppID, of directory.UID, others []directory.UID) ([]directory.Pair, error) {
-	read := func(r row) directory.Pair { return directory.Pair{Other: directory.UID(r.text(0)), At: r.integer(1)} }
-	from := `SELECT ` + column + `, at FROM ` + table + ` WHERE app = $1 AND ` + where + ` = $2`
-	if len(others) > 1 {
-		rows, err := all(t, from+` LIMIT $3`, []any{string(app), string(of), len(others) + 1}, read)
-		if err != nil || len(rows) <= len(others) {
-			return rows, err
+// readSides reads at most so many relations of each wanted side of a user: those to the others, or to anybody when there
+// are none.
+func (t *tx) readSides(app directory.AppID, of directory.UID, wanted []int, others []directory.UID, most int, found *[len(sides)][]directory.Pair) error {
+	s := statement{args: []any{string(app), string(of), most}}
+	for n, side := range wanted {
+		if n > 0 {
+			s.add(` UNION ALL `)
 		}
+		s.add(`SELECT ` + strconv.Itoa(side) + ` AS side, other, at FROM (SELECT ` + sides[side].other + ` AS other, at FROM ` + sides[side].table +
+			` WHERE app = $1 AND ` + sides[side].user + ` = $2`)
+		if len(others) > 0 {
+			s.add(` AND `)
+			in(&s, sides[side].other, others)
+		}
+		s.add(` LIMIT $3) AS side` + strconv.Itoa(side))
 	}
-	s := statement{args: []any{string(app), string(of)}}
-	s.add(from + ` AND `)
-	in(&s, column, padded(others))
-	return all(t, s.sql.String(), s.args, read)
+	return t.query(s.sql.String(), s.args, func(r row) error {
+		side := r.integer(0)
+		found[side] = append(found[side], directory.Pair{Other: directory.UID(r.text(1)), At: r.integer(2)})
+		return nil
+	})
 }
 
 // padded repeats the last of the values until there are as many as the next power of two: a list of any length makes one of

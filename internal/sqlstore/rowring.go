@@ -46,18 +46,17 @@ const (
 
 func (r *rowRing) shard(hash uint64) *ringShard { return &r.shards[hash>>60] }
 
-// get returns a copy of the row with a hash, and its number.
-func (r *rowRing) get(hash uint64) (row string, number uint64, found bool) {
+// read calls fn with the row with a hash, and its number, if there is one. The row is fn's only until it returns; fn must
+// not use the ring.
+func (r *rowRing) read(hash uint64, fn func(row []byte, number uint64)) {
 	s := r.shard(hash)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	slot := s.find(hash)
-	if slot == nil {
-		return "", 0, false
+	if slot := s.find(hash); slot != nil {
+		entry := s.entry(slot)
+		length := binary.LittleEndian.Uint32(entry[16:])
+		fn(entry[ringHeader:ringHeader+length], binary.LittleEndian.Uint64(entry[8:]))
 	}
-	entry := s.entry(slot)
-	length := binary.LittleEndian.Uint32(entry[16:])
-	return string(entry[ringHeader : ringHeader+length]), binary.LittleEndian.Uint64(entry[8:]), true
 }
 
 // put puts a row in, in the place of any other with this hash. One that is too long, or finds no memory, is left out.

@@ -37,8 +37,8 @@ func (t *tx) readUser(app directory.AppID, uid directory.UID) (user directory.Us
 		}
 		return *cached, true, nil
 	}
-	if hot, known := t.hot.get(userKey{app, uid}); known {
-		return hot, true, nil
+	if t.hot.get(userKey{app, uid}, &user) {
+		return user, true, nil
 	}
 	found, err = t.first(`SELECT `+userColumns+` FROM users WHERE app = $1 AND uid = $2`, []any{string(app), string(uid)},
 		func(r row) { user = readUser(r) })
@@ -56,8 +56,7 @@ func (t *tx) usersWith(app directory.AppID, uids []directory.UID) ([]directory.U
 	users := make([]directory.User, len(uids))
 	var cold []int
 	for i, uid := range uids {
-		var known bool
-		if users[i], known = t.hot.get(userKey{app, uid}); !known {
+		if !t.hot.get(userKey{app, uid}, &users[i]) {
 			cold = append(cold, i)
 		}
 	}
@@ -66,7 +65,17 @@ func (t *tx) usersWith(app directory.AppID, uids []directory.UID) ([]directory.U
 			return nil, err
 		}
 	}
-	return slices.DeleteFunc(users, func(user directory.User) bool { return user.UID == "" }), nil
+	found := 0
+	for i := range users {
+		if users[i].UID == "" {
+			continue
+		}
+		if found != i {
+			users[found] = users[i]
+		}
+		found++
+	}
+	return users[:found], nil
 }
 
 // fetch reads those of the users that have the given places in uids.
