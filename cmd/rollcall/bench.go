@@ -43,7 +43,7 @@ func newBench() *cobra.Command {
 		},
 	}
 	flags := cmd.Flags()
-	flags.IntVar(&options.Users, "users", 0, "users in the directory; 0 means 100000")
+	flags.IntVar(&options.Users, "users", 0, "users in the directory; 0 means 100000; the part large imports ten times as many rows")
 	flags.DurationVar(&options.Duration, "duration", 0, "how long each operation is measured; 0 means 5s")
 	flags.StringSliceVar(&options.Only, "only", nil, "parts to measure, of "+strings.Join(bench.Parts(), ", ")+"; none means all")
 	flags.StringArrayVar(&options.ServeFlags, "serve-flag", nil, "flag passed on to the server, such as --debug=127.0.0.1:6060")

@@ -21,7 +21,8 @@ import (
 
 // Options say what to measure.
 type Options struct {
-	// Users is how many users the directory holds. Zero means 100,000.
+	// Users is how many users the directory holds. Zero means 100,000. Ten times as many rows are imported for
+	// the figures of a large directory.
 	Users int
 	// Duration is how long each operation is measured. Zero means 5 s.
 	Duration time.Duration
@@ -64,6 +65,10 @@ type run struct {
 	server      *process
 	rows        []Row
 	crowds      int
+	// made is how many users have been made so far, numbered from 0 on.
+	made int64
+	// prepared says that some users have the role and the tag that are filtered by.
+	prepared bool
 }
 
 // Run measures everything and returns the report.
@@ -112,6 +117,8 @@ var parts = []struct {
 	{"directory", (*run).measureDirectory},
 	{"restart", (*run).measureRestart},
 	{"sockets", (*run).measureSockets},
+	{"online", (*run).measureOnline},
+	{"large", (*run).measureLarge},
 	{"postgres", (*run).measurePostgres},
 }
 
@@ -262,6 +269,7 @@ func (r *run) load(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("load users: %w", err)
 	}
+	r.made = int64(r.Users)
 	r.addLoad(fmt.Sprintf("load: create %d users", r.Users), 128, loaded)
 	full, err := rss(pid)
 	if err != nil {
@@ -284,7 +292,8 @@ func (r *run) measureCreate(ctx context.Context) (err error) {
 	}
 	r.say("measuring creations")
 	created := new(atomic.Int64)
-	many := r.create(128, int64(r.Users))
+	defer func(first int64) { r.made = first + created.Load() }(r.made)
+	many := r.create(128, r.made)
 	many.next = created
 	row, echo, measured, err := r.againstEcho(ctx, "create, durable, SQLite", many, 4)
 	if err != nil {
@@ -299,7 +308,7 @@ func (r *run) measureCreate(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, floor.close()) }()
-	one := r.create(1, int64(r.Users))
+	one := r.create(1, r.made)
 	one.next = created
 	inserts, measured, err := compare(ctx, r.Duration, floor.measure, one.against(r.server))
 	if err != nil {

@@ -263,13 +263,10 @@ func (i *ids) auth(n int, body api.AuthBody) []byte {
 	return frame(text)
 }
 
-// logIn logs users in over HTTP. The last of them has the role that is watched.
+// logIn logs users in over HTTP.
 func (r *run) logIn(ctx context.Context, count int) (*ids, error) {
 	backend, err := r.client()
 	if err != nil {
-		return nil, err
-	}
-	if _, err := backend.Roles.Create(ctx, api.CreateRoleRequest{Role: star, Name: "Star"}); err != nil {
 		return nil, err
 	}
 	all := &ids{app: r.credentials.AppID, uids: make([]string, count), jwts: make([]string, count)}
@@ -294,9 +291,21 @@ func (r *run) logIn(ctx context.Context, count int) (*ids, error) {
 	if err := errors.Join(failures...); err != nil {
 		return nil, fmt.Errorf("log in: %w", err)
 	}
+	return all, nil
+}
+
+// makeStar gives a user the role that is watched.
+func (r *run) makeStar(ctx context.Context, uid string) error {
+	c, err := r.client()
+	if err != nil {
+		return err
+	}
+	if _, err := c.Roles.Create(ctx, api.CreateRoleRequest{Role: star, Name: "Star"}); err != nil {
+		return err
+	}
 	role := star
-	_, err = backend.Users.Update(ctx, all.uids[count-1], api.UpdateUserRequest{Role: &role})
-	return all, err
+	_, err = c.Users.Update(ctx, uid, api.UpdateUserRequest{Role: &role})
+	return err
 }
 
 func (r *run) jwt(ctx context.Context, shared *http.Client, backend *client.Client, uid string) (string, error) {
@@ -345,6 +354,9 @@ func (r *run) measureSockets(ctx context.Context) (err error) {
 	r.say("logging %d users in", idleSockets)
 	users, err := r.logIn(ctx, idleSockets)
 	if err != nil {
+		return err
+	}
+	if err := r.makeStar(ctx, users.uids[idleSockets-1]); err != nil {
 		return err
 	}
 	if err := r.restartForSockets(ctx, secure); err != nil {

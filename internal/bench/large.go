@@ -1,0 +1,145 @@
+package bench
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"time"
+)
+
+const (
+	// growth is how many rows are imported, as a multiple of the users that are there before.
+	growth = 10
+	// badEvery says which rows of the import are refused.
+	badEvery = 100
+)
+
+// measureLarge grows the directory by an import, and measures both: the import, and lists of what it leaves.
+func (r *run) measureLarge(ctx context.Context) error {
+	if err := r.serve(ctx); err != nil {
+		return err
+	}
+	small, err := r.measureSearch(ctx, r.Users)
+	if err != nil {
+		return err
+	}
+	if err := r.measureImport(ctx, int64(growth*r.Users)); err != nil {
+		return err
+	}
+	large := int(r.made)
+	suffix := fmt.Sprintf(", %d users", large)
+	r.say("measuring lists of %d users", large)
+	if err := r.measureLists(ctx, large, suffix); err != nil {
+		return err
+	}
+	ratio, err := r.measureSearch(ctx, large)
+	if err != nil {
+		return err
+	}
+	row := Row{Operation: "prefix search" + suffix, Concurrency: 16, Ratio: fmt.Sprintf("%.2fx of %d users", ratio/small, r.Users)}
+	row.goal("<= 1.3x", ratio/small <= 1.3)
+	r.rows = append(r.rows, row)
+	return nil
+}
+
+// measureSearch returns how many times the echo's CPU time a prefix search costs in a directory of so many users.
+func (r *run) measureSearch(ctx context.Context, users int) (float64, error) {
+	search := load{concurrency: 16, request: r.list(searchFor111(users))}
+	echo, measured, err := compare(ctx, r.Duration, r.echoLoad(search.concurrency), search.against(r.server))
+	if err != nil {
+		return 0, fmt.Errorf("search: %w", err)
+	}
+	return microseconds(measured.perOp()) / microseconds(echo.perOp()), nil
+}
+
+// measureImport imports so many rows from a file of NDJSON.
+func (r *run) measureImport(ctx context.Context, rows int64) error {
+	r.say("importing %d rows", rows)
+	file := filepath.Join(r.folder, "users.ndjson")
+	bad := rows / badEvery
+	if err := writeUsers(file, r.made, rows); err != nil {
+		return fmt.Errorf("write users: %w", err)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	importing := exec.CommandContext(ctx, self, "import", file, "--data", filepath.Join(r.folder, "sqlite"), "--url", "http://"+r.server.address, "--json")
+	importing.SysProcAttr = endsWithParent()
+	var report, failure bytes.Buffer
+	importing.Stdout, importing.Stderr = &report, &failure
+	started := time.Now()
+	if err := importing.Start(); err != nil {
+		return err
+	}
+	watch := watchMemory(importing.Process.Pid)
+	err = importing.Wait()
+	elapsed := time.Since(started)
+	memory := watch()
+	var summary struct{ Created, Failed int64 }
+	// An import that some rows were refused of tells so by its exit code.
+	if decodeErr := json.Unmarshal(report.Bytes(), &summary); decodeErr != nil || summary.Created != rows-bad || summary.Failed != bad {
+		return errors.Join(fmt.Errorf("import of %d rows with %d bad ones: %s%s", rows, bad, &report, &failure), decodeErr, err)
+	}
+	r.made += summary.Created
+
+	row := r.addLoad(fmt.Sprintf("import of %d rows, 1%% bad, NDJSON, durable", rows), 1, result{ops: rows, elapsed: elapsed})
+	row.goal(">= 20000/s", row.Rate >= 20_000)
+	early, all := memory[:max(1, len(memory)/10)], memory
+	flat := float64(slices.Max(all)) / float64(slices.Max(early))
+	r.addValue("memory of the import, most", fmt.Sprintf("%.1f MB, %.2fx of its first tenth", megabytes(slices.Max(all)), flat), "<= 1.2x", flat <= 1.2)
+	return os.Remove(file)
+}
+
+// writeUsers writes so many rows of users, numbered from first on but for the bad ones, which have no number.
+func writeUsers(path string, first, rows int64) (err error) {
+	file, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	lines := bufio.NewWriterSize(file, 1<<20)
+	number := first
+	for n := range rows {
+		row := `{"uid":"bad","name":17}`
+		if n%badEvery != badEvery-1 {
+			row = profile(number)
+			number++
+		}
+		if _, err := lines.WriteString(row + "\n"); err != nil {
+			return err
+		}
+	}
+	return lines.Flush()
+}
+
+// watchMemory samples the resident memory of a process until the function that it returns is called, which returns the
+// samples, at least one.
+func watchMemory(pid int) func() []int64 {
+	stop, done := make(chan struct{}), make(chan []int64)
+	go func() {
+		samples := []int64{}
+		for {
+			if bytes, err := rss(pid); err == nil && bytes > 0 {
+				samples = append(samples, bytes)
+			}
+			select {
+			case <-time.After(50 * time.Millisecond):
+			case <-stop:
+				done <- append(samples, 0)[:max(1, len(samples))]
+				return
+			}
+		}
+	}()
+	return func() []int64 {
+		close(stop)
+		return <-done
+	}
+}

@@ -1,0 +1,64 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+)
+
+const (
+	// manyOnline is how many users are online in the list that begins with them, but no more than half of all.
+	manyOnline = 50_000
+	// wave is how many sockets there are at the same time: a process may have so many files.
+	wave = 12_500
+)
+
+// measureOnline compares the list that begins with who is online with the one by name, with many users online. More of them
+// than there can be sockets on one machine: those of earlier waves are within their grace.
+func (r *run) measureOnline(ctx context.Context) (err error) {
+	number := min(manyOnline, r.Users/2)
+	if err := r.stop(ctx); err != nil {
+		return err
+	}
+	if r.server, err = r.startServer(ctx, "sqlite", "--grace", "15m"); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, r.stop(ctx)) }()
+	r.say("logging %d users in", number)
+	users, err := r.logIn(ctx, number)
+	if err != nil {
+		return err
+	}
+	r.say("bringing them online")
+	for first := 0; first < number; first += wave {
+		c, err := r.newCrowd(r.server.address, false)
+		if err != nil {
+			return err
+		}
+		_, err = c.gather(ctx, r.server.cmd.Process.Pid, min(wave, number-first), func(n int) (*subscriber, error) {
+			return c.login(ctx, users.auth(first+n, toNobody), ignore)
+		})
+		if err := errors.Join(err, c.close()); err != nil {
+			return err
+		}
+	}
+	c, err := r.client()
+	if err != nil {
+		return err
+	}
+	online, err := c.Presence.OnlineCount(ctx)
+	if err != nil {
+		return err
+	}
+	if online != number {
+		return fmt.Errorf("%d users are online, not %d", online, number)
+	}
+	byName := load{concurrency: 16, request: r.list("perPage=100&sortBy=name")}
+	for _, page := range []int{1, number / 200, number / 100} {
+		onlineFirst := load{concurrency: 16, request: r.list(fmt.Sprintf("perPage=100&sortBy=status&page=%d", page))}
+		if err := r.againstAnother(ctx, fmt.Sprintf("list 100, online first, page %d, %d online", page, number), "the list by name", onlineFirst, byName); err != nil {
+			return err
+		}
+	}
+	return nil
+}
