@@ -3,6 +3,7 @@ package sqlstore
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -19,8 +20,8 @@ import (
 // what is read are told apart by the app's revision: what a part was read with is not applied to it again.
 type census struct {
 	store *Store
-	// bucketSize and deepOffset are the constants of these names, but for tests.
-	bucketSize, deepOffset int
+	// bucketSize, deepOffset and keptFrom are the constants of these names, but for tests.
+	bucketSize, deepOffset, keptFrom int
 	// reading is held by the one who reads a part: it needs a second connection, and if many waited for one, none would
 	// be left.
 	reading sync.Mutex
@@ -30,41 +31,25 @@ type census struct {
 
 type partKey struct {
 	app  directory.AppID
-	kind int // an Order, partCounts or partSearch
-	// search is what a partSearch counts.
-	search search
+	kind int // an Order, partCounts or partFilter
+	// filter is what a partFilter counts: see filterName.
+	filter string
 }
 
 const (
 	// partCounts counts users by role and activity.
 	partCounts = -1
-	// partSearch counts the active users whom a search finds that finds many.
-	partSearch = -2
+	// partFilter counts the users whom a filter leaves, when they are many.
+	partFilter = -2
 )
 
-// search is where a text is looked for.
-type search struct {
-	text          string
-	inUID, inName bool
-}
-
-// query selects the active users whom the search finds.
-func (s search) query(app directory.AppID) directory.UserQuery {
-	return directory.UserQuery{App: app, Search: s.text, SearchUID: s.inUID, SearchName: s.inName}
-}
-
-// finds reports whether a user is active and found.
-func (s search) finds(user *directory.User) bool {
-	nameKey := ""
-	if s.inName {
-		nameKey = directory.FoldText(user.Name)
-	}
-	query := s.query("")
-	return query.Selects(user, nameKey)
-}
-
-// maxSearches is how many searches an app's census keeps counts of. They are short texts: longer ones find few.
-const maxSearches = 100
+const (
+	// maxFilters is how many filters an app's census keeps counts of.
+	maxFilters = 100
+	// keptFrom is how many users a filter must leave to be kept: fewer are counted sooner than everything is compared with it
+	// that is written.
+	keptFrom = 1000
+)
 
 type part struct {
 	loaded   bool
@@ -72,6 +57,7 @@ type part struct {
 	late     []tally // what was committed while it was read
 	counts   map[group]int
 	ranking  *ranking
+	filter   directory.UserQuery
 	found    int
 }
 
@@ -112,7 +98,7 @@ func (t tally) growth() map[group]int {
 type move struct{ before, after *directory.User }
 
 func newCensus(store *Store) *census {
-	return &census{store: store, bucketSize: bucketSize, deepOffset: deepOffset, apps: map[directory.AppID]map[partKey]*part{}}
+	return &census{store: store, bucketSize: bucketSize, deepOffset: deepOffset, keptFrom: keptFrom, apps: map[directory.AppID]map[partKey]*part{}}
 }
 
 // note applies what was committed. It is called before anybody is told of the commit.
@@ -141,7 +127,8 @@ func (c *census) forgetAll() {
 }
 
 // get returns a part, which it reads from the database when nobody has. While somebody else reads it there is none.
-func (c *census) get(ctx context.Context, key partKey) (*part, error) {
+// filter is what a partFilter counts.
+func (c *census) get(ctx context.Context, key partKey, filter directory.UserQuery) (*part, error) {
 	c.mu.Lock()
 	p := c.apps[key.app][key]
 	if p != nil {
@@ -157,7 +144,7 @@ func (c *census) get(ctx context.Context, key partKey) (*part, error) {
 	}
 	defer c.reading.Unlock()
 	c.makeRoom(key)
-	p = &part{}
+	p = &part{filter: filter}
 	c.apps[key.app][key] = p
 	c.mu.Unlock()
 
@@ -175,21 +162,24 @@ func (c *census) get(ctx context.Context, key partKey) (*part, error) {
 		p.apply(key, t)
 	}
 	p.late, p.loaded = nil, true
+	if key.kind == partFilter && p.found < c.keptFrom {
+		delete(c.apps[key.app], key)
+	}
 	return p, nil
 }
 
-// makeRoom makes sure that there is room for another part: it forgets some search when there are many. The caller holds
+// makeRoom makes sure that there is room for another part: it forgets some filter when there are many. The caller holds
 // the lock.
 func (c *census) makeRoom(wanted partKey) {
 	parts := c.apps[wanted.app]
 	if parts == nil {
 		c.apps[wanted.app] = map[partKey]*part{}
 	}
-	if wanted.kind != partSearch || len(parts) < maxSearches {
+	if wanted.kind != partFilter || len(parts) < maxFilters {
 		return
 	}
 	for key := range parts {
-		if key.kind == partSearch {
+		if key.kind == partFilter {
 			delete(parts, key)
 			return
 		}
@@ -203,18 +193,13 @@ func (p *part) read(t *tx, key partKey, bucketSize int) (err error) {
 	}
 	switch key.kind {
 	case partCounts:
-	case partSearch:
-		p.found, err = t.countMatches(key.search.query(app))
-		return err
+		p.counts, err = t.counts(app)
+	case partFilter:
+		p.found, err = t.countMatches(p.filter)
 	default:
 		p.ranking, err = readRanking(t, app, directory.Order(key.kind), bucketSize)
-		return err
 	}
-	p.counts = map[group]int{}
-	return t.query(`SELECT role, deactivated, users FROM user_counts WHERE app = $1`, []any{string(app)}, func(r row) error {
-		p.counts[group{r.text(0), r.integer(1) != 0}] = int(r.integer(2))
-		return nil
-	})
+	return err
 }
 
 // apply brings the part up to a commit. The caller holds the lock.
@@ -230,8 +215,8 @@ func (p *part) apply(key partKey, t tally) {
 		}{{m.before, -1}, {m.after, 1}} {
 			switch {
 			case side.user == nil:
-			case key.kind == partSearch:
-				if key.search.finds(side.user) {
+			case key.kind == partFilter:
+				if selects(&p.filter, side.user) {
 					p.found += side.by
 				}
 			case p.ranking != nil:
@@ -248,65 +233,101 @@ func counted(query directory.UserQuery) bool {
 	return query.Search == "" && len(query.Words)+len(query.UIDs)+len(query.Tags)+len(query.Metadata)+len(query.Related) == 0 && query.ChangedAfter == 0 && query.ChangedBefore == 0
 }
 
-// total returns how many users a query selects that counted is true of; false when it is not known at the moment.
-func (c *census) total(ctx context.Context, t *tx, query directory.UserQuery) (int, bool, error) {
-	p, err := c.get(ctx, partKey{app: query.App, kind: partCounts})
-	if err != nil || p == nil {
-		return 0, false, err
+// counts returns how many users there are in each group, from memory if they are known there.
+func (t *tx) counts(app directory.AppID) (map[group]int, error) {
+	if t.census != nil {
+		p, err := t.census.get(t.ctx, partKey{app: app, kind: partCounts}, directory.UserQuery{})
+		if err != nil {
+			return nil, err
+		}
+		if p != nil {
+			t.census.mu.Lock()
+			defer t.census.mu.Unlock()
+			return maps.Clone(p.counts), nil
+		}
+	}
+	counts := map[group]int{}
+	err := t.query(`SELECT role, deactivated, users FROM user_counts WHERE app = $1`, []any{string(app)}, func(r row) error {
+		counts[group{r.text(0), r.integer(1) != 0}] = int(r.integer(2))
+		return nil
+	})
+	return counts, err
+}
+
+// total returns how many users a query selects that counted is true of.
+func (t *tx) total(query directory.UserQuery) (int, error) {
+	counts, err := t.counts(query.App)
+	if err != nil {
+		return 0, err
 	}
 	selected := func(g group) bool {
 		return (len(query.Roles) == 0 || slices.Contains(query.Roles, g.role)) &&
 			(query.Activity == directory.ActiveOrDeactivated || g.deactivated == (query.Activity == directory.DeactivatedOnly))
 	}
 	total := 0
-	c.mu.Lock()
-	for group, count := range p.counts {
+	for group, count := range counts {
 		if selected(group) {
 			total += count
 		}
 	}
-	c.mu.Unlock()
-	left, err := t.leftOut(query)
-	if err != nil {
-		return 0, false, err
-	}
-	if left != nil && selected(groupOf(left)) {
-		total--
-	}
-	if query.NotBlockedWith != "" {
-		hidden := query
-		hidden.NotBlockedWith, hidden.Related = "", []directory.Related{{To: query.NotBlockedWith, Blocked: true, Blockers: true}}
-		blocked, err := t.countMatches(hidden)
-		if err != nil {
-			return 0, false, err
-		}
-		total -= blocked
-	}
-	return total, true, nil
+	return t.withoutHidden(query, total)
 }
 
-// found returns how many users a search finds that finds many and asks for nothing else; false when it is not known at
-// the moment.
+// found returns how many users a query selects that filterOnly is true of; false when it is not known at the moment.
 func (c *census) found(ctx context.Context, t *tx, query directory.UserQuery) (int, bool, error) {
-	key := partKey{app: query.App, kind: partSearch, search: searchesOf(query)[0]}
-	if many, err := t.findsMany(query.App, key.search); err != nil || !many {
-		return 0, false, err
+	filter := directory.UserQuery{
+		App: query.App, Search: query.Search, SearchUID: query.SearchUID, SearchName: query.SearchName, Words: query.Words,
+		Roles: query.Roles, Tags: query.Tags, Metadata: query.Metadata, Activity: query.Activity,
 	}
-	p, err := c.get(ctx, key)
+	p, err := c.get(ctx, partKey{app: query.App, kind: partFilter, filter: filterName(filter)}, filter)
 	if err != nil || p == nil {
 		return 0, false, err
 	}
 	c.mu.Lock()
 	total := p.found
 	c.mu.Unlock()
+	total, err = t.withoutHidden(query, total)
+	return total, err == nil, err
+}
+
+// filterName returns a text that no other filter has.
+func filterName(f directory.UserQuery) string {
+	return fmt.Sprintf("%q %t %t %q %q %q %q %d", f.Search, f.SearchUID, f.SearchName, f.Words, f.Roles, f.Tags, f.Metadata, f.Activity)
+}
+
+// filterOnly reports whether a query filters by nothing but what users are themselves, beside whom it hides.
+func filterOnly(query directory.UserQuery) bool {
+	return len(query.UIDs)+len(query.Related) == 0 && query.ChangedAfter == 0 && query.ChangedBefore == 0
+}
+
+// selects reports whether a filter leaves a user.
+func selects(filter *directory.UserQuery, user *directory.User) bool {
+	nameKey := ""
+	if filter.AsksForName(user) {
+		nameKey = directory.FoldText(user.Name)
+	}
+	return filter.Selects(user, nameKey)
+}
+
+// withoutHidden takes those off a total whom the query leaves out though its filters select them: one user, and those
+// between whom and a viewer there is a block.
+func (t *tx) withoutHidden(query directory.UserQuery, total int) (int, error) {
 	left, err := t.leftOut(query)
 	if err != nil {
-		return 0, false, err
+		return 0, err
 	}
-	if left != nil && key.search.finds(left) {
+	everybody := query
+	everybody.NotUID = ""
+	if left != nil && selects(&everybody, left) {
 		total--
 	}
-	return total, true, nil
+	if query.NotBlockedWith == "" {
+		return total, nil
+	}
+	hidden := query
+	hidden.NotBlockedWith, hidden.Related = "", []directory.Related{{To: query.NotBlockedWith, Blocked: true, Blockers: true}}
+	blocked, err := t.countMatches(hidden)
+	return total - blocked, err
 }
 
 // leftOut returns the one user whom a query leaves out, nil when there is none.
@@ -319,13 +340,6 @@ func (t *tx) leftOut(query directory.UserQuery) (*directory.User, error) {
 		return nil, err
 	}
 	return &user, nil
-}
-
-// searchOnly reports whether a query is a search and nothing else.
-func searchOnly(query directory.UserQuery) bool {
-	text := query.Search
-	query.Search = ""
-	return text != "" && counted(query) && len(query.Roles) == 0 && query.NotBlockedWith == "" && query.Activity == directory.ActiveOnly
 }
 
 // ranking knows how many active users stand between places in an order.
@@ -360,8 +374,8 @@ func readRanking(t *tx, app directory.AppID, order directory.Order, bucketSize i
 	}
 	var s statement
 	s.add(`SELECT uid, ` + strings.Join(columns, `, `) + ` FROM users WHERE `)
-	addUserConditions(&s, query)
-	addUserOrder(&s, query, 0, false)
+	addUserConditions(&s, query, alongOrder)
+	addUserOrder(&s, query, 0, alongOrder)
 	err := t.query(s.sql.String(), s.args, func(row row) error {
 		last := &r.buckets[len(r.buckets)-1]
 		if last.count == bucketSize {
@@ -414,7 +428,7 @@ func (c *census) ranked(query directory.UserQuery) bool {
 
 // seek turns a large offset into a start near it and a small one. The query stays as it is when there is no ranking.
 func (c *census) seek(ctx context.Context, t *tx, query directory.UserQuery) (directory.UserQuery, start, error) {
-	p, err := c.get(ctx, partKey{app: query.App, kind: int(query.Order)})
+	p, err := c.get(ctx, partKey{app: query.App, kind: int(query.Order)}, directory.UserQuery{})
 	if err != nil || p == nil {
 		return query, start{}, err
 	}

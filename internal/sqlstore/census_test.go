@@ -1,6 +1,7 @@
 package sqlstore
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
@@ -30,7 +31,7 @@ func emptyStore(t *testing.T) *Store {
 func TestCensusAgreesWithDatabase(t *testing.T) {
 	t.Parallel()
 	store := emptyStore(t)
-	store.census.bucketSize, store.census.deepOffset = 4, 0
+	store.census.bucketSize, store.census.deepOffset, store.census.keptFrom = 4, 0, 0
 	random := rand.New(rand.NewPCG(1, 2))
 	for round := range 150 {
 		err := store.Update(t.Context(), "app", nil, func(tx directory.Tx) error {
@@ -57,6 +58,9 @@ func TestCensusAgreesWithDatabase(t *testing.T) {
 		query.Roles = [][]string{nil, {"vip"}, {"vip", "default"}}[random.IntN(3)]
 		query.NotBlockedWith = []directory.UID{"", "u1"}[random.IntN(2)]
 		compareWithDatabase(t, store, query)
+		query.Search, query.SearchUID, query.SearchName = []string{"", "u1", "u2", "name", "name 3"}[random.IntN(5)], true, random.IntN(2) == 0
+		query.Tags = [][]string{nil, {"red"}, {"red", "blue"}}[random.IntN(3)]
+		compareWithDatabase(t, store, query)
 		if round == 100 {
 			store.census.forgetAll()
 		}
@@ -77,10 +81,11 @@ func changeSomebody(tx directory.Tx, random *rand.Rand) error {
 	case 1:
 		return tx.PutBlock("app", "u1", uid, 5)
 	default:
-		return tx.PutUser("app", directory.User{
-			UID: uid, Name: fmt.Sprint("Name ", random.IntN(5)), Role: []string{"default", "vip"}[random.IntN(2)], CreatedAt: random.Int64N(4),
+		tags := [][]string{nil, {"red"}, {"blue"}, {"red", "blue"}}[random.IntN(4)]
+		return errors.Join(tx.PutUserTags("app", uid, tags), tx.PutUser("app", directory.User{
+			UID: uid, Tags: tags, Name: fmt.Sprint("Name ", random.IntN(5)), Role: []string{"default", "vip"}[random.IntN(2)], CreatedAt: random.Int64N(4),
 			UpdatedAt: random.Int64N(3), LastActiveAt: random.Int64N(3), DeactivatedAt: max(0, random.Int64N(5)-3),
-		})
+		}))
 	}
 }
 

@@ -48,7 +48,7 @@ func (t *tx) narrowPlaces(query directory.UserQuery) (places []*statement) {
 		return places // nothing else tells who is related
 	}
 	for _, wanted := range searchesOf(query) {
-		if t.many[partKey{app: query.App, kind: partSearch, search: wanted}] {
+		if t.many[placesKey{query.App, wanted}] {
 			continue
 		}
 		s, app := begin()
@@ -57,7 +57,8 @@ func (t *tx) narrowPlaces(query directory.UserQuery) (places []*statement) {
 	}
 	for _, filter := range query.Metadata {
 		s, app := begin()
-		addMetadataPlaces(s, app, filter)
+		s.add(`SELECT uid FROM user_metadata WHERE app = ` + app + ` AND `)
+		addMetadataFilter(s, filter)
 		end(s)
 	}
 	if len(query.Tags) > 0 {
@@ -66,7 +67,7 @@ func (t *tx) narrowPlaces(query directory.UserQuery) (places []*statement) {
 		in(s, `tag`, query.Tags)
 		end(s)
 	}
-	if len(query.Roles) > 0 && !slices.Contains(query.Roles, directory.DefaultRole) {
+	if onlyOtherRoles(query) {
 		s, app := begin()
 		s.add(`SELECT uid FROM users WHERE app = ` + app + ` AND role <> 'default' AND `)
 		in(s, `role`, query.Roles)

@@ -401,7 +401,7 @@ func (c *connection) exec(text string, args ...any) error {
 	return sqliteError("execute", statement.Exec())
 }
 
-func (c *connection) query(text string, args []any, each func(row) error) error { //nolint:unparam // it is a session
+func (c *connection) query(text string, args []any, each func(row) error) error {
 	statement, err := c.bound(text, args)
 	if err != nil {
 		return err

@@ -148,7 +148,7 @@ type tx struct {
 	census *census
 	hot    *hotView
 	// many remembers which searches find many users.
-	many map[partKey]bool
+	many map[placesKey]bool
 }
 
 var _ directory.Tx = (*tx)(nil)

@@ -52,7 +52,24 @@ func open(t *testing.T, open func(context.Context) (*sqlstore.Store, error)) *sq
 }
 
 func TestSQLite(t *testing.T) {
-	storetest.Run(t, func(t *testing.T) directory.Store { return openSQLite(t) })
+	storetest.Run(t, func(t *testing.T) directory.Store {
+		store := openSQLite(t)
+		t.Cleanup(func() { checkPlans(t, store) })
+		return store
+	})
+}
+
+// checkPlans fails for a statement of a store on SQLite that reads more of a table than it should.
+func checkPlans(t *testing.T, store *sqlstore.Store) {
+	t.Helper()
+	err := store.EachPlan(func(sql string, plan []string) {
+		if step := sqlstore.Wasteful(sql, plan); step != "" {
+			t.Errorf("%s\n%s", step, sql)
+		}
+	})
+	if err != nil {
+		t.Error(err)
+	}
 }
 
 func TestPostgres(t *testing.T) {

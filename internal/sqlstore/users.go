@@ -119,7 +119,18 @@ func (t *tx) UserPage(query directory.UserQuery) (users []directory.User, total 
 
 // usersOf lists the users that a query selects, of which there are so many; zero when that is not known.
 func (t *tx) usersOf(query directory.UserQuery, matches int) ([]directory.User, error) {
-	sorted := sortsMatches(query, matches)
+	way := alongOrder
+	if matches > 0 && narrows(query) {
+		everybody, err := t.total(directory.UserQuery{App: query.App, Activity: directory.ActiveOrDeactivated})
+		if err != nil {
+			return nil, err
+		}
+		way = cheaperWay(query.Offset+query.Limit, matches, everybody)
+	}
+	return t.usersFound(query, way)
+}
+
+func (t *tx) usersFound(query directory.UserQuery, way way) ([]directory.User, error) {
 	begin := start{at: query.After}
 	if t.census != nil && t.census.ranked(query) {
 		var err error
@@ -129,12 +140,12 @@ func (t *tx) usersOf(query directory.UserQuery, matches int) ([]directory.User, 
 	}
 	var uids []directory.UID
 	for _, stretch := range stretchesOf(query.Order, begin) {
-		s, err := t.userStatement(`SELECT uid FROM users WHERE `, query)
+		s, err := t.userStatement(`SELECT uid FROM users WHERE `, query, way)
 		if err != nil {
 			return nil, err
 		}
 		stretch.add(s, query.Backward)
-		addUserOrder(s, query, stretch.same, sorted)
+		addUserOrder(s, query, stretch.same, way)
 		s.add(` LIMIT ` + s.arg(query.Limit-len(uids)) + ` OFFSET ` + s.arg(query.Offset))
 		found, err := t.uids(min(query.Limit-len(uids), 100), s)
 		if err != nil {
@@ -160,7 +171,7 @@ func (t *tx) restOfOffset(query directory.UserQuery, stretch stretch, found int)
 	if query.Offset == 0 || found > 0 {
 		return 0, nil
 	}
-	s, err := t.userStatement(`SELECT count(*) FROM (SELECT 1 FROM users WHERE `, query)
+	s, err := t.userStatement(`SELECT count(*) FROM (SELECT 1 FROM users WHERE `, query, alongOrder)
 	if err != nil {
 		return 0, err
 	}
@@ -171,12 +182,10 @@ func (t *tx) restOfOffset(query directory.UserQuery, stretch stretch, found int)
 }
 
 func (t *tx) CountUsers(query directory.UserQuery) (int, error) {
-	if t.census != nil && counted(query) {
-		if total, known, err := t.census.total(t.ctx, t, query); err != nil || known {
-			return total, err
-		}
+	if counted(query) && t.draft == nil { // what is drafted is counted when it is committed
+		return t.total(query)
 	}
-	if t.census != nil && searchOnly(query) {
+	if t.census != nil && filterOnly(query) {
 		if total, known, err := t.census.found(t.ctx, t, query); err != nil || known {
 			return total, err
 		}
@@ -185,7 +194,7 @@ func (t *tx) CountUsers(query directory.UserQuery) (int, error) {
 }
 
 func (t *tx) countMatches(query directory.UserQuery) (int, error) {
-	s, err := t.userStatement(`SELECT count(*) FROM users WHERE `, query)
+	s, err := t.userStatement(`SELECT count(*) FROM users WHERE `, query, byFilter)
 	if err != nil {
 		return 0, err
 	}
@@ -193,9 +202,12 @@ func (t *tx) countMatches(query directory.UserQuery) (int, error) {
 }
 
 // userStatement begins a statement about the users that a query selects.
-func (t *tx) userStatement(begin string, query directory.UserQuery) (*statement, error) {
+func (t *tx) userStatement(begin string, query directory.UserQuery, way way) (*statement, error) {
 	s := &statement{broad: map[search]bool{}}
 	for _, wanted := range searchesOf(query) {
+		if way == alongOrder {
+			break
+		}
 		broad, err := t.findsMany(query.App, wanted)
 		if err != nil {
 			return nil, err
@@ -203,7 +215,7 @@ func (t *tx) userStatement(begin string, query directory.UserQuery) (*statement,
 		s.broad[wanted] = broad
 	}
 	s.add(begin)
-	addUserConditions(s, query)
+	addUserConditions(s, query, way)
 	return s, nil
 }
 
@@ -218,16 +230,30 @@ func searchesOf(query directory.UserQuery) (searches []search) {
 	return searches
 }
 
-// findsMany reports whether more than fewMatches places hold a text. It looks at no more places than that.
+// search is where a text is looked for.
+type search struct {
+	text          string
+	inUID, inName bool
+}
+
+// placesKey is a search in an app.
+type placesKey struct {
+	app    directory.AppID
+	wanted search
+}
+
+// fewPlaces is how many places are worth gathering of which a search finds users.
+const fewPlaces = 4000
+
+// findsMany reports whether more than fewPlaces hold a text. It looks at no more places than that.
 func (t *tx) findsMany(app directory.AppID, wanted search) (bool, error) {
-	key := partKey{app: app, kind: partSearch, search: wanted}
-	if many, known := t.many[key]; known {
+	if many, known := t.many[placesKey{app, wanted}]; known {
 		return many, nil
 	}
 	var s statement
 	var counts []string
 	for _, place := range searchPlaces(&s, s.arg(string(app)), wanted) {
-		counts = append(counts, `(SELECT count(*) FROM (`+place+` LIMIT `+s.arg(fewMatches+1)+`) AS places)`)
+		counts = append(counts, `(SELECT count(*) FROM (`+place+` LIMIT `+s.arg(fewPlaces+1)+`) AS places)`)
 	}
 	s.add(`SELECT ` + strings.Join(counts, ` + `))
 	count, err := t.count(s.sql.String(), s.args...)
@@ -235,10 +261,10 @@ func (t *tx) findsMany(app directory.AppID, wanted search) (bool, error) {
 		return false, err
 	}
 	if t.many == nil {
-		t.many = map[partKey]bool{}
+		t.many = map[placesKey]bool{}
 	}
-	t.many[key] = count > fewMatches
-	return count > fewMatches, nil
+	t.many[placesKey{app, wanted}] = count > fewPlaces
+	return count > fewPlaces, nil
 }
 
 // changedAt is when a user was last changed, as the index users_last_changed has it.
@@ -253,21 +279,41 @@ var orderColumns = map[directory.Order][]string{
 	directory.ByUID:            {},
 }
 
-// fewMatches is how many rows are worth sorting to spare a walk along the order's index in search of them.
-const fewMatches = 4000
+// way is how the users of a query are found.
+type way int
 
-// sortsMatches reports whether a query is best served by finding what matches and sorting it. Else it is served by an index
-// of the order, along which enough that matches comes soon.
-func sortsMatches(query directory.UserQuery, matches int) bool {
-	selects := query.Search != "" || len(query.Words)+len(query.Roles)+len(query.UIDs)+len(query.Tags)+len(query.Metadata)+len(query.Related) > 0 || query.Activity == directory.DeactivatedOnly
-	return selects && matches > 0 && matches <= fewMatches
+const (
+	// byFilter gathers them from the index of a filter, and sorts them.
+	byFilter way = iota
+	// alongOrder meets them along the index of an order, which is to say no other index than that serves the statement.
+	alongOrder
+)
+
+// narrows reports whether a query has a filter with an index.
+func narrows(query directory.UserQuery) bool {
+	return query.Search != "" || onlyOtherRoles(query) || query.Activity == directory.DeactivatedOnly ||
+		len(query.Words)+len(query.UIDs)+len(query.Tags)+len(query.Metadata)+len(query.Related) > 0
+}
+
+// cheaperWay returns the better way to a page of so many users, behind whatever is skipped, when so many of everybody match.
+// To gather a user costs about twice as much as to look at one along the way.
+func cheaperWay(page, matches, everybody int) way {
+	if 2*matches <= page*everybody/matches {
+		return byFilter
+	}
+	return alongOrder
+}
+
+// onlyOtherRoles reports whether a query selects roles, and the default one, which nearly all users have, is not among them.
+func onlyOtherRoles(query directory.UserQuery) bool {
+	return len(query.Roles) > 0 && !slices.Contains(query.Roles, directory.DefaultRole)
 }
 
 // addUserOrder adds the order in the form in which an index serves it, or when the matches are to be sorted, in one that no
 // index serves. The first times, as many as are the same in all rows, are left out.
-func addUserOrder(s *statement, query directory.UserQuery, same int, sorted bool) {
+func addUserOrder(s *statement, query directory.UserQuery, same int, way way) {
 	text, number := `%s`, `%s`
-	if sorted {
+	if way == byFilter {
 		text, number = `(%s || '')`, `(%s + 0)`
 	}
 	column := func(form, name string) string { return strings.Replace(form, `%s`, name, 1) }
@@ -341,14 +387,20 @@ func (r stretch) add(s *statement, backward bool) {
 // lastText sorts after every text that starts with a prefix, when put behind it.
 const lastText = "\U0010FFFF"
 
-func addUserConditions(s *statement, query directory.UserQuery) {
+// addUserConditions adds what a query selects. Along an order, what filters is written so that no index of users serves it,
+// and is looked up for each user instead of being gathered.
+func addUserConditions(s *statement, query directory.UserQuery, way way) {
 	app := s.arg(string(query.App))
 	s.add(`users.app = ` + app)
+	uid, role, deactivatedAt := `uid`, `role`, `deactivated_at`
+	if way == alongOrder {
+		uid, role, deactivatedAt = `(uid || '')`, `(role || '')`, `(deactivated_at + 0)`
+	}
 	switch query.Activity {
 	case directory.ActiveOnly:
 		s.add(` AND deactivated_at = 0`)
 	case directory.DeactivatedOnly:
-		s.add(` AND deactivated_at <> 0`)
+		s.add(` AND ` + deactivatedAt + ` <> 0`)
 	case directory.ActiveOrDeactivated:
 	}
 	if query.NotUID != "" {
@@ -361,40 +413,46 @@ func addUserConditions(s *statement, query directory.UserQuery) {
 		s.add(` AND ` + changedAt + ` < ` + s.arg(query.ChangedBefore))
 	}
 	for _, wanted := range searchesOf(query) {
-		addSearch(s, app, wanted)
+		addSearch(s, app, way, wanted)
 	}
 	if len(query.Roles) > 0 {
 		s.add(` AND `)
-		in(s, `role`, query.Roles)
-		if !slices.Contains(query.Roles, directory.DefaultRole) {
-			s.add(` AND role <> 'default'`) // lets the index of users with another role serve it
+		in(s, role, query.Roles)
+		if onlyOtherRoles(query) {
+			s.add(` AND ` + role + ` <> 'default'`) // lets the index of users with another role serve it
 		}
 	}
 	if len(query.UIDs) > 0 {
 		s.add(` AND `)
-		in(s, `uid`, query.UIDs)
+		in(s, uid, query.UIDs)
 	}
 	if len(query.Tags) > 0 {
-		s.add(` AND uid IN (SELECT uid FROM user_tags WHERE app = ` + app + ` AND `)
-		in(s, `tag`, query.Tags)
-		s.add(`)`)
+		addPlaces(s, way, `user_tags`, app, func() { in(s, `tag`, query.Tags) })
 	}
 	for _, filter := range query.Metadata {
-		s.add(` AND uid IN (`)
-		addMetadataPlaces(s, app, filter)
-		s.add(`)`)
+		addPlaces(s, way, `user_metadata`, app, func() { addMetadataFilter(s, filter) })
 	}
 	for _, related := range query.Related {
-		s.add(` AND uid IN (` + relatedUIDs(app, s.arg(string(related.To)), related) + `)`)
+		s.add(` AND ` + uid + ` IN (` + relatedUIDs(app, s.arg(string(related.To)), related) + `)`)
 	}
 	if query.NotBlockedWith != "" {
 		s.add(` AND uid NOT IN (` + relatedUIDs(app, s.arg(string(query.NotBlockedWith)), directory.Related{Blocked: true, Blockers: true}) + `)`)
 	}
 }
 
-// addMetadataPlaces adds a query for the uids that a filter finds.
-func addMetadataPlaces(s *statement, app string, filter directory.MetadataFilter) {
-	s.add(`SELECT uid FROM user_metadata WHERE app = ` + app + ` AND key = ` + s.arg(filter.Key) + ` AND `)
+// addPlaces adds that a table has a row for the user that condition is true of.
+func addPlaces(s *statement, way way, table, app string, condition func()) {
+	if way == alongOrder {
+		s.add(` AND EXISTS (SELECT 1 FROM ` + table + ` WHERE app = ` + app + ` AND ` + table + `.uid = (users.uid || '') AND `)
+	} else {
+		s.add(` AND uid IN (SELECT uid FROM ` + table + ` WHERE app = ` + app + ` AND `)
+	}
+	condition()
+	s.add(`)`)
+}
+
+func addMetadataFilter(s *statement, filter directory.MetadataFilter) {
+	s.add(`key = ` + s.arg(filter.Key) + ` AND `)
 	in(s, `value`, filter.Values)
 }
 
@@ -414,18 +472,22 @@ func searchPlaces(s *statement, app string, wanted search) (places []string) {
 
 // addSearch adds that the uid, or the name from any of its words on, starts with a text. When that is true of many, it is
 // cheaper to look at every user that comes along than to gather them.
-func addSearch(s *statement, app string, wanted search) {
-	if !s.broad[wanted] {
+func addSearch(s *statement, app string, way way, wanted search) {
+	if way == byFilter && !s.broad[wanted] {
 		s.add(` AND uid IN (` + strings.Join(searchPlaces(s, app, wanted), ` UNION ALL `) + `)`)
 		return
+	}
+	uid, name := `uid`, `name_key`
+	if way == alongOrder {
+		uid, name = `(uid || '')`, `(name_key || '')`
 	}
 	from, to := s.arg(wanted.text), s.arg(wanted.text+lastText)
 	var found []string
 	if wanted.inUID {
-		found = append(found, `uid >= `+from+` AND uid < `+to)
+		found = append(found, uid+` >= `+from+` AND `+uid+` < `+to)
 	}
 	if wanted.inName {
-		found = append(found, `name_key >= `+from+` AND name_key < `+to, `replace(name_key, `+s.arg(" "+wanted.text)+`, '') <> name_key`)
+		found = append(found, name+` >= `+from+` AND `+name+` < `+to, `replace(name_key, `+s.arg(" "+wanted.text)+`, '') <> name_key`)
 	}
 	s.add(` AND (` + strings.Join(found, ` OR `) + `)`)
 }

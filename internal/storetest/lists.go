@@ -211,3 +211,104 @@ func testRelations(t *testing.T, s directory.Store) {
 		return err
 	})
 }
+
+func testPairs(t *testing.T, s directory.Store) {
+	pair := func(uid, other directory.UID, at int64) directory.Pair {
+		return directory.Pair{UID: uid, Other: other, At: at}
+	}
+	update(t, s, func(tx directory.Tx) error {
+		return errors.Join(
+			tx.PutBlock(app, "a", "b", 1), tx.PutBlock(app, "a", "c", 2), tx.PutBlock(app, "b", "a", 3), tx.PutBlock("other", "a", "b", 4),
+			tx.PutFriends(app, "c", "a", 5), tx.PutFriends(app, "b", "c", 6),
+			tx.PutFriendRequest(app, "a", "d", 7), tx.PutFriendRequest(app, "e", "a", 8),
+		)
+	})
+	view(t, s, func(tx directory.Tx) error {
+		var failures []error
+		for _, test := range []struct {
+			kind  directory.PairKind
+			after directory.Pair
+			limit int
+			want  []directory.Pair
+		}{
+			{directory.Blocks, directory.Pair{}, 2, []directory.Pair{pair("a", "b", 1), pair("a", "c", 2)}},
+			{directory.Blocks, pair("a", "b", 1), 9, []directory.Pair{pair("a", "c", 2), pair("b", "a", 3)}},
+			{directory.Friendships, directory.Pair{}, 9, []directory.Pair{pair("a", "c", 5), pair("b", "c", 6)}},
+			{directory.FriendRequests, pair("a", "d", 7), 9, []directory.Pair{pair("e", "a", 8)}},
+		} {
+			got, err := tx.Pairs(app, test.kind, test.after, test.limit)
+			equal(t, got, test.want)
+			failures = append(failures, err)
+		}
+		for kind, want := range map[directory.PairKind][]directory.Pair{
+			directory.Blocks:         {pair("a", "b", 1), pair("a", "c", 2), pair("b", "a", 3)},
+			directory.Friendships:    {pair("a", "c", 5)},
+			directory.FriendRequests: {pair("a", "d", 7), pair("e", "a", 8)},
+		} {
+			got, err := tx.PairsOf(app, kind, "a")
+			equal(t, got, want)
+			failures = append(failures, err)
+		}
+		return errors.Join(failures...)
+	})
+}
+
+func testManyRelations(t *testing.T, s directory.Store) {
+	update(t, s, func(tx directory.Tx) error {
+		for i := range 20 {
+			other := directory.UID(fmt.Sprintf("u%02d", i))
+			if err := errors.Join(tx.PutBlock(app, "a", other, int64(i+1)), tx.PutFriends(app, "a", other, int64(i+101))); err != nil {
+				return err
+			}
+		}
+		return tx.PutBlock(app, "u03", "a", 300)
+	})
+	view(t, s, func(tx directory.Tx) error {
+		relations, err := tx.Relations(app, "a", []directory.UID{"u03", "u17", "nobody"})
+		equal(t, relations, map[directory.UID]directory.Relation{
+			"u03": {BlockedByMeAt: 4, HasBlockedMeAt: 300, FriendsSince: 104}, "u17": {BlockedByMeAt: 18, FriendsSince: 118},
+		})
+		return err
+	})
+}
+
+func testMetadata(t *testing.T, s directory.Store) {
+	value := func(key, value string) directory.MetadataValue {
+		return directory.MetadataValue{Key: key, Value: value}
+	}
+	update(t, s, func(tx directory.Tx) error {
+		for uid, values := range map[directory.UID][]directory.MetadataValue{
+			"a": {value("city", "rome"), value("plan", "free")}, "b": {value("city", "rome")}, "c": {value("city", "oslo")},
+		} {
+			if err := errors.Join(tx.PutUser(app, directory.User{UID: uid, Name: string(uid), Role: "default"}), tx.MoveUserMetadata(app, uid, nil, values)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	in := func(filters ...directory.MetadataFilter) (uids []directory.UID) {
+		view(t, s, func(tx directory.Tx) error {
+			users, err := tx.Users(directory.UserQuery{App: app, Metadata: filters, Order: directory.ByName, Limit: 10})
+			uids = uidsOf(users)
+			return err
+		})
+		return uids
+	}
+	cities := func(names ...string) directory.MetadataFilter {
+		return directory.MetadataFilter{Key: "city", Values: names}
+	}
+	equal(t, in(cities("rome")), []directory.UID{"a", "b"})
+	equal(t, in(cities("rome", "oslo"), directory.MetadataFilter{Key: "plan", Values: []string{"free"}}), []directory.UID{"a"})
+	update(t, s, func(tx directory.Tx) error {
+		return tx.MoveUserMetadata(app, "a", []directory.MetadataValue{value("city", "rome"), value("plan", "free")}, []directory.MetadataValue{value("city", "oslo"), value("plan", "free")})
+	})
+	equal(t, in(cities("oslo")), []directory.UID{"a", "c"})
+	for _, want := range []int{2, 1, 0} {
+		update(t, s, func(tx directory.Tx) error {
+			deleted, err := tx.DeleteMetadataValues(app, "city", 2)
+			equal(t, deleted, want)
+			return err
+		})
+	}
+	equal(t, len(in(cities("rome", "oslo"))), 0)
+}

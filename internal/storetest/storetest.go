@@ -31,6 +31,9 @@ func Run(t *testing.T, open func(t *testing.T) directory.Store) {
 		{"orders and walks", testOrders},
 		{"search", testSearch},
 		{"relations", testRelations},
+		{"more relations than are asked for", testManyRelations},
+		{"pairs", testPairs},
+		{"metadata", testMetadata},
 		{"tags", testTags},
 		{"tokens", testTokens},
 		{"keys", testKeys},
@@ -40,6 +43,8 @@ func Run(t *testing.T, open func(t *testing.T) directory.Store) {
 		{"tombstones", testTombstones},
 		{"answers", testAnswers},
 		{"activity", testActivity},
+		{"presence", testPresence},
+		{"timeline", testTransitions},
 		{"ids are compared byte by byte", testCollation},
 		{"refused update leaves nothing", testRefusedUpdate},
 		{"refused update that read its writes", testRefusedAfterReading},
@@ -436,6 +441,13 @@ func testEraseChanges(t *testing.T, s directory.Store) {
 		return subjects
 	}
 	equal(t, subjects(), []string{"~x key:k", "~x user:~x", "u key:k", "uu key:k", "u key:k"})
+	view(t, s, func(tx directory.Tx) error {
+		about, err := tx.ChangesAbout(app, "uu", 10)
+		equal(t, len(about), 1)
+		role, errRole := tx.ChangesAbout(app, "u", 10)
+		equal(t, len(role), 1) // the deletion that was kept, not the role of that name
+		return errors.Join(err, errRole)
+	})
 	update(t, s, func(tx directory.Tx) error { return tx.EraseChange(app, 5, "~x") })
 	equal(t, subjects()[4], "~x key:k")
 }
@@ -570,8 +582,8 @@ func testRefusedAfterReading(t *testing.T, s directory.Store) {
 		if err := tx.PutUser(app, fullUser()); err != nil {
 			return err
 		}
-		count, err := tx.CountUsers(directory.UserQuery{App: app})
-		equal(t, count, 1)
+		users, err := tx.Users(directory.UserQuery{App: app, Limit: 2})
+		equal(t, uidsOf(users), []directory.UID{"u"})
 		return errors.Join(err, errRefused)
 	})
 	if !errors.Is(err, errRefused) {

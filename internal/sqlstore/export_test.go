@@ -1,0 +1,71 @@
+package sqlstore
+
+import (
+	"slices"
+	"strings"
+)
+
+// EachPlan calls fn with every statement that the connections of a store on SQLite have prepared, and with its plan. Nobody
+// may use the store meanwhile.
+func (s *Store) EachPlan(fn func(sql string, plan []string)) error {
+	engine := s.engine.(*sqlite) //nolint:forcetypeassert // what the caller promises
+	connections := []*connection{engine.writer}
+	for _, reader := range engine.readers.idle {
+		if reader.connection != nil {
+			connections = append(connections, reader.connection)
+		}
+	}
+	texts := map[string]bool{}
+	for _, connection := range connections {
+		for text := range connection.statements {
+			texts[text] = true
+		}
+	}
+	for text := range texts {
+		plan, err := planOf(engine.writer, text, nil)
+		if err != nil {
+			return err
+		}
+		fn(text, plan)
+	}
+	return nil
+}
+
+// planOf returns the steps of SQLite's plan of a statement.
+func planOf(s session, sql string, args []any) (plan []string, err error) {
+	err = s.query(`EXPLAIN QUERY PLAN `+sql, args, func(r row) error {
+		plan = append(plan, r.text(3))
+		return nil
+	})
+	return plan, err
+}
+
+// smallTables do not grow with the users of an app.
+var smallTables = []string{"apps", "collaborators", "api_keys", "roles", "user_counts", "presence_alive", "sqlite_schema"}
+
+// Wasteful returns the first step of a plan that reads more of a table than is asked for: all of it, or all that an app has
+// there, unless it goes along the index of an order until it has a page. Empty when there is none.
+func Wasteful(sql string, plan []string) string {
+	sorts := slices.ContainsFunc(plan, func(step string) bool { return strings.HasPrefix(step, "USE TEMP B-TREE") })
+	switch {
+	case strings.Contains(sql, " LIMIT ") && !sorts && (strings.Contains(sql, "ORDER BY") || strings.Contains(sql, "AS skipped") || strings.HasSuffix(sql, " WHERE app = $1 LIMIT $2")),
+		strings.HasPrefix(sql, "DELETE FROM ") && strings.HasSuffix(sql, " WHERE app = $1"), // the end of an app
+		strings.Contains(sql, "max(revision)"),                                              // the last of an index
+		strings.Contains(sql, "FROM tombstones ORDER BY"):                                   // when the server starts
+		return ""
+	}
+	results := []string{"CONSTANT"} // of other steps
+	for _, step := range plan {
+		words := strings.Fields(step)
+		switch {
+		case words[0] == "CO-ROUTINE":
+			results = append(results, words[1])
+		case words[0] == "SCAN" && !slices.Contains(results, words[1]) && !slices.Contains(smallTables, words[1]):
+			return step
+		case words[0] == "SEARCH" && strings.HasSuffix(step, "(app=?)") && !slices.Contains(smallTables, words[1]) &&
+			!strings.Contains(step, "users_deactivated"): // holds nothing else
+			return step
+		}
+	}
+	return ""
+}
