@@ -377,3 +377,83 @@ func TestFoldText(t *testing.T) {
 		}
 	}
 }
+
+// TestDirectory_PutRelations puts rows that say the same twice, that exceed what a user may have, and that contradict each
+// other.
+func TestDirectory_PutRelations(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	keyring, err := secret.NewKeyring(secret.NewMasterKey())
+	if err != nil {
+		t.Fatal(err)
+	}
+	strict := directory.New(directory.Config{
+		Store: w.store, Secrets: keyring, Now: func() time.Time { return *w.clock }, Limits: directory.Limits{FriendsPerUser: 2, BlocksPerUser: 2},
+	})
+	for _, uid := range []string{"a", "b", "c", "d", "e"} {
+		w.create(t, uid)
+	}
+	_, before, err := w.ListChanges(t.Context(), w.backend, 0, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	put := func(rows ...directory.RelationRow) (codes []directory.Code) {
+		t.Helper()
+		outcomes, err := strict.PutRelations(t.Context(), w.backend, rows)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, outcome := range outcomes {
+			code := directory.Code("")
+			if outcome.Err != nil {
+				code = outcome.Err.Code
+			}
+			codes = append(codes, code)
+		}
+		return codes
+	}
+	row := func(kind directory.PairKind, uid, other directory.UID) directory.RelationRow {
+		return directory.RelationRow{Kind: kind, Pair: directory.Pair{UID: uid, Other: other}}
+	}
+	for _, test := range []struct {
+		rows []directory.RelationRow
+		want []directory.Code
+	}{
+		{
+			[]directory.RelationRow{row(directory.Blocks, "a", "b"), row(directory.Blocks, "a", "b"), row(directory.Blocks, "a", "c"), row(directory.Blocks, "a", "d"), row(directory.Blocks, "b", "a")},
+			[]directory.Code{"", "", "", directory.CodeQuota, ""},
+		},
+		{[]directory.RelationRow{row(directory.Blocks, "a", "c"), row(directory.Blocks, "a", "e")}, []directory.Code{"", directory.CodeQuota}},
+		{
+			[]directory.RelationRow{row(directory.FriendRequests, "c", "a"), row(directory.Friendships, "c", "a"), row(directory.Friendships, "a", "c"), row(directory.FriendRequests, "a", "c")},
+			[]directory.Code{"", "", "", directory.CodeAlreadyFriend},
+		},
+		{
+			[]directory.RelationRow{row(directory.Friendships, "d", "a"), row(directory.Friendships, "e", "a"), row(directory.Friendships, "a", "a"), row(directory.Friendships, "a", "nobody")},
+			[]directory.Code{"", directory.CodeQuota, directory.CodeSelfRelation, directory.CodeUserNotFound},
+		},
+	} {
+		if got := put(test.rows...); !slices.Equal(got, test.want) {
+			t.Errorf("%v: got %q, want %q", test.rows, got, test.want)
+		}
+	}
+	changes, _, err := w.ListChanges(t.Context(), w.backend, before, 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var logged []string
+	for _, change := range changes {
+		logged = append(logged, fmt.Sprint(change.Kind, " ", change.Subject, " ", change.Object))
+	}
+	want := []string{"user.blocked a b", "user.blocked a c", "user.blocked b a", "friend.requested c a", "friend.added a c", "friend.added a d"}
+	for i := range logged { // a friendship has no direction
+		logged[i] = strings.Replace(strings.Replace(logged[i], "friend.added c a", "friend.added a c", 1), "friend.added d a", "friend.added a d", 1)
+	}
+	if !slices.Equal(logged, want) {
+		t.Errorf("logged %q, want %q", logged, want)
+	}
+	dossier, err := w.ExportUser(t.Context(), w.backend, "a")
+	if err != nil || len(dossier.Pairs[directory.FriendRequests]) != 0 {
+		t.Errorf("requests between friends are left: %v, %v", dossier.Pairs, err)
+	}
+}

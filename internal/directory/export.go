@@ -161,21 +161,27 @@ type RelationRow struct {
 }
 
 // PutRelations makes many relations in one durable write, with their times; zero is now. Those that are there already
-// stay as they are. Each row has an outcome of its own: CodeUserNotFound, CodeSelfRelation.
+// stay as they are, and a friendship settles what the two have asked each other. Each row has an outcome of its own:
+// CodeUserNotFound, CodeSelfRelation, CodeAlreadyFriend for a request between friends, CodeQuota.
 // Errors: CodeBadRequest for no or too many rows.
 func (d *Directory) PutRelations(ctx context.Context, caller Caller, rows []RelationRow) ([]Outcome, error) {
 	if err := d.checkBatch("relations", len(rows)); err != nil {
 		return nil, err
 	}
 	return write(ctx, d, caller, nil, func(tx Tx, log *logbook) ([]Outcome, error) {
-		fresh, err := missingRelations(tx, log.app, rows)
-		if err != nil {
-			return nil, err
-		}
-		outcomes := make([]Outcome, len(rows))
+		batch := relationBatch{tx: tx, app: log.app, limits: d.limits, exists: map[UID]bool{}, counts: map[relationsOf]int{}, there: map[RelationRow]bool{}}
+		// Everything is asked before the first write: a question after one makes the store write out what it gathers.
+		outcomes, fresh := make([]Outcome, len(rows)), make([]bool, len(rows))
 		for i, row := range rows {
-			outcomes[i] = Outcome{ID: string(row.UID) + " " + string(row.Other), Err: fresh[i].refused}
-			if fresh[i].refused != nil || fresh[i].there {
+			var err error
+			fresh[i], err = batch.take(row)
+			outcomes[i] = Outcome{ID: string(row.UID) + " " + string(row.Other), Err: refusal(err)}
+			if err != nil && outcomes[i].Err == nil {
+				return nil, err
+			}
+		}
+		for i, row := range rows {
+			if !fresh[i] {
 				continue
 			}
 			if row.At == 0 {
@@ -189,54 +195,120 @@ func (d *Directory) PutRelations(ctx context.Context, caller Caller, rows []Rela
 	})
 }
 
-// relationState is what is known of a row before anything is written.
-type relationState struct {
-	refused *Error
-	there   bool
+// relationBatch decides about rows one after another, each as the ones before will have left the relations.
+type relationBatch struct {
+	tx     Tx
+	app    AppID
+	limits Limits
+	exists map[UID]bool
+	there  map[RelationRow]bool // by what named returns
+	counts map[relationsOf]int
 }
 
-// missingRelations asks everything before the first write: a question after one makes the store write out what it gathers.
-func missingRelations(tx Tx, app AppID, rows []RelationRow) ([]relationState, error) {
-	states := make([]relationState, len(rows))
-	exists := map[UID]bool{}
-	for i, row := range rows {
-		if row.UID == row.Other {
-			states[i].refused = fail(CodeSelfRelation, "A user cannot have a relation to itself.")
-			continue
+// relationsOf are those of one kind that a user has.
+type relationsOf struct {
+	kind PairKind
+	uid  UID
+}
+
+// take reports whether a row makes a relation that is not there yet. An error that the rules give is about the row alone.
+func (b *relationBatch) take(row RelationRow) (fresh bool, err error) {
+	if row.UID == row.Other {
+		return false, fail(CodeSelfRelation, "A user cannot have a relation to itself.")
+	}
+	for _, uid := range []UID{row.UID, row.Other} {
+		if err := b.requireUser(uid); err != nil {
+			return false, err
 		}
-		for _, uid := range []UID{row.UID, row.Other} {
-			if _, asked := exists[uid]; !asked {
-				_, found, err := tx.User(app, uid)
-				if err != nil {
-					return nil, err
-				}
-				exists[uid] = found
-			}
-			if !exists[uid] && states[i].refused == nil {
-				states[i].refused = ErrUserNotFound(string(uid))
-			}
+	}
+	row = row.named()
+	if there, err := b.isThere(row); err != nil || there {
+		return false, err
+	}
+	counted, most := []UID{row.UID}, b.limits.FriendsPerUser
+	switch row.Kind {
+	case Blocks:
+		most = b.limits.BlocksPerUser
+	case Friendships:
+		counted = append(counted, row.Other)
+	case FriendRequests:
+		friends, err := b.isThere(RelationRow{Kind: Friendships, Pair: row.Pair}.named())
+		if err != nil {
+			return false, err
 		}
-		if states[i].refused != nil {
-			continue
+		if friends {
+			return false, fail(CodeAlreadyFriend, "The users %s and %s are friends already.", row.UID, row.Other)
 		}
+	}
+	for _, uid := range counted {
+		count, err := b.count(relationsOf{row.Kind, uid})
+		if err != nil {
+			return false, err
+		}
+		if count >= most {
+			return false, fail(CodeQuota, "The user %s has %d of these relations, and may not have more.", uid, most)
+		}
+	}
+	for _, uid := range counted {
+		b.counts[relationsOf{row.Kind, uid}]++
+	}
+	b.there[row] = true
+	return true, nil
+}
+
+// named returns the row by which a relation is known: without its time, and of friends with the lower uid first.
+func (r RelationRow) named() RelationRow {
+	r.At = 0
+	if r.Kind == Friendships && r.UID > r.Other {
+		r.UID, r.Other = r.Other, r.UID
+	}
+	return r
+}
+
+func (b *relationBatch) requireUser(uid UID) error {
+	exists, asked := b.exists[uid]
+	if !asked {
 		var err error
-		if states[i].there, err = relationExists(tx, app, row); err != nil {
-			return nil, err
+		if _, exists, err = b.tx.User(b.app, uid); err != nil {
+			return err
 		}
+		b.exists[uid] = exists
 	}
-	return states, nil
+	if !exists {
+		return ErrUserNotFound(string(uid))
+	}
+	return nil
 }
 
-func relationExists(tx Tx, app AppID, row RelationRow) (bool, error) {
+func (b *relationBatch) isThere(row RelationRow) (there bool, err error) {
+	if there, known := b.there[row]; known {
+		return there, nil
+	}
 	if row.Kind == FriendRequests {
-		_, found, err := tx.FriendRequest(app, row.UID, row.Other)
-		return found, err
+		_, there, err = b.tx.FriendRequest(b.app, row.UID, row.Other)
+	} else {
+		var relation Relation
+		relation, err = relationTo(b.tx, b.app, row.UID, row.Other)
+		there = row.Kind == Blocks && relation.BlockedByMeAt != 0 || row.Kind == Friendships && relation.FriendsSince != 0
 	}
-	relation, err := relationTo(tx, app, row.UID, row.Other)
-	if row.Kind == Blocks {
-		return relation.BlockedByMeAt != 0, err
+	b.there[row] = there
+	return there, err
+}
+
+func (b *relationBatch) count(of relationsOf) (count int, err error) {
+	if count, known := b.counts[of]; known {
+		return count, nil
 	}
-	return relation.FriendsSince != 0, err
+	switch of.kind {
+	case Blocks:
+		count, err = b.tx.CountBlocks(b.app, of.uid)
+	case Friendships:
+		count, err = b.tx.CountFriends(b.app, of.uid)
+	case FriendRequests:
+		count, err = b.tx.CountFriendRequests(b.app, of.uid)
+	}
+	b.counts[of] = count
+	return count, err
 }
 
 func putRelation(tx Tx, log *logbook, row RelationRow) error {
@@ -245,6 +317,9 @@ func putRelation(tx Tx, log *logbook, row RelationRow) error {
 	case Blocks:
 	case Friendships:
 		put, kind = tx.PutFriends, FriendAdded
+		if err := settleRequests(tx, log.app, row.UID, row.Other); err != nil {
+			return err
+		}
 	case FriendRequests:
 		put, kind = tx.PutFriendRequest, FriendRequested
 	}

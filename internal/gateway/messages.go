@@ -83,7 +83,7 @@ func (s *socket) setStatus(session *presence.Session, body json.RawMessage) (cod
 
 // authenticate checks auth frames until the gateway is closed.
 func (g *Gateway) authenticate() {
-	sockets := make([]*socket, 0, 1)
+	sockets, buffer := make([]*socket, 0, 1), make([]byte, 0, maxWrite)
 	for {
 		ready := g.auths.take(sockets)
 		if len(ready) == 0 {
@@ -95,8 +95,12 @@ func (g *Gateway) authenticate() {
 		payload := s.auth
 		s.auth = nil
 		s.mu.Unlock()
-		if payload != nil {
-			s.open(payload)
+		if payload == nil {
+			continue
+		}
+		if s.open(payload); s.held {
+			s.held = false
+			s.write(buffer)
 		}
 	}
 }
@@ -253,7 +257,8 @@ func textFrame(value any) []byte {
 	return ws.MustCompileFrame(ws.NewTextFrame(bytes.TrimSuffix(text.Bytes(), []byte("\n"))))
 }
 
-// Joined answers the auth frame.
+// Joined answers the auth frame. The answer is held back until the session is open to its end, and then goes out with what the
+// session is told of itself: who has it finds itself online.
 func (s *socket) Joined(session *presence.Session, welcome presence.Welcome) bool {
 	reply := api.AuthReply{Code: "200", Status: "OK"}
 	if s.extended {
@@ -277,7 +282,8 @@ func (s *socket) Joined(session *presence.Session, welcome presence.Welcome) boo
 		}
 		return frames
 	}
-	s.schedule()
+	s.held = !s.queued
+	s.queued = true
 	return true
 }
 

@@ -67,6 +67,8 @@ type socket struct {
 	extended  bool // the client asked for the extension; set before the session is opened
 	// joining is the auth frame while the session is opened.
 	joining *api.Frame
+	// held says that the worker which opens the session has it, and writes when it is open.
+	held bool
 
 	mu        sync.Mutex
 	state     state             // guarded by mu

@@ -342,8 +342,11 @@ func (q *query) metadata() []directory.MetadataFilter {
 			filters = append(filters, directory.MetadataFilter{Key: key, Values: values})
 		}
 	}
-	if most := q.limits.Tags; len(filters) > most || slices.ContainsFunc(filters, func(f directory.MetadataFilter) bool { return len(f.Values) > most }) {
-		q.wrong.Add("metadata", "The metadata may not be filtered by more than %d keys, or values of one.", most)
+	if most := q.limits.MetadataKeys; len(filters) > most {
+		q.wrong.Add("metadata", "The metadata may not be filtered by more than %d keys.", most)
+	}
+	if most := q.limits.Tags; slices.ContainsFunc(filters, func(f directory.MetadataFilter) bool { return len(f.Values) > most }) {
+		q.wrong.Add("metadata", "The metadata may not be filtered by more than %d values of a key.", most) // as by tags
 	}
 	return filters
 }
