@@ -30,7 +30,7 @@ type ringShard struct {
 type ringRows struct{ memory, rows []byte }
 
 const (
-	chunksPerShard = 19
+	chunksPerShard = 17
 	ringChunk      = 64 << 10
 	ringHeader     = 8 + 8 + 4
 	// ringRowMost is how long a row may be.
