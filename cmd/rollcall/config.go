@@ -57,6 +57,7 @@ func (s *settings) register(flags *pflag.FlagSet) {
 	flags.DurationVar(&c.Grace, "grace", 0, "how long a device may be away whose connection broke; 0 means 8s")
 	flags.DurationVar(&c.ReturnWithin, "return-within", 0, "how long clients may take to come back after a restart; 0 means 15s")
 	flags.DurationVar(&c.AuthTimeout, "auth-timeout", 0, "how long a socket may take to authenticate; 0 means 10s")
+	flags.IntVar(&c.MaxWaiting, "max-waiting", 0, "frames that may wait for a socket's client that does not read; 0 means 4096")
 	flags.IntVar(&c.SessionsPerUser, "sessions-per-user", 0, "sockets of a user; 0 means 100")
 	registerLimits(flags, &c.Limits)
 	flags.StringVar(&s.logLevel, "log-level", "info", "least level to log: debug, info, warn, error")

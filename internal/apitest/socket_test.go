@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -1031,4 +1032,84 @@ func TestSocketAfterMuchHappened(t *testing.T) {
 			t.Errorf("told of %+v", body)
 		}
 	})
+}
+
+// gatedConn is a connection whose reader can be made to wait.
+type gatedConn struct {
+	net.Conn
+	gate *sync.RWMutex
+}
+
+func (c gatedConn) Read(into []byte) (int, error) {
+	c.gate.RLock()
+	defer c.gate.RUnlock()
+	return c.Conn.Read(into)
+}
+
+// TestSocketSlowReader lets a client stop reading while much happens. It is closed with a reason and can resume; another one
+// hears everything.
+func TestSocketSlowReader(t *testing.T) {
+	t.Parallel()
+	s := startSockets(t, "", func(config *server.Config) { config.MaxWaiting = 1000 }, "slow", "quick")
+	uids := make([]string, 100)
+	rename := func(round int) {
+		rows := make([]api.UserRow, len(uids))
+		for i, uid := range uids {
+			name, metadata := fmt.Sprintf("%s in round %d", uid, round), json.RawMessage(`{"bio":"`+strings.Repeat("x", 4900)+`"}`)
+			rows[i] = api.UserRow{UID: uid, UpdateUserRequest: api.UpdateUserRequest{Name: &name, Metadata: &metadata}}
+		}
+		must[[]api.UserRowResult](t)(s.Backend(t).Users.Batch(t.Context(), rows))
+	}
+	for i := range uids {
+		uids[i] = fmt.Sprintf("u%02d", i)
+	}
+	rename(0)
+	for _, uid := range uids {
+		s.Login(t, apitest.Login{UID: uid, Device: uid})
+	}
+	quick := s.Login(t, apitest.Login{UID: "quick", Device: "q", Body: everybody})
+	gate := new(sync.RWMutex)
+	through := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := new(net.Dialer).DialContext(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		return gatedConn{conn, gate}, conn.(*net.TCPConn).SetReadBuffer(64 << 10)
+	}}}
+	t.Cleanup(through.CloseIdleConnections)
+	slow := apitest.DialURL(t, "ws://"+s.HTTPAddr+"/", through)
+	slow.Auth(s, apitest.Login{UID: "slow", Device: "s", Body: extended(everybody, api.SocketExtension{})})
+	quick.Hears("slow online")
+
+	shut := make(chan struct{})
+	go func() {
+		gate.Lock() // when the read that is under way has returned
+		close(shut)
+	}()
+	round, dropped := 0, false
+	for ; !dropped && round < 400; round++ {
+		rename(round)
+		_, metrics := raw(t, s, "GET", "/metrics", "")
+		dropped = strings.Contains(string(metrics), "\nrollcall_presence_queue_drops_total 1\n")
+	}
+	if !dropped {
+		t.Fatal("who does not read is not dropped")
+	}
+	<-shut
+	gate.Unlock()
+	if code, reason := slow.ClosedWith(); code != api.CloseTooSlow {
+		t.Errorf("closed with %d %q", code, reason)
+	}
+	position := slow.Welcome.Rollcall.PresencePosition
+	again := s.Login(t, apitest.Login{UID: "slow", Device: "s", Body: extended(everybody, api.SocketExtension{Resume: &position})})
+	if frame := again.Next(); frame.Type != api.FrameSnapshot {
+		t.Errorf("after the return came %+v", frame)
+	}
+	heard := map[string]string{}
+	for len(heard) < len(uids) {
+		_, body := quick.PresenceBody()
+		if name := body.User.Name; strings.HasSuffix(name, fmt.Sprintf(" in round %d", round-1)) {
+			heard[body.User.UID] = name
+		}
+	}
 }

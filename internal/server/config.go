@@ -49,6 +49,8 @@ type Config struct {
 	ReturnWithin time.Duration
 	// AuthTimeout is how long a socket may take to authenticate. Zero means 10 s.
 	AuthTimeout time.Duration
+	// MaxWaiting is how many frames may wait for a socket's client that does not read. Zero means 4096.
+	MaxWaiting int
 	// SessionsPerUser is how many sockets a user may have at a time. Zero means 100.
 	SessionsPerUser int
 

@@ -163,7 +163,7 @@ func (s *Server) buildEdges(d *directory.Directory, keyring *secret.Keyring, wer
 		Directory: d, Were: were, SessionsPerUser: s.config.SessionsPerUser, Grace: s.config.Grace, ReturnWithin: s.config.ReturnWithin, Logger: s.config.Logger, Observer: numbers,
 	})
 	d.UseSessions(s.presence)
-	s.gateway, err = gateway.New(gateway.Config{Directory: d, Presence: s.presence, Signer: signer, AuthTimeout: s.config.AuthTimeout, Logger: s.config.Logger, Observer: numbers})
+	s.gateway, err = gateway.New(gateway.Config{Directory: d, Presence: s.presence, Signer: signer, AuthTimeout: s.config.AuthTimeout, MaxWaiting: s.config.MaxWaiting, Logger: s.config.Logger, Observer: numbers})
 	if err != nil {
 		return err
 	}
