@@ -105,6 +105,9 @@ func (v *hotView) put(app directory.AppID, user *directory.User) {
 		return
 	}
 	hash := v.hash(userKey{app, user.UID})
+	if !v.rows.welcomes(hash) {
+		return
+	}
 	g := v.gate(hash)
 	g.mu.Lock()
 	defer g.mu.Unlock()

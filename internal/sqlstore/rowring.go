@@ -2,14 +2,16 @@ package sqlstore
 
 import (
 	"encoding/binary"
+	"math/rand/v2"
 	"runtime"
 	"sync"
+	"sync/atomic"
 )
 
 // rowRing holds the rows that were put in last, in a bounded amount of memory that is not the garbage collector's: it would
 // let the heap grow by as much again. Reading and putting cost a fraction of what the libraries take for it, which keep
 // account of every use: here a row that nobody has read for long and one that is read all the time are dropped alike, and
-// the next read puts it back.
+// one of the next reads puts it back.
 type rowRing struct {
 	shards [16]ringShard
 	// mapping is done once, when the first row is put in.
@@ -24,6 +26,8 @@ type ringShard struct {
 	chunks [chunksPerShard]ringRows
 	// writing is the chunk that rows are put into.
 	writing int
+	// full says that what is put in drops something else.
+	full atomic.Bool
 }
 
 // ringRows are rows behind each other, each with a header: its hash, a number that its owner gives it, and its length.
@@ -57,6 +61,15 @@ func (r *rowRing) read(hash uint64, fn func(row []byte, number uint64)) {
 		length := binary.LittleEndian.Uint32(entry[16:])
 		fn(entry[ringHeader:ringHeader+length], binary.LittleEndian.Uint64(entry[8:]))
 	}
+}
+
+// admission is of how many rows that were read one is put into a full ring.
+const admission = 8
+
+// welcomes tells whether a row that was read should be put in. A full ring takes few: when more rows are read in turn than it
+// has room for, each would drop one that is read sooner.
+func (r *rowRing) welcomes(hash uint64) bool {
+	return !r.shard(hash).full.Load() || rand.Uint32N(admission) == 0
 }
 
 // put puts a row in, in the place of any other with this hash. One that is too long, or finds no memory, is left out.
@@ -163,6 +176,9 @@ func (s *ringShard) age(slot []byte) int {
 // nextChunk makes room: the oldest chunk without what was in it.
 func (s *ringShard) nextChunk() {
 	s.writing = (s.writing + 1) % chunksPerShard
+	if s.writing == 0 {
+		s.full.Store(true)
+	}
 	chunk := &s.chunks[s.writing]
 	for at := 0; at < len(chunk.rows); {
 		hash := binary.LittleEndian.Uint64(chunk.rows[at:])
@@ -192,6 +208,8 @@ func (r *rowRing) clear() {
 		s := &r.shards[i]
 		s.mu.Lock()
 		clear(s.index)
+		s.writing = 0
+		s.full.Store(false)
 		for n := range s.chunks {
 			s.chunks[n].rows = s.chunks[n].memory
 		}

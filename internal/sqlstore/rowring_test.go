@@ -51,6 +51,25 @@ func TestRowRing(t *testing.T) {
 	}
 }
 
+// TestRowRing_readInTurn reads three times as many rows in turn as there is room for. Some are found each time around.
+func TestRowRing_readInTurn(t *testing.T) {
+	t.Parallel()
+	ring, row := new(rowRing), make([]byte, ringRowMost/2)
+	const rows = 3 * chunksPerShard * ringChunk / (ringRowMost / 2)
+	found := 0
+	for n := range 20 * rows {
+		hash := uint64(n%rows)<<32 | uint64(n%rows)
+		if _, _, known := get(ring, hash); known {
+			found++
+		} else if ring.welcomes(hash) {
+			ring.put(hash, row, 0)
+		}
+	}
+	if found < 20*rows/10 {
+		t.Errorf("of %d reads %d are found", 20*rows, found)
+	}
+}
+
 func TestRowRing_leavesLongRowsOut(t *testing.T) {
 	t.Parallel()
 	ring := new(rowRing)
