@@ -79,6 +79,10 @@ func ErrUserNotFound(uid string) *Error {
 	return fail(CodeUserNotFound, "The UID %s does not exist, please make sure you have created a user with UID %s.", uid, uid)
 }
 
+func errAlreadyFriends(uid, other UID) *Error {
+	return fail(CodeAlreadyFriend, "The users %s and %s are friends already.", uid, other)
+}
+
 func errUserExists(uid UID) *Error {
 	return &Error{
 		Code:    CodeUserExists,

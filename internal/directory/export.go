@@ -237,7 +237,7 @@ func (b *relationBatch) take(row RelationRow) (fresh bool, err error) {
 			return false, err
 		}
 		if friends {
-			return false, fail(CodeAlreadyFriend, "The users %s and %s are friends already.", row.UID, row.Other)
+			return false, errAlreadyFriends(row.UID, row.Other)
 		}
 	}
 	for _, uid := range counted {

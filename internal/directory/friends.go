@@ -25,7 +25,7 @@ func (d *Directory) requireNoFriend(tx Tx, log *logbook, uid, other UID) (Relati
 	}
 	relation, err := relationTo(tx, log.app, uid, other)
 	if err == nil && relation.FriendsSince != 0 {
-		err = fail(CodeAlreadyFriend, "The users %s and %s are friends already.", uid, other)
+		err = errAlreadyFriends(uid, other)
 	}
 	return relation, err
 }

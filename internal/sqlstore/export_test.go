@@ -47,22 +47,20 @@ var smallTables = []string{"apps", "collaborators", "api_keys", "roles", "user_c
 // there, unless it goes along the index of an order until it has a page. Empty when there is none.
 func Wasteful(sql string, plan []string) string {
 	sorts := slices.ContainsFunc(plan, func(step string) bool { return strings.HasPrefix(step, "USE TEMP B-TREE") })
-	switch {
-	case strings.Contains(sql, " LIMIT ") && !sorts && (strings.Contains(sql, "ORDER BY") || strings.Contains(sql, "AS skipped") || strings.HasSuffix(sql, " WHERE app = $1 LIMIT $2")),
-		strings.HasPrefix(sql, "DELETE FROM ") && strings.HasSuffix(sql, " WHERE app = $1"), // the end of an app
-		strings.Contains(sql, "max(revision)"),                                              // the last of an index
-		strings.Contains(sql, "FROM tombstones ORDER BY"):                                   // when the server starts
-		return ""
-	}
+	pages := strings.Contains(sql, " LIMIT ") && !sorts &&
+		(strings.Contains(sql, "ORDER BY") || strings.Contains(sql, "AS skipped") || strings.HasSuffix(sql, " WHERE app = $1 LIMIT $2"))
+	endsApp := strings.HasPrefix(sql, "DELETE FROM ") && strings.HasSuffix(sql, " WHERE app = $1")
+	looksAtLast := strings.Contains(sql, "max(revision)")
 	results := []string{"CONSTANT"} // of other steps
 	for _, step := range plan {
 		words := strings.Fields(step)
 		switch {
 		case words[0] == "CO-ROUTINE":
 			results = append(results, words[1])
-		case words[0] == "SCAN" && !slices.Contains(results, words[1]) && !slices.Contains(smallTables, words[1]):
+		case words[0] == "SCAN" && !slices.Contains(results, words[1]) && !slices.Contains(smallTables, words[1]) &&
+			!strings.Contains(sql, "FROM tombstones ORDER BY"): // read when the server starts
 			return step
-		case words[0] == "SEARCH" && strings.HasSuffix(step, "(app=?)") && !slices.Contains(smallTables, words[1]) &&
+		case words[0] == "SEARCH" && strings.HasSuffix(step, "(app=?)") && !slices.Contains(smallTables, words[1]) && !pages && !endsApp && !looksAtLast &&
 			!strings.Contains(step, "users_deactivated"): // holds nothing else
 			return step
 		}

@@ -101,7 +101,10 @@ func explainList(t *testing.T, s session, name string, query directory.UserQuery
 				t.Errorf("%s: %s\n%s\n%q", name, step, statement.sql, plan)
 			}
 			for _, step := range plan {
-				if strings.HasPrefix(step, "USE TEMP B-TREE") && !a.sorts {
+				switch {
+				case strings.HasPrefix(step, "SEARCH") && !strings.Contains(step, "(app=?"):
+					t.Errorf("%s: not by app: %s\n%s", name, step, statement.sql)
+				case strings.HasPrefix(step, "USE TEMP B-TREE") && !a.sorts:
 					t.Errorf("%s in order %d: %s\n%s\n%q", name, query.Order, step, statement.sql, plan)
 				}
 			}

@@ -65,17 +65,10 @@ func (t *tx) usersWith(app directory.AppID, uids []directory.UID) ([]directory.U
 			return nil, err
 		}
 	}
-	found := 0
-	for i := range users {
-		if users[i].UID == "" {
-			continue
-		}
-		if found != i {
-			users[found] = users[i]
-		}
-		found++
+	if len(cold) == 0 { // nobody is missing who was known
+		return users, nil
 	}
-	return users[:found], nil
+	return slices.DeleteFunc(users, func(user directory.User) bool { return user.UID == "" }), nil
 }
 
 // fetch reads those of the users that have the given places in uids.
@@ -204,15 +197,14 @@ func (t *tx) countMatches(query directory.UserQuery) (int, error) {
 // userStatement begins a statement about the users that a query selects.
 func (t *tx) userStatement(begin string, query directory.UserQuery, way way) (*statement, error) {
 	s := &statement{broad: map[search]bool{}}
-	for _, wanted := range searchesOf(query) {
-		if way == alongOrder {
-			break
+	if way == byFilter {
+		for _, wanted := range searchesOf(query) {
+			broad, err := t.findsMany(query.App, wanted)
+			if err != nil {
+				return nil, err
+			}
+			s.broad[wanted] = broad
 		}
-		broad, err := t.findsMany(query.App, wanted)
-		if err != nil {
-			return nil, err
-		}
-		s.broad[wanted] = broad
 	}
 	s.add(begin)
 	addUserConditions(s, query, way)
