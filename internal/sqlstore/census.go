@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"sync"
 
 	"github.com/rollcall/rollcall/internal/directory"
@@ -363,36 +362,41 @@ const (
 	deepOffset = 2000
 )
 
-// readRanking walks along the index of an order, and reads nothing else.
+// readRanking walks along the indexes of an order, and reads nothing else.
 func readRanking(t *tx, app directory.AppID, order directory.Order, bucketSize int) (*ranking, error) {
 	r := &ranking{order: order, buckets: []bucket{{}}}
 	query := directory.UserQuery{App: app, Order: order}
-	times := orderColumns[order]
-	columns := slices.Clone(times)
+	columns := `uid`
 	if order == directory.ByName {
-		columns = append(columns, `name_key`)
+		columns = `uid, name_key`
 	}
-	var s statement
-	s.add(`SELECT uid, ` + strings.Join(columns, `, `) + ` FROM users WHERE `)
-	addUserConditions(&s, query, alongOrder)
-	addUserOrder(&s, query, 0, alongOrder)
-	err := t.query(s.sql.String(), s.args, func(row row) error {
-		last := &r.buckets[len(r.buckets)-1]
-		if last.count == bucketSize {
-			first := directory.Position{UID: directory.UID(row.text(0))}
-			for i := range times {
-				first.Times = append(first.Times, row.integer(1+i))
-			}
-			if order == directory.ByName {
-				first.Name = row.text(1)
-			}
-			r.buckets = append(r.buckets, bucket{first: first})
-			last = &r.buckets[len(r.buckets)-1]
+	for _, stretch := range stretchesOf(order, start{}, false, alongOrder) {
+		s, err := t.stretchColumns(query, stretch, alongOrder, columns)
+		if err != nil {
+			return nil, err
 		}
-		last.count++
-		return nil
-	})
-	return r, err
+		varying := len(timesOf(order)) - len(stretch.same)
+		err = t.query(s.sql.String(), s.args, func(row row) error {
+			last := &r.buckets[len(r.buckets)-1]
+			if last.count == bucketSize {
+				first := directory.Position{UID: directory.UID(row.text(0)), Times: slices.Clone(stretch.same)}
+				for i := range varying {
+					first.Times = append(first.Times, row.integer(1+i))
+				}
+				if order == directory.ByName {
+					first.Name = row.text(1)
+				}
+				r.buckets = append(r.buckets, bucket{first: first})
+				last = &r.buckets[len(r.buckets)-1]
+			}
+			last.count++
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return r, nil
 }
 
 // comparePositions tells which of two positions in an order comes first.

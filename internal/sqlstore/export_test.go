@@ -1,9 +1,53 @@
 package sqlstore
 
 import (
+	"context"
+	"database/sql"
+	"errors"
 	"slices"
 	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/stdlib"
 )
+
+// LatestVersion is the number of the newest migration.
+const LatestVersion = latestVersion
+
+// MakeSQLite makes a database with the schema of an earlier version and runs statements in it.
+func MakeSQLite(ctx context.Context, path string, version int64, statements ...string) error {
+	db, err := sql.Open("sqlite3", dataSource(path, writerPragmas))
+	if err != nil {
+		return err
+	}
+	return errors.Join(makeVersion(ctx, db, sqliteDialect, version, statements), db.Close())
+}
+
+// MakePostgres does the same to an empty database on PostgreSQL.
+func MakePostgres(ctx context.Context, url string, version int64, statements ...string) error {
+	config, err := pgx.ParseConfig(url)
+	if err != nil {
+		return err
+	}
+	db := stdlib.OpenDB(*config)
+	return errors.Join(makeVersion(ctx, db, postgresDialect, version, statements), db.Close())
+}
+
+func makeVersion(ctx context.Context, db *sql.DB, dialect dialect, version int64, statements []string) error {
+	provider, err := dialect.provider(db)
+	if err != nil {
+		return err
+	}
+	if _, err := provider.UpTo(ctx, version); err != nil {
+		return err
+	}
+	for _, statement := range statements {
+		if _, err := db.ExecContext(ctx, statement); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 // EachPlan calls fn with every statement that the connections of a store on SQLite have prepared, and with its plan. Nobody
 // may use the store meanwhile.

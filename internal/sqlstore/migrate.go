@@ -14,7 +14,7 @@ import (
 var migrations embed.FS
 
 // latestVersion is the number of the newest migration in migrations/: the schema that this program needs.
-const latestVersion = 6
+const latestVersion = 7
 
 // dialect is what differs between the engines when they are migrated.
 type dialect struct {
@@ -36,13 +36,9 @@ func (e *NewerDatabaseError) Error() string {
 
 // migrate brings a database from any earlier version to this one's. It refuses a newer one.
 func migrate(ctx context.Context, db *sql.DB, dialect dialect) error {
-	folder, err := fs.Sub(migrations, dialect.folder)
+	provider, err := dialect.provider(db)
 	if err != nil {
 		return err
-	}
-	provider, err := goose.NewProvider(dialect.goose, db, folder)
-	if err != nil {
-		return fmt.Errorf("read migrations: %w", err)
 	}
 	current, err := provider.GetDBVersion(ctx)
 	if err != nil {
@@ -55,4 +51,16 @@ func migrate(ctx context.Context, db *sql.DB, dialect dialect) error {
 		return fmt.Errorf("migrate database: %w", err)
 	}
 	return nil
+}
+
+func (d dialect) provider(db *sql.DB) (*goose.Provider, error) {
+	folder, err := fs.Sub(migrations, d.folder)
+	if err != nil {
+		return nil, err
+	}
+	provider, err := goose.NewProvider(d.goose, db, folder)
+	if err != nil {
+		return nil, fmt.Errorf("read migrations: %w", err)
+	}
+	return provider, nil
 }

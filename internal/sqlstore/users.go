@@ -132,13 +132,11 @@ func (t *tx) usersFound(query directory.UserQuery, way way) ([]directory.User, e
 		}
 	}
 	var uids []directory.UID
-	for _, stretch := range stretchesOf(query.Order, begin) {
-		s, err := t.userStatement(`SELECT uid FROM users WHERE `, query, way)
+	for _, stretch := range stretchesOf(query.Order, begin, query.Backward, way) {
+		s, err := t.stretchStatement(query, stretch, way)
 		if err != nil {
 			return nil, err
 		}
-		stretch.add(s, query.Backward)
-		addUserOrder(s, query, stretch.same, way)
 		s.add(` LIMIT ` + s.arg(query.Limit-len(uids)) + ` OFFSET ` + s.arg(query.Offset))
 		found, err := t.uids(min(query.Limit-len(uids), 100), s)
 		if err != nil {
@@ -164,11 +162,19 @@ func (t *tx) restOfOffset(query directory.UserQuery, stretch stretch, found int)
 	if query.Offset == 0 || found > 0 {
 		return 0, nil
 	}
-	s, err := t.userStatement(`SELECT count(*) FROM (SELECT 1 FROM users WHERE `, query, alongOrder)
+	s, err := t.userStatement(query, alongOrder)
 	if err != nil {
 		return 0, err
 	}
-	stretch.add(s, query.Backward)
+	s.add(`SELECT count(*) FROM (`)
+	for i, arm := range stretch.arms() {
+		if i > 0 {
+			s.add(` UNION ALL `)
+		}
+		s.add(`SELECT 1 FROM users WHERE `)
+		addUserConditions(s, query, alongOrder, arm)
+		stretch.add(s, arm)
+	}
 	s.add(` LIMIT ` + s.arg(query.Offset) + `) AS skipped`)
 	skipped, err := t.count(s.sql.String(), s.args...)
 	return query.Offset - skipped, err
@@ -187,15 +193,27 @@ func (t *tx) CountUsers(query directory.UserQuery) (int, error) {
 }
 
 func (t *tx) countMatches(query directory.UserQuery) (int, error) {
-	s, err := t.userStatement(`SELECT count(*) FROM users WHERE `, query, byFilter)
+	s, err := t.userStatement(query, byFilter)
 	if err != nil {
 		return 0, err
 	}
-	return t.count(s.sql.String(), s.args...)
+	arms := everybody
+	if query.ChangedAfter != 0 || query.ChangedBefore != 0 {
+		arms = ordersOfTimes[directory.LastChangedFirst] // each has an index by that time
+	}
+	var counts []string
+	for _, arm := range arms {
+		s.sql.Reset()
+		s.add(`(SELECT count(*) FROM users WHERE `)
+		addUserConditions(s, query, byFilter, arm)
+		counts = append(counts, s.sql.String()+`)`)
+	}
+	return t.count(`SELECT `+strings.Join(counts, ` + `), s.args...)
 }
 
-// userStatement begins a statement about the users that a query selects.
-func (t *tx) userStatement(begin string, query directory.UserQuery, way way) (*statement, error) {
+// userStatement returns an empty statement for users that a query selects. It has looked which searches find many of them, if
+// they are to be found by filter.
+func (t *tx) userStatement(query directory.UserQuery, way way) (*statement, error) {
 	s := &statement{broad: map[search]bool{}}
 	if way == byFilter {
 		for _, wanted := range searchesOf(query) {
@@ -206,8 +224,6 @@ func (t *tx) userStatement(begin string, query directory.UserQuery, way way) (*s
 			s.broad[wanted] = broad
 		}
 	}
-	s.add(begin)
-	addUserConditions(s, query, way)
 	return s, nil
 }
 
@@ -259,18 +275,6 @@ func (t *tx) findsMany(app directory.AppID, wanted search) (bool, error) {
 	return count > fewPlaces, nil
 }
 
-// changedAt is when a user was last changed, as the index users_last_changed has it.
-const changedAt = `(CASE WHEN updated_at = 0 THEN created_at ELSE updated_at END)`
-
-// orderColumns are the columns of each order, with times running downward.
-var orderColumns = map[directory.Order][]string{
-	directory.NewestFirst:      {"created_at"},
-	directory.ByName:           {}, // by text
-	directory.LastChangedFirst: {changedAt},
-	directory.LastActiveFirst:  {"last_active_at", "created_at"},
-	directory.ByUID:            {},
-}
-
 // way is how the users of a query are found.
 type way int
 
@@ -301,89 +305,14 @@ func onlyOtherRoles(query directory.UserQuery) bool {
 	return len(query.Roles) > 0 && !slices.Contains(query.Roles, directory.DefaultRole)
 }
 
-// addUserOrder adds the order in the form in which an index serves it, or when the matches are to be sorted, in one that no
-// index serves. The first times, as many as are the same in all rows, are left out.
-func addUserOrder(s *statement, query directory.UserQuery, same int, way way) {
-	text, number := `%s`, `%s`
-	if way == byFilter {
-		text, number = `(%s || '')`, `(%s + 0)`
-	}
-	column := func(form, name string) string { return strings.Replace(form, `%s`, name, 1) }
-	down, up := ` DESC`, ``
-	if query.Backward {
-		down, up = ``, ` DESC`
-	}
-	s.add(` ORDER BY `)
-	for _, name := range orderColumns[query.Order][same:] {
-		s.add(column(number, name) + down + `, `)
-	}
-	if query.Order == directory.ByName {
-		s.add(column(text, `name_key`) + up + `, `)
-	}
-	s.add(column(text, `uid`) + up)
-}
-
-// start is where in an order a page begins: behind a position, or at it.
-type start struct {
-	at        *directory.Position
-	inclusive bool
-}
-
-// stretch is a part of an order that one range of an index holds: the rows whose first times are those of the start, and
-// whose next time, or uid when there is none, lies behind it.
-type stretch struct {
-	order directory.Order
-	start
-	// same is how many times are the same.
-	same int
-}
-
-// stretchesOf returns what lies behind a start, nearest first. Times run downward and uids upward, so that no single range
-// holds it: many users may have been created in the same second.
-func stretchesOf(order directory.Order, begin start) []stretch {
-	if begin.at == nil {
-		return []stretch{{order: order}}
-	}
-	var stretches []stretch
-	for same := len(orderColumns[order]); same >= 0; same-- {
-		stretches = append(stretches, stretch{order, begin, same})
-	}
-	return stretches
-}
-
-func (r stretch) add(s *statement, backward bool) {
-	if r.at == nil {
-		return
-	}
-	before, behind := ` < `, ` > `
-	if backward {
-		before, behind = ` > `, ` < `
-	}
-	if r.inclusive {
-		behind = strings.TrimRight(behind, " ") + `= `
-	}
-	times := orderColumns[r.order]
-	for i, column := range times[:r.same] {
-		s.add(` AND ` + column + ` = ` + s.arg(r.at.Times[i]))
-	}
-	switch {
-	case r.same < len(times):
-		s.add(` AND ` + times[r.same] + before + s.arg(r.at.Times[r.same]))
-	case r.order == directory.ByName:
-		s.add(` AND (name_key, uid)` + behind + `(` + s.arg(r.at.Name) + `, ` + s.arg(string(r.at.UID)) + `)`)
-	default:
-		s.add(` AND uid` + behind + s.arg(string(r.at.UID)))
-	}
-}
-
 // lastText sorts after every text that starts with a prefix, when put behind it.
 const lastText = "\U0010FFFF"
 
-// addUserConditions adds what a query selects. Along an order, what filters is written so that no index of users serves it,
-// and is looked up for each user instead of being gathered.
-func addUserConditions(s *statement, query directory.UserQuery, way way) {
+// addUserConditions adds what a query selects among the users of an arm. Along an order, what filters is written so that no
+// index of users serves it, and is looked up for each user instead of being gathered.
+func addUserConditions(s *statement, query directory.UserQuery, way way, arm arm) {
 	app := s.arg(string(query.App))
-	s.add(`users.app = ` + app)
+	s.add(`users.app = ` + app + arm.condition)
 	uid, role, deactivatedAt := `uid`, `role`, `deactivated_at`
 	if way == alongOrder {
 		uid, role, deactivatedAt = `(uid || '')`, `(role || '')`, `(deactivated_at + 0)`
@@ -399,10 +328,10 @@ func addUserConditions(s *statement, query directory.UserQuery, way way) {
 		s.add(` AND uid <> ` + s.arg(string(query.NotUID)))
 	}
 	if query.ChangedAfter != 0 {
-		s.add(` AND ` + changedAt + ` > ` + s.arg(query.ChangedAfter))
+		s.add(` AND ` + arm.changedAt + ` > ` + s.arg(query.ChangedAfter))
 	}
 	if query.ChangedBefore != 0 {
-		s.add(` AND ` + changedAt + ` < ` + s.arg(query.ChangedBefore))
+		s.add(` AND ` + arm.changedAt + ` < ` + s.arg(query.ChangedBefore))
 	}
 	for _, wanted := range searchesOf(query) {
 		addSearch(s, app, way, wanted)

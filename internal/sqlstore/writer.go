@@ -19,8 +19,9 @@ var errClosed = &directory.Error{Code: directory.CodeOperationFailed, Message: "
 // succeeds or fails by itself: nothing of a refused one is written, and when the database fails in the middle of a
 // batch, its updates are run again one by one, so that only the one at fault fails.
 //
-// There is no goroutine that writes: the caller who finds its lane idle leads, and writes for everybody who comes
-// meanwhile; when its own update is answered, it hands the lead to somebody who is still waiting.
+// The caller who finds its lane idle leads: it writes its own update, and those that come meanwhile, without a switch
+// between goroutines. When more are waiting by then, a goroutine of the lane's own goes on until nobody is: to hand the
+// lead to one of those who wait would leave the lane idle until the scheduler has come to it.
 type writer struct {
 	engine engine
 	// census and hot follow what commits do to users, before anybody is told of the commit.
@@ -29,7 +30,7 @@ type writer struct {
 	mu     sync.Mutex
 	lanes  map[string]*lane // guarded by mu
 	closed bool             // guarded by mu
-	active sync.WaitGroup   // the callers within update
+	active sync.WaitGroup   // the callers within update, and the goroutines of busy lanes
 	// generation is raised when somebody else may have written.
 	generation atomic.Uint64
 }
@@ -68,10 +69,9 @@ type update struct {
 	app   directory.AppID
 	reads []directory.UID
 	fn    func(directory.Tx) error
-	// signal tells the caller that err is its answer, or, with lead set, that it has to lead.
-	signal chan struct{}
-	lead   bool
-	err    error
+	// answered is closed when err is the answer. It is nil for the caller who leads, who knows.
+	answered chan struct{}
+	err      error
 }
 
 func newWriter(engine engine) *writer {
@@ -84,16 +84,23 @@ func (w *writer) update(ctx context.Context, app directory.AppID, reads []direct
 		return err
 	}
 	defer w.active.Done()
-	u := &update{ctx: ctx, app: app, reads: reads, fn: fn, signal: make(chan struct{}, 1)}
+	u := &update{ctx: ctx, app: app, reads: reads, fn: fn}
 	if !l.join(u) {
-		<-u.signal // fn may be running: its variables are the caller's again only when it is answered
-		if !u.lead {
-			return u.err
-		}
+		<-u.answered // fn may be running: its variables are the caller's again only when it is answered
+		return u.err
 	}
-	w.commitTogether(l, u)
-	l.handOver()
+	w.commitTogether(l, []*update{u})
+	if next := l.next(); len(next) > 0 {
+		w.active.Go(func() { w.lead(l, next) })
+	}
 	return u.err
+}
+
+// lead commits what is waiting in a lane until nothing is.
+func (w *writer) lead(l *lane, next []*update) {
+	for ; len(next) > 0; next = l.next() {
+		w.commitTogether(l, next)
+	}
 }
 
 // enter returns the app's lane, and holds close off until the caller is no longer active.
@@ -129,6 +136,7 @@ func (l *lane) join(u *update) (leads bool) {
 		l.led = true
 		return true
 	}
+	u.answered = make(chan struct{})
 	l.waiting = append(l.waiting, u)
 	return false
 }
@@ -137,6 +145,10 @@ func (l *lane) join(u *update) (leads bool) {
 func (l *lane) take(limit int) []*update {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	return l.takeLocked(limit)
+}
+
+func (l *lane) takeLocked(limit int) []*update {
 	taken := l.waiting[:min(limit, len(l.waiting))]
 	l.waiting = l.waiting[len(taken):]
 	if len(l.waiting) == 0 {
@@ -145,31 +157,25 @@ func (l *lane) take(limit int) []*update {
 	return taken
 }
 
-// handOver makes the first who waits the leader, or leaves the lane idle.
-func (l *lane) handOver() {
+// next returns the updates of the next batch. When there are none, the lane is idle.
+func (l *lane) next() []*update {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(l.waiting) == 0 {
-		l.led = false
-		return
-	}
-	next := l.waiting[0]
-	l.waiting = l.waiting[1:]
-	next.lead = true
-	next.signal <- struct{}{}
+	taken := l.takeLocked(maxBatch)
+	l.led = len(taken) > 0
+	return taken
 }
 
-// commitTogether runs the leader's update and whatever else arrives meanwhile in one transaction, and answers them.
-func (w *writer) commitTogether(l *lane, leader *update) {
-	done := []*update{leader}
-	done = append(done, l.take(maxBatch-1)...)
+// commitTogether runs the updates, and whatever else arrives meanwhile, in one transaction, and answers them.
+func (w *writer) commitTogether(l *lane, done []*update) {
+	done = append(done, l.take(maxBatch-len(done))...)
 	if generation := w.generation.Load(); generation != l.known.generation {
 		l.known.forget()
 		l.known.generation = generation
 	}
-	batch, err := w.begin(leader.ctx, l.known)
+	batch, err := w.begin(done[0].ctx, l.known)
 	if err != nil {
-		answer(done, leader, err)
+		answer(done, err)
 		return
 	}
 	ran := 0
@@ -198,7 +204,7 @@ func (w *writer) commitTogether(l *lane, leader *update) {
 		}
 		err = nil
 	}
-	answer(done, leader, err)
+	answer(done, err)
 }
 
 // commitAlone runs an update in a transaction of its own, after the database failed to run it with others.
@@ -219,14 +225,14 @@ func (w *writer) commitAlone(u *update) error {
 	return err
 }
 
-// answer tells everybody but the leader, who knows, its outcome: commitErr where the update itself succeeded.
-func answer(done []*update, leader *update, commitErr error) {
+// answer tells everybody its outcome: commitErr where the update itself succeeded.
+func answer(done []*update, commitErr error) {
 	for _, u := range done {
 		if u.err == nil {
 			u.err = commitErr
 		}
-		if u != leader {
-			u.signal <- struct{}{}
+		if u.answered != nil {
+			close(u.answered)
 		}
 	}
 }
