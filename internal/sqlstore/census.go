@@ -371,7 +371,7 @@ func readRanking(t *tx, app directory.AppID, order directory.Order, bucketSize i
 		columns = `uid, name_key`
 	}
 	for _, stretch := range stretchesOf(order, start{}, false, alongOrder) {
-		s, err := t.stretchColumns(query, stretch, alongOrder, columns)
+		s, err := t.stretchStatement(query, stretch, alongOrder, columns, 0)
 		if err != nil {
 			return nil, err
 		}

@@ -25,21 +25,19 @@ func (d *draft) know(app directory.AppID, uid directory.UID, user directory.User
 	}
 }
 
-// noteMove notes what becomes of a user: after is nil when it is erased. A user that the update has not looked at is
-// looked at first.
-func (t *tx) noteMove(app directory.AppID, uid directory.UID, after *directory.User) error {
-	if t.draft == nil {
-		return nil
-	}
+// noteMove notes what becomes of a user, and returns whether it was there: after is nil when it is erased. A user that the
+// update has not looked at is looked at first.
+func (t *tx) noteMove(app directory.AppID, uid directory.UID, after *directory.User) (exists bool, err error) {
 	key := userKey{app, uid}
 	if _, known := t.draft.known[key]; !known {
 		if _, _, err := t.User(app, uid); err != nil {
-			return err
+			return false, err
 		}
 	}
-	t.draft.moves[app] = append(t.draft.moves[app], move{before: t.draft.known[key], after: after})
+	before := t.draft.known[key]
+	t.draft.moves[app] = append(t.draft.moves[app], move{before: before, after: after})
 	t.draft.known[key] = after
-	return nil
+	return before != nil, nil
 }
 
 // addTo adds the draft to what a batch does. revisions are those that the batch has come to.

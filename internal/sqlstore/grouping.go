@@ -2,6 +2,7 @@ package sqlstore
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 )
@@ -25,10 +26,11 @@ func (t *insertTexts) parse(sql string) (table string, _ *insert) {
 }
 
 // groupInserts returns statements that do the same as the given ones, with the rows that go into a table by the same
-// INSERT gathered in one statement. A statement keeps its place behind every earlier one on the same table.
+// INSERT gathered in one statement. A row keeps its place behind every earlier statement that is about the same row, and
+// behind every one on its table of which that is not known.
 func (t *insertTexts) groupInserts(statements []heldStatement) []heldStatement {
 	grouped := make([]heldStatement, 0, len(statements))
-	open := map[string]*insertGroup{} // by table
+	open := map[string][]*insertGroup{} // by table
 	var groups []*insertGroup
 	for _, statement := range statements {
 		table, insert := t.parse(statement.sql)
@@ -41,19 +43,39 @@ func (t *insertTexts) groupInserts(statements []heldStatement) []heldStatement {
 			grouped = append(grouped, statement)
 			continue
 		}
-		group := open[table]
-		if group == nil || group.sql != statement.sql || !group.add(insert, statement.args) {
+		key := insert.keyOf(statement.args)
+		group := groupFor(open[table], statement.sql, key)
+		if group == nil {
 			group = &insertGroup{sql: statement.sql, insert: *insert, at: len(grouped), keys: map[string]bool{}}
-			group.add(insert, statement.args)
-			open[table] = group
+			open[table] = append(open[table], group)
 			groups = append(groups, group)
 			grouped = append(grouped, heldStatement{})
 		}
+		group.rows = append(group.rows, statement.args)
+		group.keys[key] = true
 	}
 	for _, group := range groups {
 		grouped[group.at] = group.statement()
 	}
 	return grouped
+}
+
+// groupFor returns the group of a table that a row may join: none that begins later is about the same row, nor is itself, as
+// one statement may not write a row twice. Nil when there is none.
+func groupFor(groups []*insertGroup, sql, key string) *insertGroup {
+	for _, group := range slices.Backward(groups) {
+		same := group.sql == sql
+		if key == "" && same {
+			return group
+		}
+		if key == "" || group.keys[""] || group.keys[key] {
+			return nil
+		}
+		if same {
+			return group
+		}
+	}
+	return nil
 }
 
 // insertGroup is rows for one INSERT.
@@ -65,11 +87,29 @@ type insertGroup struct {
 	keys   map[string]bool
 }
 
+// primaryKeys are the keys of tables into which rows are put in more than one way.
+var primaryKeys = map[string][]string{"users": {"app", "uid"}}
+
 // insert is what the text of an INSERT … VALUES says.
 type insert struct {
 	before, after string
-	// key holds the positions of the arguments by which ON CONFLICT tells rows apart.
+	// key holds the positions of the arguments that tell rows apart: those of ON CONFLICT, or of the primary key. Empty when
+	// it is not known.
 	key []int
+}
+
+// keyOf returns a text that no other row has, empty when that is not known.
+func (i insert) keyOf(args []any) string {
+	var key strings.Builder
+	for _, position := range i.key {
+		if text, ok := args[position].(string); ok { // nearly all are
+			key.WriteString(text)
+		} else {
+			fmt.Fprint(&key, args[position])
+		}
+		key.WriteByte(0)
+	}
+	return key.String()
 }
 
 // parseInsert returns the table that a statement is about, empty when it cannot be told, and what an INSERT of one row
@@ -103,33 +143,15 @@ func parseInsert(sql string) (table string, _ *insert) {
 	_, columnList, _ := strings.Cut(before, "(")
 	columnList, _, _ = strings.Cut(columnList, ")")
 	columns := strings.Split(columnList, ", ")
+	key := primaryKeys[table]
 	if _, target, found := strings.Cut(after, "ON CONFLICT ("); found {
 		target, _, _ = strings.Cut(target, ")")
-		for name := range strings.SplitSeq(target, ", ") {
-			for i, column := range columns {
-				if column == name {
-					parsed.key = append(parsed.key, i)
-				}
-			}
-		}
+		key = strings.Split(target, ", ")
+	}
+	for _, name := range key {
+		parsed.key = append(parsed.key, slices.Index(columns, name))
 	}
 	return table, parsed
-}
-
-// add adds a row, unless the group has one with the same key: one statement may not write a row twice.
-func (g *insertGroup) add(parsed *insert, args []any) bool {
-	if len(parsed.key) > 0 {
-		var key strings.Builder
-		for _, i := range parsed.key {
-			fmt.Fprintf(&key, "%v\x00", args[i])
-		}
-		if g.keys[key.String()] {
-			return false
-		}
-		g.keys[key.String()] = true
-	}
-	g.rows = append(g.rows, args)
-	return true
 }
 
 func (g *insertGroup) statement() heldStatement {

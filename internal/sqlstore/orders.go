@@ -135,14 +135,10 @@ func (r stretch) add(s *statement, arm arm) {
 // timeNames are what the times by which a stretch is ordered are called in its rows.
 var timeNames = []string{`at`, `then_at`}
 
-// stretchStatement returns a statement for the uids of a stretch, and behind them its times that are not the same, in order:
-// in the form in which an index serves it, or when what is found is to be sorted, in one that no index serves.
-func (t *tx) stretchStatement(query directory.UserQuery, stretch stretch, way way) (*statement, error) {
-	return t.stretchColumns(query, stretch, way, `uid`)
-}
-
-// stretchColumns is stretchStatement for other columns than the uid.
-func (t *tx) stretchColumns(query directory.UserQuery, stretch stretch, way way, columns string) (*statement, error) {
+// stretchStatement returns a statement for columns of the users of a stretch, and behind them the times that are not the same
+// in all rows, in order: in the form in which an index serves it, or when what is found is to be sorted, in one that no index
+// serves. With a limit, it leaves out the offset of the query and ends after so many; zero means all.
+func (t *tx) stretchStatement(query directory.UserQuery, stretch stretch, way way, columns string, limit int) (*statement, error) {
 	s, err := t.userStatement(query, way)
 	if err != nil {
 		return nil, err
@@ -151,35 +147,50 @@ func (t *tx) stretchColumns(query directory.UserQuery, stretch stretch, way way,
 	if way == byFilter {
 		arms = []arm{{changedAt: changedAt, times: timesOf(query.Order)}}
 	}
-	times := timeNames[:len(arms[0].times)-len(stretch.same)]
+	names := timeNames[:len(arms[0].times)-len(stretch.same)]
+	limitsArms := len(arms) > 1 && limit > 0 && t.limitsArms()
 	for i, arm := range arms {
 		if i > 0 {
 			s.add(` UNION ALL `)
 		}
+		if limitsArms {
+			s.add(`SELECT ` + strings.Join(append([]string{columns}, names...), `, `) + ` FROM (`)
+		}
 		s.add(`SELECT ` + columns)
-		for i, name := range times {
+		for i, name := range names {
 			s.add(`, ` + arm.times[len(stretch.same)+i] + ` AS ` + name)
 		}
 		s.add(` FROM users WHERE `)
 		addUserConditions(s, query, way, arm)
 		stretch.add(s, arm)
+		if limitsArms {
+			addOrder(s, query, names, ``, ``)
+			s.add(` LIMIT ` + s.arg(limit+query.Offset) + `) AS arm`)
+		}
 	}
-	text, number := ``, ``
 	if way == byFilter {
-		text, number = ` || ''`, ` + 0`
-		times = arms[0].times[len(stretch.same):]
+		addOrder(s, query, arms[0].times[len(stretch.same):], ` + 0`, ` || ''`)
+	} else {
+		addOrder(s, query, names, ``, ``)
 	}
+	if limit > 0 {
+		s.add(` LIMIT ` + s.arg(limit) + ` OFFSET ` + s.arg(query.Offset))
+	}
+	return s, nil
+}
+
+// addOrder adds an order by times, the name if it is the order's, and the uid. number and text are put behind numbers and texts.
+func addOrder(s *statement, query directory.UserQuery, times []string, number, text string) {
 	down, up := ` DESC`, ``
 	if query.Backward {
 		down, up = ``, ` DESC`
 	}
 	s.add(` ORDER BY `)
-	for _, name := range times {
-		s.add(name + number + down + `, `)
+	for _, time := range times {
+		s.add(time + number + down + `, `)
 	}
 	if query.Order == directory.ByName {
 		s.add(`name_key` + text + up + `, `)
 	}
 	s.add(`uid` + text + up)
-	return s, nil
 }

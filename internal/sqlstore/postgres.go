@@ -238,6 +238,9 @@ func (s *pgSession) query(sql string, args []any, each func(row) error) error {
 	return s.flush(sql, args, each)
 }
 
+// limitsArms is true: PostgreSQL does not tell an arm that few of its rows are wanted, and may sort them all.
+func (s *pgSession) limitsArms() bool { return true }
+
 // flush sends what is pending, and behind it a question whose rows each gets, when there is one.
 func (s *pgSession) flush(question string, args []any, each func(row) error) (err error) {
 	s.asked = true

@@ -414,6 +414,9 @@ func (c *connection) query(text string, args []any, each func(row) error) error 
 	return sqliteError("query", statement.Reset()) // reports what ended the last step
 }
 
+// limitsArms is false: SQLite merges the arms along their indexes, and would sort again what has a limit.
+func (c *connection) limitsArms() bool { return false }
+
 func (c *connection) schemaVersion() (version int64, err error) {
 	var exists int64
 	read := func(into *int64) func(row) error {

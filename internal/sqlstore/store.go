@@ -39,6 +39,9 @@ type session interface {
 	exec(sql string, args ...any) error
 	// query runs a statement and calls each for every row.
 	query(sql string, args []any, each func(row) error) error
+	// limitsArms says that the arms of a UNION are found in order only when each has a limit of its own. For others, that would
+	// be work done twice.
+	limitsArms() bool
 }
 
 // transaction is a session whose writes become durable together.

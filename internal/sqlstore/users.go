@@ -124,6 +124,9 @@ func (t *tx) usersOf(query directory.UserQuery, matches int) ([]directory.User, 
 }
 
 func (t *tx) usersFound(query directory.UserQuery, way way) ([]directory.User, error) {
+	if query.Limit == 0 {
+		return nil, nil
+	}
 	begin := start{at: query.After}
 	if t.census != nil && t.census.ranked(query) {
 		var err error
@@ -133,11 +136,10 @@ func (t *tx) usersFound(query directory.UserQuery, way way) ([]directory.User, e
 	}
 	var uids []directory.UID
 	for _, stretch := range stretchesOf(query.Order, begin, query.Backward, way) {
-		s, err := t.stretchStatement(query, stretch, way)
+		s, err := t.stretchStatement(query, stretch, way, `uid`, query.Limit-len(uids))
 		if err != nil {
 			return nil, err
 		}
-		s.add(` LIMIT ` + s.arg(query.Limit-len(uids)) + ` OFFSET ` + s.arg(query.Offset))
 		found, err := t.uids(min(query.Limit-len(uids), 100), s)
 		if err != nil {
 			return nil, err
@@ -413,8 +415,18 @@ func addSearch(s *statement, app string, way way, wanted search) {
 	s.add(` AND (` + strings.Join(found, ` OR `) + `)`)
 }
 
+const (
+	insertUser = `INSERT INTO users (app, name_key, ` + userColumns + `) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)`
+	upsertUser = insertUser + `
+		ON CONFLICT (app, uid) DO UPDATE SET name_key = excluded.name_key, name = excluded.name, avatar = excluded.avatar,
+		link = excluded.link, role = excluded.role, status_message = excluded.status_message, metadata = excluded.metadata,
+		tags = excluded.tags, created_at = excluded.created_at, updated_at = excluded.updated_at, last_active_at = excluded.last_active_at,
+		deactivated_at = excluded.deactivated_at`
+)
+
 func (t *tx) PutUser(app directory.AppID, user directory.User) error {
-	if err := t.noteMove(app, user.UID, &user); err != nil {
+	exists, err := t.noteMove(app, user.UID, &user)
+	if err != nil {
 		return err
 	}
 	t.users.put(app, user.UID, &user)
@@ -422,12 +434,11 @@ func (t *tx) PutUser(app directory.AppID, user directory.User) error {
 	if len(user.Tags) > 0 {
 		tags = encode(user.Tags)
 	}
-	return t.exec(`INSERT INTO users (app, name_key, `+userColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
-		ON CONFLICT (app, uid) DO UPDATE SET name_key = excluded.name_key, name = excluded.name, avatar = excluded.avatar,
-		link = excluded.link, role = excluded.role, status_message = excluded.status_message, metadata = excluded.metadata,
-		tags = excluded.tags, created_at = excluded.created_at, updated_at = excluded.updated_at, last_active_at = excluded.last_active_at,
-		deactivated_at = excluded.deactivated_at`,
-		string(app), directory.FoldText(user.Name), string(user.UID), user.Name, user.Avatar, user.Link, user.Role, user.StatusMessage,
+	sql := insertUser // costs less than one that looks for a conflict
+	if exists {
+		sql = upsertUser
+	}
+	return t.exec(sql, string(app), directory.FoldText(user.Name), string(user.UID), user.Name, user.Avatar, user.Link, user.Role, user.StatusMessage,
 		string(user.Metadata), tags, user.CreatedAt, user.UpdatedAt, user.LastActiveAt, user.DeactivatedAt)
 }
 
@@ -456,7 +467,7 @@ func (t *tx) MoveUserTerms(app directory.AppID, uid directory.UID, from, to []st
 		if slices.Contains(from, term) {
 			continue
 		}
-		if err := t.exec(`INSERT INTO user_terms (app, term, uid) VALUES ($1, $2, $3) ON CONFLICT (app, term, uid) DO NOTHING`, string(app), term, string(uid)); err != nil {
+		if err := t.exec(`INSERT INTO user_terms (app, term, uid) VALUES ($1, $2, $3)`, string(app), term, string(uid)); err != nil {
 			return err
 		}
 	}
@@ -497,7 +508,7 @@ func (t *tx) DeleteMetadataValues(app directory.AppID, key string, limit int) (i
 }
 
 func (t *tx) DeleteUser(app directory.AppID, uid directory.UID) error {
-	if err := t.noteMove(app, uid, nil); err != nil {
+	if _, err := t.noteMove(app, uid, nil); err != nil {
 		return err
 	}
 	t.users.put(app, uid, nil)
