@@ -186,17 +186,24 @@ func (e *postgres) session(ctx context.Context, begin string) (*pgSession, error
 	if err != nil {
 		return nil, postgresError("connect", err)
 	}
-	return &pgSession{ctx: ctx, conn: conn, texts: &e.texts, pending: []heldStatement{{sql: begin}}}, nil
+	session := &pgSession{ctx: ctx, conn: conn, texts: &e.texts}
+	if begin != "" {
+		session.pending = []heldStatement{{sql: begin}}
+	}
+	return session, nil
 }
 
-func (e *postgres) begin(ctx context.Context) (transaction, error) {
+func (e *postgres) worksAside() bool { return true }
+
+func (e *postgres) begin(ctx context.Context, behind func() error) (transaction, error) {
 	ctx, cancel := context.WithTimeout(ctx, batchTimeout)
 	s, err := e.session(ctx, `BEGIN`)
 	if err != nil {
 		cancel()
 		return nil, err
 	}
-	return &pgTransaction{pgSession: s, cancel: cancel}, nil
+	s.behind = behind
+	return &pgTransaction{pgSession: s, engine: e, cancel: cancel}, nil
 }
 
 func (e *postgres) view(ctx context.Context, fn func(session) error) error {
@@ -222,6 +229,8 @@ type pgSession struct {
 	conn    *pgxpool.Conn
 	texts   *insertTexts
 	pending []heldStatement
+	// behind, when it is not nil, must succeed before anything is sent.
+	behind func() error
 	// asked says that something has been sent.
 	asked bool
 }
@@ -243,6 +252,12 @@ func (s *pgSession) limitsArms() bool { return true }
 
 // flush sends what is pending, and behind it a question whose rows each gets, when there is one.
 func (s *pgSession) flush(question string, args []any, each func(row) error) (err error) {
+	if s.behind != nil {
+		if err := s.behind(); err != nil {
+			return err
+		}
+		s.behind = nil
+	}
 	s.asked = true
 	var batch pgx.Batch
 	for _, statement := range s.texts.groupInserts(s.pending) {
@@ -288,6 +303,7 @@ func (s *pgSession) end(statement string) error {
 
 type pgTransaction struct {
 	*pgSession
+	engine *postgres
 	cancel context.CancelFunc
 	ended  bool
 }
@@ -302,7 +318,16 @@ func (t *pgTransaction) fetchUsers(app directory.AppID, uids []directory.UID) ([
 	for i, uid := range uids {
 		texts[i] = string(uid)
 	}
-	return all(&tx{session: t}, `SELECT `+userColumns+` FROM users WHERE app = $1 AND uid = ANY($2)`, []any{string(app), texts}, readUser)
+	session := t.pgSession
+	if t.behind != nil { // this transaction has to wait; whoever asks knows what the one before it writes
+		aside, err := t.engine.session(t.ctx, "")
+		if err != nil {
+			return nil, err
+		}
+		defer aside.conn.Release()
+		session = aside
+	}
+	return all(&tx{session: session}, `SELECT `+userColumns+` FROM users WHERE app = $1 AND uid = ANY($2)`, []any{string(app), texts}, readUser)
 }
 
 func (t *pgTransaction) commit() (uncertain bool, err error) {
@@ -320,6 +345,10 @@ func (t *pgTransaction) rollback() {
 		return
 	}
 	t.pending = nil
+	if !t.asked { // there is nothing to roll back
+		t.release()
+		return
+	}
 	_ = t.end(`ROLLBACK`) // when it fails the connection is broken, and the transaction gone with it
 	t.release()
 }

@@ -143,7 +143,9 @@ func (e *sqlite) close() error {
 	return errors.Join(append(failures, e.writer.close())...)
 }
 
-func (e *sqlite) begin(context.Context) (transaction, error) {
+func (e *sqlite) worksAside() bool { return false }
+
+func (e *sqlite) begin(context.Context, func() error) (transaction, error) {
 	if err := e.writer.exec(`BEGIN IMMEDIATE`); err != nil {
 		return nil, err
 	}

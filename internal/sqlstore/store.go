@@ -24,8 +24,11 @@ var _ directory.Store = (*Store)(nil)
 
 // engine is one kind of database.
 type engine interface {
-	// begin starts a write transaction.
-	begin(ctx context.Context) (transaction, error)
+	// begin starts a write transaction. behind, when it is not nil, is called before the transaction first reads or writes the
+	// database: it waits for the transaction before to end, and fails unless that was committed.
+	begin(ctx context.Context, behind func() error) (transaction, error)
+	// worksAside says that the database is busy in a process of its own while it commits.
+	worksAside() bool
 	// view runs fn in a read-only transaction that sees one state of the database.
 	view(ctx context.Context, fn func(session) error) error
 	// lane names the queue that writes of an app go through: writes in different lanes may run at the same time.

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/rollcall/rollcall/internal/directory"
@@ -97,6 +98,71 @@ func TestPostgresRefusesASecondServer(t *testing.T) {
 	}
 	if err := third.Close(); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestPostgresFailedBatchLeavesNothing makes batches fail while those behind them are prepared: what these found on the failed
+// ones, refusals too, must not count.
+func TestPostgresFailedBatchLeavesNothing(t *testing.T) {
+	store := openPostgres(t)
+	errTaken := errors.New("taken")
+	create := func(uid directory.UID, name string) error {
+		return store.Update(t.Context(), "app", []directory.UID{uid}, func(tx directory.Tx) error {
+			if _, found, err := tx.User("app", uid); err != nil || found {
+				return errors.Join(err, errTaken)
+			}
+			if err := tx.PutUser("app", directory.User{UID: uid, Name: name, Role: "default"}); err != nil {
+				return err
+			}
+			_, err := tx.AppendChange("app", directory.Change{Kind: directory.UserCreated, Subject: string(uid)})
+			return err
+		})
+	}
+	const pairs, workers = 400, 64
+	var next atomic.Int64
+	var running sync.WaitGroup
+	for range workers {
+		running.Go(func() {
+			for {
+				n := next.Add(1) - 1
+				if n >= 2*pairs {
+					return
+				}
+				uid, name := directory.UID(fmt.Sprint("u", n/2)), "N"
+				if n%2 == 0 && n%16 == 0 {
+					name = "\x00" // PostgreSQL refuses it when the batch is sent
+				}
+				err := create(uid, name)
+				switch {
+				case name == "N" && n%16 == 1 && err != nil:
+					t.Errorf("%s: nobody else has made it, but it was refused: %v", uid, err)
+				case name != "N" && !directory.IsCode(err, directory.CodeOperationFailed) && !errors.Is(err, errTaken):
+					t.Errorf("%s: what the database refuses was answered %v", uid, err)
+				case name == "N" && err != nil && !errors.Is(err, errTaken):
+					t.Errorf("%s: %v", uid, err)
+				}
+			}
+		})
+	}
+	running.Wait()
+	err := store.View(t.Context(), func(tx directory.Tx) error {
+		users, err := tx.CountUsers(directory.UserQuery{App: "app"})
+		if err != nil {
+			return err
+		}
+		changes, err := tx.Changes("app", 0, 2*pairs)
+		if users != pairs || len(changes) != pairs {
+			t.Errorf("%d users and %d changes, want %d", users, len(changes), pairs)
+		}
+		for i, change := range changes {
+			if change.Revision != int64(i+1) {
+				t.Fatalf("revision %d follows %d", change.Revision, i)
+			}
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 

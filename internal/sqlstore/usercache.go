@@ -35,17 +35,24 @@ func (b *batch) fetches() bool {
 // fetchUsers fetches what updates are going to read, where that is worth it.
 func (b *batch) fetchUsers(updates []*update) error {
 	fetcher, ok := b.transaction.(userFetcher)
-	if !ok || len(updates) < 2 {
+	if !ok {
+		return nil
+	}
+	if b.users == nil {
+		b.users = &userCache{known: map[userKey]*directory.User{}}
+	}
+	if len(updates) < 2 {
 		return nil
 	}
 	wanted := map[directory.AppID][]directory.UID{}
 	for _, u := range updates {
-		if len(u.reads) > 0 {
-			wanted[u.app] = append(wanted[u.app], u.reads...)
+		for _, uid := range u.reads {
+			if user, known := b.leftBefore(u.app, uid); known {
+				b.users.known[userKey{u.app, uid}] = user
+			} else {
+				wanted[u.app] = append(wanted[u.app], uid)
+			}
 		}
-	}
-	if b.users == nil {
-		b.users = &userCache{known: map[userKey]*directory.User{}}
 	}
 	for app, uids := range wanted {
 		if err := b.lock(app); err != nil {
@@ -64,6 +71,14 @@ func (b *batch) fetchUsers(updates []*update) error {
 		}
 	}
 	return nil
+}
+
+// leftBefore returns a user as the batch before this one will have left it, if that is known. It knows whom it writes.
+func (b *batch) leftBefore(app directory.AppID, uid directory.UID) (user *directory.User, known bool) {
+	if b.before == nil {
+		return nil, false
+	}
+	return b.before.users.get(app, uid)
 }
 
 // overlay returns a cache for one update, whose changes can be merged or dropped.

@@ -1,7 +1,6 @@
 package sqlstore
 
 import (
-	"cmp"
 	"context"
 	"maps"
 	"sync"
@@ -17,11 +16,14 @@ var errClosed = &directory.Error{Code: directory.CodeOperationFailed, Message: "
 
 // writer runs the updates of each lane one after another and commits together whatever is waiting. Each update
 // succeeds or fails by itself: nothing of a refused one is written, and when the database fails in the middle of a
-// batch, its updates are run again one by one, so that only the one at fault fails.
+// batch, all its updates are run again one by one, so that only the one at fault fails, and nobody is refused because of it.
 //
 // The caller who finds its lane idle leads: it writes its own update, and those that come meanwhile, without a switch
 // between goroutines. When more are waiting by then, a goroutine of the lane's own goes on until nobody is: to hand the
 // lead to one of those who wait would leave the lane idle until the scheduler has come to it.
+//
+// Where the database is a process of its own, that goroutine prepares each batch while the one before is being committed,
+// on what that one will have left. Should it fail, what was built on it is run again.
 type writer struct {
 	engine engine
 	// census and hot follow what commits do to users, before anybody is told of the commit.
@@ -40,6 +42,9 @@ type lane struct {
 	mu      sync.Mutex
 	led     bool      // guarded by mu: somebody is writing
 	waiting []*update // guarded by mu
+	// enough, when it is not nil, is closed as soon as so many are waiting as wanted says.
+	enough chan struct{} // guarded by mu
+	wanted int           // guarded by mu
 	// known is what the lane's last commit left. It belongs to the leader.
 	known known
 }
@@ -89,18 +94,44 @@ func (w *writer) update(ctx context.Context, app directory.AppID, reads []direct
 		<-u.answered // fn may be running: its variables are the caller's again only when it is answered
 		return u.err
 	}
-	w.commitTogether(l, []*update{u})
+	w.commit(l, w.prepare(l, []*update{u}, nil))
 	if next := l.next(); len(next) > 0 {
 		w.active.Go(func() { w.lead(l, next) })
 	}
 	return u.err
 }
 
-// lead commits what is waiting in a lane until nothing is.
-func (w *writer) lead(l *lane, next []*update) {
-	for ; len(next) > 0; next = l.next() {
-		w.commitTogether(l, next)
+// lead commits updates, and what is waiting in the lane, until nothing is.
+func (w *writer) lead(l *lane, updates []*update) {
+	for ; len(updates) > 0; updates = l.next() {
+		if w.engine.worksAside() {
+			w.leadAhead(l, updates)
+		} else {
+			w.commit(l, w.prepare(l, updates, nil))
+		}
 	}
+}
+
+// leadAhead commits updates, and those that come while it does. It prepares each batch while the one before is committed.
+func (w *writer) leadAhead(l *lane, updates []*update) {
+	var before *batch
+	for len(updates) > 0 {
+		if before != nil && before.endsApp { // it does not know what it leaves
+			<-before.ended
+			l.settle(before)
+			before = nil
+		}
+		b := w.prepare(l, updates, before)
+		if before != nil {
+			b.landOn(before)
+			l.settle(before)
+		}
+		go w.finish(b) // awaited in the next round, or below
+		l.await(len(b.updates)/2+1, b.ended)
+		updates, before = l.take(maxBatch), b
+	}
+	<-before.ended
+	l.settle(before)
 }
 
 // enter returns the app's lane, and holds close off until the caller is no longer active.
@@ -138,7 +169,30 @@ func (l *lane) join(u *update) (leads bool) {
 	}
 	u.answered = make(chan struct{})
 	l.waiting = append(l.waiting, u)
+	if l.enough != nil && len(l.waiting) >= l.wanted {
+		close(l.enough)
+		l.enough = nil
+	}
 	return false
+}
+
+// await returns when so many updates are waiting, or when ended is closed.
+func (l *lane) await(wanted int, ended <-chan struct{}) {
+	l.mu.Lock()
+	if len(l.waiting) >= wanted {
+		l.mu.Unlock()
+		return
+	}
+	enough := make(chan struct{})
+	l.enough, l.wanted = enough, wanted
+	l.mu.Unlock()
+	select {
+	case <-enough:
+	case <-ended:
+		l.mu.Lock()
+		l.enough = nil
+		l.mu.Unlock()
+	}
 }
 
 // take returns the updates that are waiting, at most limit.
@@ -166,271 +220,99 @@ func (l *lane) next() []*update {
 	return taken
 }
 
-// commitTogether runs the updates, and whatever else arrives meanwhile, in one transaction, and answers them.
-func (w *writer) commitTogether(l *lane, done []*update) {
-	done = append(done, l.take(maxBatch-len(done))...)
+// settle notes what a batch has left, or forgets what is known when it failed. Only the leader may call it.
+func (l *lane) settle(b *batch) {
+	if b.committed {
+		maps.Copy(l.known.revisions, b.revisions)
+	} else {
+		l.known.forget()
+	}
+}
+
+// prepare runs updates, and whatever else arrives meanwhile, in one transaction that is not committed yet. It may be
+// begun while the batch before it is still being committed.
+func (w *writer) prepare(l *lane, updates []*update, before *batch) *batch {
+	updates = append(updates, l.take(maxBatch-len(updates))...)
 	if generation := w.generation.Load(); generation != l.known.generation {
 		l.known.forget()
 		l.known.generation = generation
 	}
-	batch, err := w.begin(done[0].ctx, l.known)
-	if err != nil {
-		answer(done, err)
+	b := w.newBatch(updates, l.known, before)
+	b.err = b.begin(w.engine, updates[0].ctx)
+	for ran := 0; ran < len(b.updates) && b.err == nil; {
+		b.err = b.fetchUsers(b.updates[ran:])
+		for ; ran < len(b.updates) && b.err == nil; ran++ {
+			b.err = b.run(b.updates[ran])
+		}
+		if !b.fetches() {
+			b.updates = append(b.updates, l.take(maxBatch-len(b.updates))...)
+		}
+	}
+	return b
+}
+
+// commit finishes a batch that no other follows yet.
+func (w *writer) commit(l *lane, b *batch) {
+	w.finish(b)
+	l.settle(b)
+}
+
+// finish commits a batch and answers its updates.
+func (w *writer) finish(b *batch) {
+	defer close(b.ended)
+	if b.transaction == nil { // it could not begin
+		for _, u := range b.updates {
+			u.err = b.err
+		}
+		answer(b.updates)
 		return
 	}
-	ran := 0
-	for ran < len(done) && err == nil {
-		err = batch.fetchUsers(done[ran:])
-		for ; ran < len(done) && err == nil; ran++ {
-			err = batch.run(done[ran])
-		}
-		if !batch.fetches() {
-			done = append(done, l.take(maxBatch-len(done))...)
-		}
-	}
-	uncertain := false
+	err, uncertain := b.err, false
 	if err == nil {
-		uncertain, err = batch.commit()
+		uncertain, err = b.commit()
 	}
+	b.committed = err == nil
 	if err != nil {
-		batch.rollback()
-		l.known.forget()
+		b.rollback()
 	}
-	if err != nil && !uncertain {
-		for i, u := range done {
-			if i >= ran || u.err == nil { // those that the rules refused have their answer
-				u.err = w.commitAlone(u)
-			}
+	switch {
+	case err == nil:
+	case uncertain:
+		for _, u := range b.updates {
+			u.err = err // refusals too: what they were found on may not be so
 		}
-		err = nil
+	default:
+		for _, u := range b.updates {
+			u.err = w.commitAlone(u)
+		}
 	}
-	answer(done, err)
+	answer(b.updates)
 }
 
 // commitAlone runs an update in a transaction of its own, after the database failed to run it with others.
 func (w *writer) commitAlone(u *update) error {
-	batch, err := w.begin(u.ctx, newKnown())
+	b := w.newBatch(nil, newKnown(), nil)
+	err := b.begin(w.engine, u.ctx)
 	if err != nil {
 		return err
 	}
-	if err = batch.run(u); err == nil {
+	if err = b.run(u); err == nil {
 		err = u.err
 	}
 	if err == nil {
-		_, err = batch.commit()
+		_, err = b.commit()
 	}
 	if err != nil {
-		batch.rollback()
+		b.rollback()
 	}
 	return err
 }
 
-// answer tells everybody its outcome: commitErr where the update itself succeeded.
-func answer(done []*update, commitErr error) {
+// answer tells everybody that the outcome is known.
+func answer(done []*update) {
 	for _, u := range done {
-		if u.err == nil {
-			u.err = commitErr
-		}
 		if u.answered != nil {
 			close(u.answered)
 		}
 	}
-}
-
-// batch is one write transaction that holds many updates.
-type batch struct {
-	transaction
-	revisions map[directory.AppID]int64 // the last revision of each app that the batch has locked
-	known     known
-	// users holds users as the batch has left them so far, where the engine fetched them in advance.
-	users *userCache
-	// tallies hold what the batch does to the users of each app.
-	tallies map[directory.AppID]tally
-	census  *census
-	hot     *hotUsers
-}
-
-func (w *writer) begin(ctx context.Context, known known) (*batch, error) {
-	// The batch serves more callers than the one whose context this is: only its values are passed on.
-	transaction, err := w.engine.begin(context.WithoutCancel(ctx))
-	if err != nil {
-		return nil, err
-	}
-	return &batch{
-		transaction: transaction, revisions: map[directory.AppID]int64{}, known: known, tallies: map[directory.AppID]tally{}, census: w.census, hot: w.hot,
-	}, nil
-}
-
-// commit makes the batch durable, and remembers the revisions that it ends with.
-func (b *batch) commit() (uncertain bool, err error) {
-	if err := b.keepCounts(); err != nil {
-		return false, err
-	}
-	changes, appsGone := b.changes()
-	b.hot.changing(changes)
-	uncertain, err = b.transaction.commit()
-	if uncertain {
-		b.hot.doubt(changes)
-		for app := range b.tallies {
-			b.tallies[app] = tally{forget: true}
-		}
-	} else {
-		b.hot.settle(changes, b.revisions, err == nil)
-	}
-	if appsGone {
-		b.hot.forgetAll()
-	}
-	if err == nil || uncertain {
-		b.census.note(b.tallies)
-	}
-	if err != nil {
-		return uncertain, err
-	}
-	maps.Copy(b.known.revisions, b.revisions)
-	return false, nil
-}
-
-// keepCounts brings the numbers of users up to what the batch does.
-func (b *batch) keepCounts() error {
-	for app, t := range b.tallies {
-		for group, by := range t.growth() {
-			deactivated := 0
-			if group.deactivated {
-				deactivated = 1
-			}
-			if err := b.exec(`INSERT INTO user_counts (app, role, deactivated, users) VALUES ($1, $2, $3, $4)
-				ON CONFLICT (app, role, deactivated) DO UPDATE SET users = user_counts.users + excluded.users`,
-				string(app), group.role, deactivated, by); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// changes returns what the batch does to users, in the order in which it does it, and whether whole apps go.
-func (b *batch) changes() (changes []userChange, appsGone bool) {
-	for app, t := range b.tallies {
-		appsGone = appsGone || t.forget
-		for _, m := range t.moves {
-			if user := cmp.Or(m.before, m.after); user != nil {
-				changes = append(changes, userChange{userKey{app, user.UID}, m.after})
-			}
-		}
-	}
-	return changes, appsGone
-}
-
-// run runs one update and leaves the rules' answer in it. Nothing of a refused one stays in the transaction. The error
-// is the database's: the transaction is of no use then.
-func (b *batch) run(u *update) error {
-	u.err = u.ctx.Err()
-	if u.err != nil {
-		return nil //nolint:nilerr // the update failed, not the transaction
-	}
-	if err := b.lock(u.app); err != nil {
-		return err
-	}
-	session := &updateSession{transaction: b.transaction}
-	t := &tx{session: session, revisions: maps.Clone(b.revisions), users: b.users.overlay(), apps: b.known.apps, draft: newDraft()}
-	u.err = u.fn(t)
-	if t.appsChanged {
-		clear(b.known.apps)
-	}
-	if isEngineError(u.err) {
-		err := u.err
-		u.err = nil
-		return err
-	}
-	if u.err != nil {
-		return session.undo()
-	}
-	b.revisions = t.revisions
-	b.users.merge(t.users)
-	t.draft.addTo(b.tallies, b.revisions)
-	return session.keep()
-}
-
-// lock reads the app's last revision. On PostgreSQL it also keeps other transactions from appending to the app's log
-// until the batch is committed: revisions become visible in order.
-func (b *batch) lock(app directory.AppID) error {
-	if _, locked := b.revisions[app]; locked {
-		return nil
-	}
-	if err := b.lockApp(app); err != nil {
-		return err
-	}
-	revision, known := b.known.revisions[app]
-	if !known {
-		var err error
-		if revision, err = (&tx{session: b.transaction}).Revision(app); err != nil {
-			return err
-		}
-	}
-	b.revisions[app] = revision
-	return nil
-}
-
-// updateSession is the session of one update. It holds back what the update writes until the update has succeeded, so
-// that there is nothing to undo when it is refused; an update that reads what it has written gets a savepoint.
-type updateSession struct {
-	transaction
-	held  []heldStatement
-	saved bool
-}
-
-type heldStatement struct {
-	sql  string
-	args []any
-}
-
-func (s *updateSession) exec(sql string, args ...any) error {
-	s.held = append(s.held, heldStatement{sql, args})
-	return nil
-}
-
-func (s *updateSession) query(sql string, args []any, each func(row) error) error {
-	if len(s.held) > 0 {
-		if err := s.save(); err != nil {
-			return err
-		}
-	}
-	return s.transaction.query(sql, args, each)
-}
-
-func (s *updateSession) save() error {
-	if !s.saved {
-		if err := s.transaction.exec(`SAVEPOINT one_update`); err != nil {
-			return err
-		}
-		s.saved = true
-	}
-	return s.write()
-}
-
-func (s *updateSession) write() error {
-	for _, statement := range s.held {
-		if err := s.transaction.exec(statement.sql, statement.args...); err != nil {
-			return err
-		}
-	}
-	s.held = s.held[:0]
-	return nil
-}
-
-func (s *updateSession) keep() error {
-	if err := s.write(); err != nil || !s.saved {
-		return err
-	}
-	return s.transaction.exec(`RELEASE SAVEPOINT one_update`)
-}
-
-func (s *updateSession) undo() error {
-	if !s.saved {
-		return nil
-	}
-	if err := s.transaction.exec(`ROLLBACK TO SAVEPOINT one_update`); err != nil {
-		return err
-	}
-	return s.transaction.exec(`RELEASE SAVEPOINT one_update`)
 }
