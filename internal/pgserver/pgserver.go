@@ -27,6 +27,9 @@ var ErrNotInstalled = errors.New("PostgreSQL is not installed: run `apt-get inst
 // Server is a running PostgreSQL that listens on a Unix socket in a directory of its own.
 type Server struct {
 	dir       string
+	program   string
+	args      []string
+	owner     *syscall.SysProcAttr
 	process   *exec.Cmd
 	exited    chan error
 	databases atomic.Int64
@@ -59,23 +62,43 @@ func Start(ctx context.Context, durable bool) (_ *Server, err error) {
 	if output, err := initdb.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("initdb: %w: %s", err, output)
 	}
-	args := []string{"-D", data, "-k", dir, "-c", "listen_addresses=", "-c", "max_connections=200"}
+	s.program, s.owner = filepath.Join(bin, "postgres"), owner
+	s.args = []string{"-D", data, "-k", dir, "-c", "listen_addresses=", "-c", "max_connections=200"}
 	if !durable {
-		args = append(args, "-c", "fsync=off", "-c", "full_page_writes=off")
+		s.args = append(s.args, "-c", "fsync=off", "-c", "full_page_writes=off")
 	}
-	s.process = exec.CommandContext(context.WithoutCancel(ctx), filepath.Join(bin, "postgres"), args...)
-	s.process.SysProcAttr, s.process.Dir = owner, dir
-	var output bytes.Buffer
-	s.process.Stderr = &output
-	if err := s.process.Start(); err != nil {
-		s.process = nil
-		return nil, fmt.Errorf("start postgres: %w", err)
-	}
-	go func() { s.exited <- s.process.Wait() }() // Close waits for it
-	if err := s.waitReady(ctx); err != nil {
-		return nil, fmt.Errorf("%w: %s", err, output.Bytes())
+	if err := s.Restart(ctx); err != nil {
+		return nil, err
 	}
 	return s, nil
+}
+
+// Restart starts it again on the data that it has, after Crash, and returns when it takes connections.
+func (s *Server) Restart(ctx context.Context) error {
+	process := exec.CommandContext(context.WithoutCancel(ctx), s.program, s.args...)
+	process.SysProcAttr, process.Dir = s.owner, s.dir
+	var output bytes.Buffer
+	process.Stderr = &output
+	if err := process.Start(); err != nil {
+		return fmt.Errorf("start postgres: %w", err)
+	}
+	s.process = process
+	go func() { s.exited <- process.Wait() }() // Close and Crash wait for it
+	if err := s.waitReady(ctx); err != nil {
+		return fmt.Errorf("%w: %s", err, output.Bytes())
+	}
+	return nil
+}
+
+// Crash ends it in the middle of what it does, and returns when all of its processes are gone: connections break, and
+// what was not committed is lost.
+func (s *Server) Crash() error {
+	if err := s.process.Process.Signal(syscall.SIGQUIT); err != nil {
+		return fmt.Errorf("crash postgres: %w", err)
+	}
+	<-s.exited // an immediate shutdown ends as an error would, or not, and either is meant
+	s.process = nil
+	return nil
 }
 
 // programs returns the folder of the newest installed version.
