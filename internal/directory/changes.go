@@ -91,12 +91,16 @@ func writeCounting[T any](ctx context.Context, d *Directory, caller Caller, read
 		revision, touched, touchesApp, forbidding = log.revision, log.users, log.touchesApp, log.forbidding
 		return d.remember(ctx, tx, caller.App, result, log.users)
 	})
-	// What is held in memory is dropped also after an error: when the outcome of a commit is unknown, it must not outlive it.
+	// What is held in memory is dropped also after an error, and who follows the change log looks: the outcome of a commit
+	// may be unknown.
 	d.logins.touch(caller.App, touched)
 	d.online.touch(caller.App, touched)
 	if touchesApp {
 		d.apps.drop(caller.App)
 		d.logins.touchAll()
+	}
+	if revision > 0 {
+		defer d.feed.wake(caller.App)
 	}
 	if err != nil {
 		var zero T
@@ -104,9 +108,6 @@ func writeCounting[T any](ctx context.Context, d *Directory, caller Caller, read
 	}
 	if len(forbidding) > 0 {
 		closed = d.sessions.EndForbidden(ctx, caller.App, forbidding)
-	}
-	if revision > 0 {
-		d.feed.wake(caller.App)
 	}
 	return result, closed, nil
 }
@@ -227,6 +228,15 @@ func (f *feed) next(app AppID) <-chan struct{} {
 		f.waiting[app] = grown
 	}
 	return grown
+}
+
+func (f *feed) wakeAll() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, grown := range f.waiting {
+		close(grown)
+	}
+	clear(f.waiting)
 }
 
 func (f *feed) wake(app AppID) {

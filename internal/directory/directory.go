@@ -104,6 +104,9 @@ func (d *Directory) Forget() {
 	d.logins.touchAll()
 }
 
+// WakeFollowers wakes those who follow a change log, because somebody else may have appended to it.
+func (d *Directory) WakeFollowers() { d.feed.wakeAll() }
+
 // Check reports whether the store answers, for readiness.
 func (d *Directory) Check(ctx context.Context) error {
 	return d.store.View(ctx, func(tx Tx) error {

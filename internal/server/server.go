@@ -88,7 +88,13 @@ func Start(ctx context.Context, config Config) (_ *Server, err error) {
 			}
 		},
 	})
-	s.store.OnRegain(d.Forget)
+	s.store.FollowHold(func() {
+		d.Forget()
+		config.Logger.Error("the database does not answer, or another server uses it; requests are refused until that is over")
+	}, func() {
+		d.WakeFollowers()
+		config.Logger.Info("the database answers and is this server's alone again")
+	})
 	if fresh {
 		if err := refuseFreshKey(ctx, d, s.dir); err != nil {
 			return nil, err

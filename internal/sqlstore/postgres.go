@@ -26,6 +26,10 @@ const (
 	batchTimeout = 30 * time.Second
 	// ownerGone is how long PostgreSQL may take to notice that the server which held the database is gone.
 	ownerGone = 2 * time.Second
+	// askOwner is how often the connection that holds the database is asked whether it still does, and ownerAnswers how
+	// long that may take: a network that swallows everything breaks no connection.
+	askOwner     = 2 * time.Second
+	ownerAnswers = 5 * time.Second
 	// maxPending bounds how many statements wait to be sent together.
 	maxPending = 512
 )
@@ -49,14 +53,18 @@ func OpenPostgres(ctx context.Context, url string) (*Store, error) {
 		return nil, err
 	}
 	engine := &postgres{connConfig: config.ConnConfig}
-	engine.owned.Store(true)
+	engine.take(ctx)
+	nothing := func() {}
+	engine.follower.Store(&holdFollower{lost: nothing, regaining: nothing, regained: nothing})
 	watching, stop := context.WithCancel(context.WithoutCancel(ctx))
 	engine.stopWatching = stop
 	engine.watching.Go(func() { engine.keepOwnership(watching, owner) })
 	if err := engine.open(ctx, config); err != nil {
 		return nil, errors.Join(err, engine.close())
 	}
-	return newStore(engine), nil
+	store := newStore(engine)
+	store.FollowHold(nothing, nothing)
+	return store, nil
 }
 
 type postgres struct {
@@ -64,11 +72,21 @@ type postgres struct {
 	connConfig *pgx.ConnConfig
 	texts      insertTexts
 
-	owned        atomic.Bool
-	regained     atomic.Pointer[func()]
+	// hold is nil while another server may be using the database.
+	hold         atomic.Pointer[hold]
+	follower     atomic.Pointer[holdFollower]
 	stopWatching context.CancelFunc
 	watching     sync.WaitGroup
 }
+
+// hold is the time during which the database is this server's: its context ends with it.
+type hold struct {
+	ctx context.Context //nolint:containedctx // it is what a hold is
+	end context.CancelCauseFunc
+}
+
+// holdFollower is told when the database stops being this server's, and when it is about to be and is again.
+type holdFollower struct{ lost, regaining, regained func() }
 
 func (e *postgres) open(ctx context.Context, config *pgxpool.Config) error {
 	db := stdlib.OpenDB(*config.ConnConfig)
@@ -120,51 +138,106 @@ func describeOwner(ctx context.Context, conn *pgx.Conn) string {
 	return fmt.Sprintf(" (connected from %s, backend pid %d)", address, pid)
 }
 
-// keepOwnership notices when the connection that holds the database breaks, and takes the hold again.
+// take begins a hold.
+func (e *postgres) take(ctx context.Context) {
+	h := &hold{}
+	h.ctx, h.end = context.WithCancelCause(context.WithoutCancel(ctx))
+	e.hold.Store(h)
+}
+
+// lose ends the hold, and with it what is being written: it could be committed when another server writes already.
+func (e *postgres) lose() {
+	if h := e.hold.Swap(nil); h != nil {
+		h.end(errNotOwned)
+	}
+}
+
+// keepOwnership notices when the connection that holds the database breaks or does not answer any more, and takes the
+// hold again.
 func (e *postgres) keepOwnership(ctx context.Context, owner *pgx.Conn) {
+	defer e.lose()
 	for {
-		_, err := owner.WaitForNotification(ctx) // nothing is ever sent: it returns when the connection breaks
+		e.watchOwner(ctx, owner)
 		if ctx.Err() != nil {
-			closing := context.WithoutCancel(ctx)
+			closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), ownerAnswers)
+			defer cancel()
 			_, _ = owner.Exec(closing, `SELECT pg_advisory_unlock($1)`, int64(ownerLock)) // else it goes with the connection
 			_ = owner.Close(closing)
 			return
 		}
+		e.lose()
+		e.follower.Load().lost()
+		_ = owner.Close(ctx) // it is broken: nothing can be done about it
+		if owner = e.retakeOwnership(ctx); owner == nil {
+			return
+		}
+		e.follower.Load().regaining()
+		e.take(ctx)
+		e.follower.Load().regained()
+	}
+}
+
+// watchOwner returns when the connection does not hold the database any more, or when ctx ends.
+func (e *postgres) watchOwner(ctx context.Context, owner *pgx.Conn) {
+	for {
+		waiting, cancel := context.WithTimeout(ctx, askOwner)
+		_, err := owner.WaitForNotification(waiting) // nothing is ever sent: it returns when the connection breaks
+		timedOut := waiting.Err() != nil
+		cancel()
+		if err != nil && !timedOut {
+			return
+		}
+		asking, cancel := context.WithTimeout(ctx, ownerAnswers)
+		err = owner.Ping(asking)
+		cancel()
+		if err != nil {
+			return
+		}
+	}
+}
+
+// retakeOwnership tries until it has the database again. It returns nil when ctx ends.
+func (e *postgres) retakeOwnership(ctx context.Context) *pgx.Conn {
+	for {
+		trying, cancel := context.WithTimeout(ctx, ownerGone+ownerAnswers)
+		owner, err := takeOwnership(trying, e.connConfig)
+		cancel()
 		if err == nil {
-			continue
+			return owner
 		}
-		e.owned.Store(false)
-		for {
-			if owner, err = takeOwnership(ctx, e.connConfig); err == nil {
-				break
-			}
-			select {
-			case <-ctx.Done():
-				return
-			case <-time.After(time.Second):
-			}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(time.Second):
 		}
-		if regained := e.regained.Load(); regained != nil {
-			(*regained)()
-		}
-		e.owned.Store(true)
 	}
 }
 
 var errNotOwned = &engineError{err: errors.New("postgres: another server may be using the database; waiting to have it back")}
 
-// OnRegain sets a function that is called when the database is this server's again after it was not: whatever was
-// held in memory may be stale by then.
-func (s *Store) OnRegain(forget func()) {
-	if e, ok := s.engine.(*postgres); ok {
-		all := func() {
-			s.writer.generation.Add(1)
-			s.census.forgetAll()
-			s.hot.forgetAll()
-			forget()
-		}
-		e.regained.Store(&all)
+// FollowHold sets functions that are called when the database stops being this server's alone, and when it is again:
+// whatever is held in memory may be stale from the first call on. Reads and writes fail in between.
+func (s *Store) FollowHold(lost, regained func()) {
+	e, ok := s.engine.(*postgres)
+	if !ok {
+		return
 	}
+	forget := func() {
+		s.writer.generation.Add(1)
+		s.census.forgetAll()
+		s.hot.forgetAll()
+	}
+	e.follower.Store(&holdFollower{
+		lost: func() {
+			forget()
+			lost()
+		},
+		regaining: func() {
+			forget() // what had begun before may have ended meanwhile
+			e.pool.Reset()
+		},
+		regained: regained,
+	})
 }
 
 func (e *postgres) lane(app directory.AppID) string { return string(app) }
@@ -179,12 +252,9 @@ func (e *postgres) close() error {
 }
 
 func (e *postgres) session(ctx context.Context, begin string) (*pgSession, error) {
-	if !e.owned.Load() {
-		return nil, errNotOwned
-	}
 	conn, err := e.pool.Acquire(ctx)
 	if err != nil {
-		return nil, postgresError("connect", err)
+		return nil, postgresError(ctx, "connect", err)
 	}
 	session := &pgSession{ctx: ctx, conn: conn, texts: &e.texts}
 	if begin != "" {
@@ -195,9 +265,13 @@ func (e *postgres) session(ctx context.Context, begin string) (*pgSession, error
 
 func (e *postgres) worksAside() bool { return true }
 
-func (e *postgres) begin(ctx context.Context, behind func() error) (transaction, error) {
-	ctx, cancel := context.WithTimeout(ctx, batchTimeout)
-	s, err := e.session(ctx, `BEGIN`)
+func (e *postgres) begin(_ context.Context, behind func() error) (transaction, error) {
+	h := e.hold.Load()
+	if h == nil {
+		return nil, errNotOwned
+	}
+	ctx, cancel := context.WithTimeout(h.ctx, batchTimeout)
+	s, err := e.session(ctx, `BEGIN`) //nolint:contextcheck // a write ends with the hold, not with its caller
 	if err != nil {
 		cancel()
 		return nil, err
@@ -207,6 +281,9 @@ func (e *postgres) begin(ctx context.Context, behind func() error) (transaction,
 }
 
 func (e *postgres) view(ctx context.Context, fn func(session) error) error {
+	if e.hold.Load() == nil {
+		return errNotOwned
+	}
 	s, err := e.session(ctx, `BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY`)
 	if err != nil {
 		return err
@@ -271,12 +348,12 @@ func (s *pgSession) flush(question string, args []any, each func(row) error) (er
 	results := s.conn.SendBatch(s.ctx, &batch)
 	defer func() {
 		if closeErr := results.Close(); closeErr != nil && err == nil {
-			err = postgresError("execute", closeErr)
+			err = postgresError(s.ctx, "execute", closeErr)
 		}
 	}()
 	for range commands {
 		if _, err := results.Exec(); err != nil {
-			return postgresError("execute", err)
+			return postgresError(s.ctx, "execute", err)
 		}
 	}
 	if question == "" {
@@ -284,7 +361,7 @@ func (s *pgSession) flush(question string, args []any, each func(row) error) (er
 	}
 	rows, err := results.Query()
 	if err != nil {
-		return postgresError("query", err)
+		return postgresError(s.ctx, "query", err)
 	}
 	defer rows.Close()
 	for rows.Next() {
@@ -292,7 +369,7 @@ func (s *pgSession) flush(question string, args []any, each func(row) error) (er
 			return err
 		}
 	}
-	return postgresError("query", rows.Err())
+	return postgresError(s.ctx, "query", rows.Err())
 }
 
 // end ends the transaction.
@@ -336,8 +413,16 @@ func (t *pgTransaction) commit() (uncertain bool, err error) {
 		t.release()
 		return false, nil
 	}
+	if pgconn.SafeToRetry(err) || wasRefused(err) {
+		return false, err
+	}
+	return true, &engineError{err: err, uncertain: true}
+}
+
+// wasRefused reports whether PostgreSQL has not done what it was asked to. One that ends a connection may have done it.
+func wasRefused(err error) bool {
 	var refused *pgconn.PgError
-	return !errors.As(err, &refused), err
+	return errors.As(err, &refused) && refused.SeverityUnlocalized == "ERROR"
 }
 
 func (t *pgTransaction) rollback() {
@@ -394,9 +479,13 @@ func (r pgRow) integer(column int) int64 {
 	return number
 }
 
-func postgresError(doing string, err error) error {
+func postgresError(ctx context.Context, doing string, err error) error {
 	if err == nil {
 		return nil
+	}
+	if errors.Is(context.Cause(ctx), errNotOwned) {
+		// That the context was canceled says nothing about the caller.
+		return &engineError{err: fmt.Errorf("postgres: %s: the database is not this server's any more", doing)}
 	}
 	var refused *pgconn.PgError
 	full := errors.As(err, &refused) && (refused.Code == "53100" || refused.Code == "25006") // disk full, read-only

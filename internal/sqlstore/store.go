@@ -78,6 +78,8 @@ type engineError struct {
 	err error
 	// full says that the disk is full or refuses to be written to.
 	full bool
+	// uncertain says that a commit may have happened all the same.
+	uncertain bool
 }
 
 func (e *engineError) Error() string { return e.err.Error() }
@@ -93,6 +95,13 @@ func explain(err error) error {
 	var e *engineError
 	if !errors.As(err, &e) {
 		return err
+	}
+	if e.uncertain {
+		return &directory.Error{
+			Code:    directory.CodeOperationFailed,
+			Message: "The database did not say whether it has done this. Look before you try again, or try again under the same Idempotency-Key.",
+			Cause:   err,
+		}
 	}
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
 		return err

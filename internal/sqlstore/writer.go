@@ -3,6 +3,7 @@ package sqlstore
 import (
 	"context"
 	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -91,6 +92,14 @@ func (w *writer) update(ctx context.Context, app directory.AppID, reads []direct
 	defer w.active.Done()
 	u := &update{ctx: ctx, app: app, reads: reads, fn: fn}
 	if !l.join(u) {
+		select {
+		case <-u.answered:
+			return u.err
+		case <-ctx.Done():
+		}
+		if l.leave(u) {
+			return ctx.Err()
+		}
 		<-u.answered // fn may be running: its variables are the caller's again only when it is answered
 		return u.err
 	}
@@ -174,6 +183,18 @@ func (l *lane) join(u *update) (leads bool) {
 		l.enough = nil
 	}
 	return false
+}
+
+// leave takes an update out of those that are waiting, and returns whether it was among them.
+func (l *lane) leave(u *update) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	at := slices.Index(l.waiting, u)
+	if at < 0 {
+		return false
+	}
+	l.waiting = slices.Delete(l.waiting, at, at+1)
+	return true
 }
 
 // await returns when so many updates are waiting, or when ended is closed.
