@@ -141,10 +141,21 @@ func (a *API) writeError(x *exchange, err error) {
 		status = http.StatusInternalServerError
 	}
 	x.code, x.cause = api.Code(domain.Code), domain.Cause
-	body := api.ErrorBody{Error: api.Error{
-		Code: api.Code(domain.Code), Message: domain.Message, DevMessage: domain.Message, Source: api.Source, Details: domain.Details,
-	}}
-	if err := writeJSON(x, status, body); err != nil && x.cause == nil {
+	if err := writeJSON(x, status, envelope(domain)); err != nil && x.cause == nil {
 		x.cause = err
 	}
+}
+
+func envelope(err *directory.Error) api.ErrorBody {
+	return api.ErrorBody{Error: api.Error{
+		Code: api.Code(err.Code), Message: err.Message, DevMessage: err.Message, Source: api.Source, Details: err.Details,
+	}}
+}
+
+// EncodeMalformed returns the envelope that says what is wrong with a request that is not HTTP, and so reaches no
+// handler.
+func EncodeMalformed(message string) []byte {
+	var buffer bytes.Buffer
+	_ = encode(&buffer, envelope(errorf(api.CodeBadRequest, "%s", message))) // texts can always be encoded
+	return buffer.Bytes()
 }

@@ -214,11 +214,12 @@ func (s *Server) serve(ctx context.Context, address string, handler http.Handler
 	if err != nil {
 		return "", fmt.Errorf("listen: %w", err)
 	}
-	listener = poller.Listen(listener)
+	listener = poller.Listen(envelopeMalformed(listener))
 	server := &http.Server{
 		Handler: handler, TLSConfig: tlsConfig, ReadHeaderTimeout: s.config.HeaderTimeout, ReadTimeout: s.config.RequestTimeout,
 		WriteTimeout: s.config.RequestTimeout + 15*time.Second, IdleTimeout: s.config.IdleTimeout, MaxHeaderBytes: 64 << 10,
-		ErrorLog: slog.NewLogLogger(s.config.Logger.Handler(), slog.LevelDebug),
+		ErrorLog:                     slog.NewLogLogger(s.config.Logger.Handler(), slog.LevelDebug),
+		DisableGeneralOptionsHandler: true, // ours answers everything
 	}
 	s.servers = append(s.servers, server)
 	s.background.Go(func() {

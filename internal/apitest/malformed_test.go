@@ -1,0 +1,161 @@
+package apitest_test
+
+import (
+	"bufio"
+	"crypto/tls"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rollcall/rollcall/api"
+	"github.com/rollcall/rollcall/internal/apitest"
+	"github.com/rollcall/rollcall/internal/server"
+)
+
+// TestMalformedHTTP sends what net/http refuses before any handler runs, byte by byte as it stands here.
+func TestMalformedHTTP(t *testing.T) {
+	t.Parallel()
+	s := apitest.Start(t, "", func(config *server.Config) { config.HTTPS = "127.0.0.1:0" })
+	for name, test := range map[string]struct {
+		request string
+		status  int
+		says    string
+	}{
+		"no request line":             {"\x00\x01\x02\r\n\r\n", http.StatusBadRequest, "not HTTP"},
+		"a request line of one word":  {"GET\r\n\r\n", http.StatusBadRequest, "not HTTP"},
+		"no such method":              {"G{T / HTTP/1.1\r\nHost: a\r\n\r\n", http.StatusBadRequest, "not HTTP"},
+		"no such path":                {"GET /%zz HTTP/1.1\r\nHost: a\r\n\r\n", http.StatusBadRequest, "not HTTP"},
+		"a relative path":             {"GET users HTTP/1.1\r\nHost: a\r\n\r\n", http.StatusBadRequest, "not HTTP"},
+		"a version that is no number": {"GET / HTTP/x.y\r\nHost: a\r\n\r\n", http.StatusBadRequest, "not HTTP"},
+		"a version of the future":     {"GET / HTTP/3.0\r\nHost: a\r\n\r\n", http.StatusHTTPVersionNotSupported, "unsupported protocol version"},
+		"no host":                     {"GET / HTTP/1.1\r\n\r\n", http.StatusBadRequest, "missing required Host header"},
+		"two hosts":                   {"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", http.StatusBadRequest, "not HTTP"},
+		"a host with a blank":         {"GET / HTTP/1.1\r\nHost: a b\r\n\r\n", http.StatusBadRequest, "malformed Host header"},
+		"a header without a colon":    {"GET / HTTP/1.1\r\nHost: a\r\nnonsense\r\n\r\n", http.StatusBadRequest, "not HTTP"},
+		"a header name with a blank":  {"GET / HTTP/1.1\r\nHost: a\r\nbad name: x\r\n\r\n", http.StatusBadRequest, "invalid header name"},
+		"a header value with a zero":  {"GET / HTTP/1.1\r\nHost: a\r\nname: x\x00y\r\n\r\n", http.StatusBadRequest, "not HTTP"},
+		"a continued first header":    {"GET / HTTP/1.1\r\n Host: a\r\n\r\n", http.StatusBadRequest, "not HTTP"},
+		"too many headers":            {"GET / HTTP/1.1\r\nHost: a\r\nname: " + strings.Repeat("x", 70<<10) + "\r\n\r\n", http.StatusRequestHeaderFieldsTooLarge, "larger"},
+		"a very long path":            {"GET /" + strings.Repeat("x", 70<<10) + " HTTP/1.1\r\nHost: a\r\n\r\n", http.StatusRequestHeaderFieldsTooLarge, "larger"},
+		"no such transfer encoding":   {"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: zip\r\n\r\n", http.StatusNotImplemented, "transfer encoding"},
+		"two transfer encodings":      {"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", http.StatusNotImplemented, "transfer encoding"},
+		"a length that is no number":  {"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: many\r\n\r\n", http.StatusBadRequest, "not HTTP"},
+		"two lengths":                 {"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab", http.StatusBadRequest, "not HTTP"},
+		"a negative length":           {"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n", http.StatusBadRequest, "not HTTP"},
+		"an expectation":              {"GET / HTTP/1.1\r\nHost: a\r\nExpect: miracles\r\n\r\n", http.StatusExpectationFailed, "100-continue"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			expectMalformed(t, converse(t, s.HTTPAddr, test.request), test.status, test.says)
+		})
+	}
+	t.Run("HTTP to an HTTPS address", func(t *testing.T) {
+		t.Parallel()
+		expectMalformed(t, converse(t, s.HTTPSAddr, "GET / HTTP/1.1\r\nHost: a\r\n\r\n"), http.StatusBadRequest, "https://")
+	})
+	t.Run("after a request that was good", func(t *testing.T) {
+		t.Parallel()
+		answers := converse(t, s.HTTPAddr, "GET /healthz HTTP/1.1\r\nHost: a\r\n\r\nGET /v3/nothing HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/1.1\r\n\r\n")
+		var alive api.Body[api.Success]
+		if response := answers.next(&alive); response.StatusCode != http.StatusOK || !alive.Data.Success {
+			t.Errorf("the first answer is %v %+v", response, alive)
+		}
+		var missing api.ErrorBody
+		if response := answers.next(&missing); response.StatusCode != http.StatusNotFound || missing.Error.Code != api.CodeAPINotFound || response.Header.Get("X-Request-Id") == "" {
+			t.Errorf("the second answer is %v %+v", response, missing)
+		}
+		expectMalformed(t, answers, http.StatusBadRequest, "missing required Host header")
+	})
+	t.Run("a question about everything", func(t *testing.T) {
+		t.Parallel()
+		answers := converse(t, s.HTTPAddr, "OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n")
+		if response := answers.next(nil); response.StatusCode != http.StatusNoContent || response.Header.Get("X-Request-Id") == "" {
+			t.Errorf("the answer is %v", response)
+		}
+	})
+	t.Run("HTTP/2", func(t *testing.T) {
+		t.Parallel()
+		transport := &http.Transport{ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
+		defer transport.CloseIdleConnections()
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://"+s.HTTPSAddr+"/healthz", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response, err := transport.RoundTrip(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer response.Body.Close()
+		if response.ProtoMajor != 2 || response.StatusCode != http.StatusOK {
+			t.Errorf("the answer is %v", response)
+		}
+	})
+}
+
+// conversation is the answers that come on a connection.
+type conversation struct {
+	t    *testing.T
+	from *bufio.Reader
+}
+
+// converse sends bytes as they are.
+func converse(t *testing.T, address, sent string) *conversation {
+	t.Helper()
+	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	if err := conn.SetDeadline(time.Now().Add(outagePatience)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.WriteString(conn, sent); err != nil {
+		t.Fatal(err)
+	}
+	return &conversation{t: t, from: bufio.NewReader(conn)}
+}
+
+// next reads the next answer, whose body goes into a value unless that is nil.
+func (c *conversation) next(into any) *http.Response {
+	c.t.Helper()
+	response, err := http.ReadResponse(c.from, nil)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	if into == nil {
+		return response
+	}
+	if kind := response.Header.Get("Content-Type"); kind != "application/json; charset=utf-8" {
+		c.t.Errorf("the answer has content type %q", kind)
+	}
+	if err := json.Unmarshal(text, into); err != nil {
+		c.t.Errorf("%v: %s", err, text)
+	}
+	return response
+}
+
+// expectMalformed demands that the last answer is the envelope, and that nothing comes behind it.
+func expectMalformed(t *testing.T, answers *conversation, status int, says string) {
+	t.Helper()
+	var body api.ErrorBody
+	response := answers.next(&body)
+	if response.StatusCode != status || response.Status != fmt.Sprintf("%d %s", status, http.StatusText(status)) || !response.Close || response.ContentLength <= 0 {
+		t.Errorf("the answer is %s, close %v, length %d", response.Status, response.Close, response.ContentLength)
+	}
+	if body.Error.Code != api.CodeBadRequest || body.Error.Source != api.Source || body.Error.DevMessage == "" || !strings.Contains(body.Error.Message, says) {
+		t.Errorf("want an envelope that says %q, got %+v", says, body)
+	}
+	if rest, _ := io.ReadAll(answers.from); len(rest) > 0 { // the connection may have been reset by then
+		t.Errorf("behind the answer comes %q", rest)
+	}
+}
