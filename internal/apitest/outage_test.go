@@ -212,12 +212,17 @@ const (
 	perhapsCreated
 )
 
-func newOutage(t *testing.T, url string) *outage {
+func newOutage(t *testing.T, url string, configure ...func(*server.Config)) *outage {
 	t.Helper()
 	transport := &http.Transport{MaxIdleConnsPerHost: outageWriters}
 	o := &outage{
 		t: t, direct: &http.Client{Transport: transport, Timeout: outagePatience}, stop: make(chan struct{}), answered: map[string]outcome{},
-		server: apitest.Start(t, url, func(config *server.Config) { config.RateLimits.Core, config.RateLimits.Standard = -1, -1 }),
+		server: apitest.Start(t, url, func(config *server.Config) {
+			config.RateLimits.Core, config.RateLimits.Standard = -1, -1
+			for _, also := range configure {
+				also(config)
+			}
+		}),
 	}
 	t.Cleanup(transport.CloseIdleConnections)
 	t.Cleanup(o.stopWriting)
