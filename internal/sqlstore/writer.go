@@ -224,8 +224,9 @@ func (l *lane) take(limit int) []*update {
 }
 
 func (l *lane) takeLocked(limit int) []*update {
-	taken := l.waiting[:min(limit, len(l.waiting))]
-	l.waiting = l.waiting[len(taken):]
+	count := min(limit, len(l.waiting))
+	taken := l.waiting[:count:count] // whoever adds to it leaves the others alone
+	l.waiting = l.waiting[count:]
 	if len(l.waiting) == 0 {
 		l.waiting = nil // the array goes with the batch
 	}

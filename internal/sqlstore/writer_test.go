@@ -1,0 +1,89 @@
+package sqlstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/rollcall/rollcall/internal/directory"
+)
+
+// blockLane begins an update that goes on until end is called, and returns its lane.
+func blockLane(t *testing.T, store *Store) (l *lane, end func()) {
+	t.Helper()
+	running, ending, ended := make(chan struct{}), make(chan struct{}), make(chan error)
+	go func() {
+		ended <- store.Update(t.Context(), "app", nil, func(directory.Tx) error {
+			close(running)
+			<-ending
+			return nil
+		})
+	}()
+	<-running
+	store.writer.mu.Lock()
+	defer store.writer.mu.Unlock()
+	return store.writer.lanes[""], func() {
+		close(ending)
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestMoreUpdatesThanABatchHolds(t *testing.T) {
+	t.Parallel()
+	store := emptyStore(t)
+	l, end := blockLane(t, store)
+	const count = 4*maxBatch + 10
+	var ran [count]atomic.Int64
+	var callers sync.WaitGroup
+	for i := range count {
+		callers.Go(func() {
+			err := store.Update(t.Context(), "app", nil, func(tx directory.Tx) error {
+				ran[i].Add(1)
+				return tx.PutUser("app", directory.User{UID: directory.UID(fmt.Sprint("u", i)), Name: "N", Role: "default"})
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	l.await(count, nil)
+	end()
+	callers.Wait()
+	for i := range ran {
+		if times := ran[i].Load(); times != 1 {
+			t.Errorf("update %d ran %d times", i, times)
+		}
+	}
+}
+
+func TestUpdateThatWaitsEndsWithItsContext(t *testing.T) {
+	t.Parallel()
+	store := emptyStore(t)
+	l, end := blockLane(t, store)
+	ctx, cancel := context.WithCancel(t.Context())
+	given, answered := make(chan error), make(chan error)
+	go func() {
+		given <- store.Update(ctx, "app", nil, func(directory.Tx) error {
+			t.Error("an update was run that nobody waits for")
+			return nil
+		})
+	}()
+	l.await(1, nil)
+	go func() {
+		answered <- store.Update(t.Context(), "app", nil, func(directory.Tx) error { return nil })
+	}()
+	l.await(2, nil)
+	cancel()
+	if err := <-given; !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	end()
+	if err := <-answered; err != nil {
+		t.Error(err)
+	}
+}
