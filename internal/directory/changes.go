@@ -120,8 +120,8 @@ type logbook struct {
 	actor      Actor
 	revision   int64
 	touchesApp bool
-	users      []UID // whom the changes are about, once each
-	touched    map[UID]struct{}
+	users      []UID            // whom the changes are about, once each
+	touched    map[UID]struct{} // those in users, when there is more than one
 	// forbidding are the changes after which sessions may have to end.
 	forbidding []Change
 }
@@ -179,13 +179,19 @@ const (
 )
 
 func (l *logbook) touch(uid UID) {
-	if _, known := l.touched[uid]; !known {
-		if l.touched == nil {
-			l.touched = map[UID]struct{}{}
-		}
-		l.touched[uid] = struct{}{}
-		l.users = append(l.users, uid)
+	if len(l.users) > 0 && l.users[len(l.users)-1] == uid {
+		return // most updates are about one user
 	}
+	if len(l.users) == 1 {
+		l.touched = map[UID]struct{}{l.users[0]: {}}
+	}
+	if _, known := l.touched[uid]; known {
+		return
+	}
+	if l.touched != nil {
+		l.touched[uid] = struct{}{}
+	}
+	l.users = append(l.users, uid)
 }
 
 // ListChanges returns changes of the caller's app with a revision above since, in order, at most limit, and the app's

@@ -82,7 +82,7 @@ func (t *tx) DeleteApp(app directory.AppID) error {
 			return err
 		}
 	}
-	t.revisions[app] = 0
+	t.revision = 0
 	if t.draft != nil {
 		t.draft.gone = append(t.draft.gone, app)
 	}

@@ -140,8 +140,8 @@ func (b *batch) run(u *update) error {
 	if err := b.lock(u.app); err != nil {
 		return err
 	}
-	session := &updateSession{transaction: b.transaction}
-	t := &tx{session: session, revisions: maps.Clone(b.revisions), users: b.users.overlay(), apps: b.known.apps, draft: newDraft()}
+	session := &updateSession{transaction: b.transaction, held: make([]heldStatement, 0, 6)}
+	t := &tx{session: session, app: u.app, revision: b.revisions[u.app], users: b.users.overlay(), apps: b.known.apps, draft: new(draft)}
 	u.err = u.fn(t)
 	if t.appsChanged {
 		clear(b.known.apps)
@@ -154,7 +154,7 @@ func (b *batch) run(u *update) error {
 	if u.err != nil {
 		return session.undo()
 	}
-	b.revisions = t.revisions
+	b.revisions[u.app] = t.revision
 	b.users.merge(t.users)
 	t.draft.addTo(b.tallies, b.revisions)
 	b.endsApp = b.endsApp || len(t.draft.gone) > 0

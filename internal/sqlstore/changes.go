@@ -8,17 +8,16 @@ import (
 )
 
 func (t *tx) AppendChange(app directory.AppID, change directory.Change) (int64, error) {
-	revision, locked := t.revisions[app]
-	if !locked {
+	if app != t.app {
 		return 0, fmt.Errorf("change appended to app %s outside its own update", app)
 	}
-	revision++
+	revision := t.revision + 1
 	err := t.exec(`INSERT INTO changes (app, revision, at, actor, kind, subject, object, fields) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
 		string(app), revision, change.At, string(change.Actor), string(change.Kind), change.Subject, change.Object, strings.Join(change.Fields, ","))
 	if err != nil {
 		return 0, err
 	}
-	t.revisions[app] = revision
+	t.revision = revision
 	return revision, nil
 }
 
@@ -47,8 +46,8 @@ func (t *tx) ChangesAbout(app directory.AppID, uid directory.UID, limit int) ([]
 }
 
 func (t *tx) Revision(app directory.AppID) (int64, error) {
-	if revision, locked := t.revisions[app]; locked {
-		return revision, nil
+	if app == t.app {
+		return t.revision, nil
 	}
 	revision, err := t.count(`SELECT coalesce(max(revision), 0) FROM changes WHERE app = $1`, string(app))
 	return int64(revision), err

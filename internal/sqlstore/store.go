@@ -150,9 +150,10 @@ func (s *Store) Close() error {
 // tx implements directory.Tx on a session; its methods are in the files named for their rows.
 type tx struct {
 	session
-	// revisions holds the last revision of the apps that a write transaction has locked.
-	revisions map[directory.AppID]int64
-	users     *userCache
+	// app is whose update a write transaction is, and revision its last. Empty in views.
+	app      directory.AppID
+	revision int64
+	users    *userCache
 	// apps are those that a write transaction need not read, until one is changed. Nil in views.
 	apps        map[directory.AppID]directory.App
 	appsChanged bool
