@@ -3,7 +3,7 @@ package sqlstore
 import (
 	"context"
 	"maps"
-	"slices"
+	"runtime"
 	"sync"
 	"sync/atomic"
 
@@ -92,14 +92,6 @@ func (w *writer) update(ctx context.Context, app directory.AppID, reads []direct
 	defer w.active.Done()
 	u := &update{ctx: ctx, app: app, reads: reads, fn: fn}
 	if !l.join(u) {
-		select {
-		case <-u.answered:
-			return u.err
-		case <-ctx.Done():
-		}
-		if l.leave(u) {
-			return ctx.Err()
-		}
 		<-u.answered // fn may be running: its variables are the caller's again only when it is answered
 		return u.err
 	}
@@ -117,6 +109,9 @@ func (w *writer) lead(l *lane, updates []*update) {
 			w.leadAhead(l, updates)
 		} else {
 			w.commit(l, w.prepare(l, updates, nil))
+			// Those who were answered, and those they make way for, come first: what they bring next makes the next batch fuller.
+			runtime.Gosched()
+			runtime.Gosched()
 		}
 	}
 }
@@ -183,18 +178,6 @@ func (l *lane) join(u *update) (leads bool) {
 		l.enough = nil
 	}
 	return false
-}
-
-// leave takes an update out of those that are waiting, and returns whether it was among them.
-func (l *lane) leave(u *update) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	at := slices.Index(l.waiting, u)
-	if at < 0 {
-		return false
-	}
-	l.waiting = slices.Delete(l.waiting, at, at+1)
-	return true
 }
 
 // await returns when so many updates are waiting, or when ended is closed.

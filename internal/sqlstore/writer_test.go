@@ -1,8 +1,6 @@
 package sqlstore
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -58,32 +56,5 @@ func TestMoreUpdatesThanABatchHolds(t *testing.T) {
 		if times := ran[i].Load(); times != 1 {
 			t.Errorf("update %d ran %d times", i, times)
 		}
-	}
-}
-
-func TestUpdateThatWaitsEndsWithItsContext(t *testing.T) {
-	t.Parallel()
-	store := emptyStore(t)
-	l, end := blockLane(t, store)
-	ctx, cancel := context.WithCancel(t.Context())
-	given, answered := make(chan error), make(chan error)
-	go func() {
-		given <- store.Update(ctx, "app", nil, func(directory.Tx) error {
-			t.Error("an update was run that nobody waits for")
-			return nil
-		})
-	}()
-	l.await(1, nil)
-	go func() {
-		answered <- store.Update(t.Context(), "app", nil, func(directory.Tx) error { return nil })
-	}()
-	l.await(2, nil)
-	cancel()
-	if err := <-given; !errors.Is(err, context.Canceled) {
-		t.Errorf("got %v", err)
-	}
-	end()
-	if err := <-answered; err != nil {
-		t.Error(err)
 	}
 }
