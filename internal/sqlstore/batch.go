@@ -16,7 +16,7 @@ type batch struct {
 	updates []*update
 	// err is the database's failure that ended it.
 	err error
-	// ended is closed when all are answered. committed, which may be read then, says that they were committed together.
+	// ended is closed when all have their answers. committed, which may be read then, says that they were committed together.
 	ended     chan struct{}
 	committed bool
 	// endsApp says that an app is gone with it, and users whom it did not name.

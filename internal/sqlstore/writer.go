@@ -262,36 +262,36 @@ func (w *writer) commit(l *lane, b *batch) {
 	l.settle(b)
 }
 
-// finish commits a batch and answers its updates.
+// finish commits a batch and answers its updates. The leader of the lane, whom the next batch waits for, learns of it first.
 func (w *writer) finish(b *batch) {
-	defer close(b.ended)
-	if b.transaction == nil { // it could not begin
-		for _, u := range b.updates {
-			u.err = b.err
+	w.decide(b)
+	close(b.ended)
+	for _, u := range b.updates {
+		if u.answered != nil {
+			close(u.answered)
 		}
-		answer(b.updates)
-		return
 	}
+}
+
+// decide commits a batch and leaves each update its answer.
+func (w *writer) decide(b *batch) {
 	err, uncertain := b.err, false
 	if err == nil {
 		uncertain, err = b.commit()
 	}
 	b.committed = err == nil
-	if err != nil {
+	if err != nil && b.transaction != nil {
 		b.rollback()
 	}
-	switch {
-	case err == nil:
-	case uncertain:
-		for _, u := range b.updates {
+	for _, u := range b.updates {
+		switch {
+		case err == nil: // the rules have left the answer
+		case uncertain, b.transaction == nil:
 			u.err = err // refusals too: what they were found on may not be so
-		}
-	default:
-		for _, u := range b.updates {
+		default:
 			u.err = w.commitAlone(u)
 		}
 	}
-	answer(b.updates)
 }
 
 // commitAlone runs an update in a transaction of its own, after the database failed to run it with others.
@@ -311,13 +311,4 @@ func (w *writer) commitAlone(u *update) error {
 		b.rollback()
 	}
 	return err
-}
-
-// answer tells everybody that the outcome is known.
-func answer(done []*update) {
-	for _, u := range done {
-		if u.answered != nil {
-			close(u.answered)
-		}
-	}
 }
