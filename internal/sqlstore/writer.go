@@ -116,8 +116,11 @@ func (w *writer) lead(l *lane, updates []*update) {
 	}
 }
 
-// leadAhead commits updates, and those that come while it does. It prepares each batch while the one before is committed.
+// leadAhead commits updates, and those that come while it does. It prepares each batch while the one before is committed: of
+// the first updates, half, so that the others can be prepared meanwhile.
 func (w *writer) leadAhead(l *lane, updates []*update) {
+	half := (len(updates) + 1) / 2
+	updates, rest := updates[:half:half], updates[half:]
 	var before *batch
 	for len(updates) > 0 {
 		if before != nil && before.endsApp { // it does not know what it leaves
@@ -131,8 +134,11 @@ func (w *writer) leadAhead(l *lane, updates []*update) {
 			l.settle(before)
 		}
 		go w.finish(b) // awaited in the next round, or below
-		l.await(len(b.updates)/2+1, b.ended)
-		updates, before = l.take(maxBatch), b
+		before = b
+		if updates, rest = rest, nil; len(updates) == 0 {
+			l.await(len(b.updates)/2+1, b.ended)
+			updates = l.take(maxBatch)
+		}
 	}
 	<-before.ended
 	l.settle(before)
