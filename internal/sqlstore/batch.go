@@ -45,7 +45,7 @@ func (w *writer) newBatch(updates []*update, known known, before *batch) *batch 
 	}
 }
 
-func (b *batch) begin(engine engine, ctx context.Context) (err error) {
+func (b *batch) begin(ctx context.Context, engine engine) (err error) {
 	var behind func() error
 	if b.before != nil {
 		behind = b.before.landed

@@ -249,7 +249,7 @@ func (w *writer) prepare(l *lane, updates []*update, before *batch) *batch {
 		l.known.generation = generation
 	}
 	b := w.newBatch(updates, l.known, before)
-	b.err = b.begin(w.engine, updates[0].ctx)
+	b.err = b.begin(updates[0].ctx, w.engine)
 	for ran := 0; ran < len(b.updates) && b.err == nil; {
 		b.err = b.fetchUsers(b.updates[ran:])
 		for ; ran < len(b.updates) && b.err == nil; ran++ {
@@ -303,7 +303,7 @@ func (w *writer) decide(b *batch) {
 // commitAlone runs an update in a transaction of its own, after the database failed to run it with others.
 func (w *writer) commitAlone(u *update) error {
 	b := w.newBatch(nil, newKnown(), nil)
-	err := b.begin(w.engine, u.ctx)
+	err := b.begin(u.ctx, w.engine)
 	if err != nil {
 		return err
 	}
