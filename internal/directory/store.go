@@ -14,8 +14,9 @@ type Store interface {
 	// but for setting variables it always sets.
 	//
 	// Many callers' updates are committed together. When the commit fails, none of them has happened and each gets
-	// an error; when the database goes away during the commit, all or none may have happened, and the error says so. reads names users that fn is going to read: the store may fetch them in advance for many updates at
-	// once. It may be nil. An update whose ctx ends before fn runs does not happen; once fn runs, Update waits for the outcome.
+	// an error; when the database goes away during the commit, all or none may have happened, and the error says so. reads
+	// names users that fn is going to read: the store may fetch them in advance for many updates at once. It may be nil. An
+	// update whose ctx ends before fn runs does not happen; once fn runs, Update waits for the outcome.
 	Update(ctx context.Context, app AppID, reads []UID, fn func(Tx) error) error
 }
 
