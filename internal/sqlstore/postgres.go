@@ -229,8 +229,8 @@ func (s *Store) FollowHold(lost, regained func()) {
 	}
 	e.follower.Store(&holdFollower{
 		lost: func() {
+			lost() // first: what the rules hold in memory is used without asking the store, and what the store holds is not
 			forget()
-			lost()
 		},
 		regaining: func() {
 			forget() // what had begun before may have ended meanwhile
