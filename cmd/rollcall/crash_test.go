@@ -23,9 +23,9 @@ import (
 
 	"github.com/rollcall/rollcall/api"
 	"github.com/rollcall/rollcall/client"
-	"github.com/rollcall/rollcall/internal/pgserver"
 	"github.com/rollcall/rollcall/internal/server"
 	"github.com/rollcall/rollcall/internal/sqlstore"
+	"github.com/rollcall/rollcall/internal/storetest"
 )
 
 // crashClients is how many clients write at once.
@@ -49,19 +49,7 @@ func TestCrash(t *testing.T) {
 	})
 	t.Run("PostgreSQL", func(t *testing.T) {
 		t.Parallel()
-		postgres, err := pgserver.Start(t.Context(), false)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() {
-			if err := postgres.Close(); err != nil {
-				t.Error(err)
-			}
-		})
-		url, err := postgres.NewDatabase(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
+		_, url := storetest.OwnPostgres(t)
 		data := filepath.Join(t.TempDir(), "data")
 		c := &crash{t: t, args: []string{"--data", data, "--database", url}, data: data}
 		c.orphans = func() func() { return orphansOf(t, url) }

@@ -12,13 +12,14 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/rollcall/rollcall/internal/server"
+	"github.com/rollcall/rollcall/internal/storetest"
 )
 
 // TestFrozenNetwork swallows everything between a running server and PostgreSQL, so that no connection breaks and none
 // answers.
 func TestFrozenNetwork(t *testing.T) {
 	t.Parallel()
-	_, database := ownPostgres(t)
+	_, database := storetest.OwnPostgres(t)
 	network := newFreezer(t, database)
 	o := newOutage(t, network.url, func(config *server.Config) { config.RequestTimeout = 10 * time.Second })
 	o.writeInBackground()

@@ -17,8 +17,8 @@ import (
 	"github.com/rollcall/rollcall/api"
 	"github.com/rollcall/rollcall/client"
 	"github.com/rollcall/rollcall/internal/apitest"
-	"github.com/rollcall/rollcall/internal/pgserver"
 	"github.com/rollcall/rollcall/internal/server"
+	"github.com/rollcall/rollcall/internal/storetest"
 )
 
 const (
@@ -33,7 +33,7 @@ const (
 // TestDatabaseOutage crashes PostgreSQL under a running server, again and again, and starts it again, while clients write.
 func TestDatabaseOutage(t *testing.T) {
 	t.Parallel()
-	database, url := ownPostgres(t)
+	database, url := storetest.OwnPostgres(t)
 	o := newOutage(t, url)
 	o.writeInBackground()
 	rounds := 3
@@ -68,7 +68,7 @@ func TestDatabaseOutage(t *testing.T) {
 // terminated, and another server is quicker to take it.
 func TestLostHold(t *testing.T) {
 	t.Parallel()
-	_, url := ownPostgres(t)
+	_, url := storetest.OwnPostgres(t)
 	o := newOutage(t, url)
 	o.writeInBackground()
 	o.awaitWrites()
@@ -106,7 +106,7 @@ func TestLostHold(t *testing.T) {
 // TestCommitWithoutAnswer crashes PostgreSQL when it has committed and not yet said so.
 func TestCommitWithoutAnswer(t *testing.T) {
 	t.Parallel()
-	database, url := ownPostgres(t)
+	database, url := storetest.OwnPostgres(t)
 	o := newOutage(t, url)
 	jwt, dead := o.server.JWT(t, "reader")
 	o.expectStatus(http.StatusOK, o.me(api.AuthToken{Token: dead}))
@@ -166,25 +166,6 @@ func ask[T any](t *testing.T, url, question string, args ...any) (answer T) {
 		t.Fatal(err)
 	}
 	return answer
-}
-
-// ownPostgres starts a PostgreSQL that a test may do to what it likes, with an empty database.
-func ownPostgres(t *testing.T) (*pgserver.Server, string) {
-	t.Helper()
-	database, err := pgserver.Start(t.Context(), false)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := database.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	url, err := database.NewDatabase(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return database, url
 }
 
 // outage is a server whose database goes away and comes back, clients that write meanwhile, and what they were told.
