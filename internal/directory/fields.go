@@ -58,11 +58,33 @@ func (d *Directory) checkURL(wrong *FieldErrors, field, text string) {
 		wrong.Add(field, "The %s may not be longer than %d characters.", field, d.limits.URL)
 		return
 	}
-	parsed, err := url.Parse(text)
-	if err != nil || parsed.Scheme == "" || parsed.Host == "" || parsed.Hostname() == "" ||
-		slices.Contains(unsafeSchemes, strings.ToLower(parsed.Scheme)) || hasControl(text, "") || strings.ContainsAny(text, " <>\"`") {
+	if !isPlainURL(text) && !isURL(text) {
 		wrong.Add(field, "The %s must be a valid URL, such as https://example.com/a.png.", field)
 	}
+}
+
+func isURL(text string) bool {
+	parsed, err := url.Parse(text)
+	return err == nil && parsed.Scheme != "" && parsed.Host != "" && parsed.Hostname() != "" &&
+		!slices.Contains(unsafeSchemes, strings.ToLower(parsed.Scheme)) && !hasControl(text, "") && !strings.ContainsAny(text, " <>\"`")
+}
+
+// isPlainURL tells at a glance that a text is a URL, where it is a web address of letters, digits and few signs, as most are.
+func isPlainURL(text string) bool {
+	rest, isWeb := strings.CutPrefix(text, "https://")
+	if !isWeb {
+		rest, isWeb = strings.CutPrefix(text, "http://")
+	}
+	plain := func(c byte) bool { return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' }
+	if !isWeb || rest == "" || !plain(rest[0]) {
+		return false
+	}
+	for i := range len(rest) {
+		if c := rest[i]; !plain(c) && c != '.' && c != '-' && c != '/' && c != '_' {
+			return false
+		}
+	}
+	return true
 }
 
 func checkOneOf(wrong *FieldErrors, field, value string, allowed []string) {
