@@ -2,9 +2,9 @@ package httpapi
 
 import (
 	"errors"
-	"maps"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -107,7 +107,7 @@ func showError(err *directory.Error) *api.Error {
 // list reads a member that is a list of 1 to most values.
 func (f *fields) list(name string, most int) []jsontext.Value {
 	var values []jsontext.Value
-	if f.has(name) && json.Unmarshal(f.members[name], &values) != nil {
+	if f.has(name) && json.Unmarshal(f.value(name), &values) != nil {
 		f.wrong.Add(name, "The %s must be a list.", name)
 		return nil
 	}
@@ -127,13 +127,14 @@ func importUsers(c *call) (answer, error) {
 	}
 	var values []jsontext.Value
 	var names []string
-	if f.has("users") && f.members["users"].Kind() == '{' {
-		byUID, err := decodeFields(f.members["users"])
+	if f.has("users") && f.value("users").Kind() == '{' {
+		byUID, err := decodeFields(f.value("users"))
 		if err != nil {
 			return answer{}, err
 		}
-		for _, name := range slices.Sorted(maps.Keys(byUID.members)) {
-			names, values = append(names, name), append(values, byUID.members[name])
+		slices.SortFunc(byUID.members, func(a, b member) int { return strings.Compare(a.name, b.name) })
+		for _, user := range byUID.members {
+			names, values = append(names, user.name), append(values, user.value)
 		}
 	} else {
 		values = f.list("users", c.api.dir.Limits().ImportUsers)

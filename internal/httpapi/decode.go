@@ -1,6 +1,8 @@
 package httpapi
 
 import (
+	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	stdjson "encoding/json"
@@ -11,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -79,8 +82,14 @@ func (c *call) useIdempotencyKey() error {
 
 // fields are the members of a JSON object in a body. Reading one with the wrong type is noted, and told by err.
 type fields struct {
-	members map[string]jsontext.Value
+	members []member
 	wrong   directory.FieldErrors
+}
+
+// member is a name in a JSON object, and the text of its value within the body.
+type member struct {
+	name  string
+	value jsontext.Value
 }
 
 // decode reads the body as one JSON object. An empty body is an empty object. Invalid UTF-8, duplicate names and
@@ -94,21 +103,71 @@ func (c *call) decode() (*fields, error) {
 }
 
 func decodeFields(body []byte) (*fields, error) {
-	f := &fields{}
-	if len(strings.TrimSpace(string(body))) == 0 {
-		return f, nil
+	if len(bytes.TrimSpace(body)) == 0 {
+		return &fields{}, nil
 	}
-	if err := json.Unmarshal(body, &f.members); err != nil || f.members == nil {
+	members, err := decodeMembers(body)
+	if err != nil {
 		bad := errorf(api.CodeBadRequest, "The body must be one JSON object in UTF-8, without duplicate names.")
 		bad.Cause = err
 		return nil, bad
 	}
-	return f, nil
+	return &fields{members: members}, nil
 }
+
+// decodeMembers returns the members of the one JSON object that a text holds, in their order.
+func decodeMembers(text []byte) ([]member, error) {
+	decoder := decoders.Get().(*jsontext.Decoder) //nolint:forcetypeassert // the pool holds nothing else
+	decoder.Reset(bytes.NewBuffer(text))
+	defer func() {
+		decoder.Reset(http.NoBody) // the text goes with the request
+		decoders.Put(decoder)
+	}()
+	if begin, err := decoder.ReadToken(); err != nil || begin.Kind() != '{' {
+		return nil, cmp.Or(err, errNoObject)
+	}
+	members := make([]member, 0, 8)
+	for decoder.PeekKind() != '}' {
+		name, err := decoder.ReadToken()
+		if err != nil {
+			return nil, err
+		}
+		next := member{name: name.String()} // the token is gone when the value is read
+		value, err := decoder.ReadValue()
+		if err != nil {
+			return nil, err
+		}
+		end := decoder.InputOffset()
+		next.value = text[end-int64(len(value)) : end : end]
+		members = append(members, next)
+	}
+	if _, err := decoder.ReadToken(); err != nil {
+		return nil, err
+	}
+	if _, err := decoder.ReadToken(); !errors.Is(err, io.EOF) {
+		return nil, cmp.Or(err, errNoObject)
+	}
+	return members, nil
+}
+
+// decoders keeps decoders for the next bodies: what they need to find duplicate names is most of what decoding allocates.
+var decoders = sync.Pool{New: func() any { return jsontext.NewDecoder(http.NoBody) }}
+
+var errNoObject = errors.New("the text is not one JSON object")
 
 func (f *fields) err() error { return f.wrong.Err() }
 
-func (f *fields) has(name string) bool { return len(f.members[name]) > 0 }
+// value returns the text of a member's value, empty when it is absent.
+func (f *fields) value(name string) jsontext.Value {
+	for i := range f.members {
+		if f.members[i].name == name {
+			return f.members[i].value
+		}
+	}
+	return nil
+}
+
+func (f *fields) has(name string) bool { return len(f.value(name)) > 0 }
 
 // required notes that a member is missing.
 func (f *fields) required(name string) {
@@ -119,18 +178,19 @@ func (f *fields) required(name string) {
 
 func (f *fields) wrongField(name string) bool { return len(f.wrong[name]) > 0 }
 
-func (f *fields) isNull(name string) bool { return f.has(name) && f.members[name].Kind() == 'n' }
+func (f *fields) isNull(name string) bool { return f.value(name).Kind() == 'n' }
 
 // text returns a member that is a string; empty when it is absent or null.
 func (f *fields) text(name string) string {
 	if !f.has(name) || f.isNull(name) {
 		return ""
 	}
-	var text string
-	if err := json.Unmarshal(f.members[name], &text); err != nil {
+	text, err := jsontext.AppendUnquote(nil, f.value(name))
+	if err != nil {
 		f.wrong.Add(name, "The %s must be a string.", name)
+		return ""
 	}
-	return text
+	return string(text)
 }
 
 // maybeText returns nil when the member is absent. Null is the empty string: what it clears is up to the rules.
@@ -147,7 +207,7 @@ func (f *fields) boolean(name string) bool {
 	if !f.has(name) || f.isNull(name) {
 		return false
 	}
-	value, err := strconv.ParseBool(strings.Trim(string(f.members[name]), `"`))
+	value, err := strconv.ParseBool(strings.Trim(string(f.value(name)), `"`))
 	if err != nil {
 		f.wrong.Add(name, "The %s must be true or false.", name)
 	}
@@ -167,7 +227,7 @@ func (f *fields) unixTime(name string) int64 {
 	if !f.has(name) || f.isNull(name) {
 		return 0
 	}
-	value, err := parseUnixTime(strings.Trim(string(f.members[name]), `"`))
+	value, err := parseUnixTime(strings.Trim(string(f.value(name)), `"`))
 	if err != nil {
 		f.wrong.Add(name, "The %s must be a time in Unix seconds.", name)
 	}
@@ -200,7 +260,7 @@ func (f *fields) texts(name string) []string {
 		return nil
 	}
 	var items []jsontext.Value
-	if err := json.Unmarshal(f.members[name], &items); err != nil {
+	if err := json.Unmarshal(f.value(name), &items); err != nil {
 		f.wrong.Add(name, "The %s must be a list of strings.", name)
 		return nil
 	}
@@ -228,14 +288,14 @@ func (f *fields) object(name string) stdjson.RawMessage {
 	if !f.has(name) || f.isNull(name) {
 		return nil
 	}
-	value := f.members[name]
+	value := f.value(name)
 	if value.Kind() == '"' {
-		var text string
-		if err := json.Unmarshal(value, &text); err == nil {
-			value = jsontext.Value(text)
+		text, err := jsontext.AppendUnquote(nil, value)
+		if value = text; err != nil || !value.IsValid() {
+			value = nil
 		}
 	}
-	if !value.IsValid() || value.Kind() != '{' {
+	if value.Kind() != '{' {
 		f.wrong.Add(name, "The %s must be a JSON object.", name)
 		return nil
 	}

@@ -49,7 +49,7 @@ func createJWT(c *call) (answer, error) {
 	}
 	var passthrough any
 	if f.has("passthrough") {
-		passthrough = f.members["passthrough"]
+		passthrough = f.value("passthrough")
 	}
 	ids, seeds := c.api.config.Signer.IdentityKeys()
 	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.EdDSA, Key: ed25519.NewKeyFromSeed(seeds[ids[0]])},

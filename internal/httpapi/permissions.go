@@ -57,8 +57,8 @@ func updatePermissions(c *call) (answer, error) {
 		return answer{}, err
 	}
 	values := map[string]json.RawMessage{}
-	for id, value := range inner.members {
-		values[id] = json.RawMessage(value)
+	for _, permission := range inner.members {
+		values[permission.name] = json.RawMessage(permission.value)
 	}
 	done, role, err := c.api.dir.SetPermissions(c.ctx(), c.caller, c.pathID("role"), values)
 	if err != nil {
