@@ -60,6 +60,7 @@ type UserRows interface {
 	// UserPage lists the users that match, and counts all of them, whatever After and Offset say.
 	UserPage(UserQuery) (users []User, total int, err error)
 	CountUsers(UserQuery) (int, error)
+	// PutUser fails for another app than the one that is updated.
 	PutUser(AppID, User) error
 	// PutUserTags replaces the tags under which Users finds a user.
 	PutUserTags(app AppID, uid UID, tags []string) error

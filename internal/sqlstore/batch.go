@@ -141,7 +141,10 @@ func (b *batch) run(u *update) error {
 		return err
 	}
 	session := &updateSession{transaction: b.transaction, held: make([]heldStatement, 0, 6)}
-	t := &tx{session: session, app: u.app, revision: b.revisions[u.app], users: b.users.overlay(), apps: b.known.apps, draft: new(draft)}
+	t := &tx{
+		session: session, app: u.app, revision: b.revisions[u.app], users: b.users.overlay(), apps: b.known.apps, taken: b.known.takenBy(u.app),
+		draft: new(draft),
+	}
 	u.err = u.fn(t)
 	if t.appsChanged {
 		clear(b.known.apps)

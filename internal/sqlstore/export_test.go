@@ -4,11 +4,14 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/stdlib"
+
+	"github.com/rollcall/rollcall/internal/directory"
 )
 
 // LatestVersion is the number of the newest migration.
@@ -47,6 +50,35 @@ func makeVersion(ctx context.Context, db *sql.DB, dialect dialect, version int64
 		}
 	}
 	return nil
+}
+
+// ReadUIDsInSteps sets how many uids are read at a time.
+func (s *Store) ReadUIDsInSteps(of int) { s.writer.uidsRead = of }
+
+// KnowsFree reports whether an update would take it for certain that nobody has a uid. It waits for what is read aside;
+// nobody may use the store meanwhile.
+func (s *Store) KnowsFree(app directory.AppID, uid directory.UID) bool {
+	s.writer.active.Wait()
+	lane := s.writer.lanes[s.engine.lane(app)]
+	return lane != nil && lane.known.takenBy(app).free(uid)
+}
+
+// MayBeHeld returns how many of the second so many hashes a set seems to hold that was given the first so many. It fails unless
+// it holds those.
+func MayBeHeld(hash func(int) uint64, count int) (wrong int, err error) {
+	var set uidSet
+	for i := range count {
+		set.add(hash(i))
+	}
+	for i := range count {
+		if !set.has(hash(i)) {
+			return 0, fmt.Errorf("the set does not hold hash %d", i)
+		}
+		if set.has(hash(count + i)) {
+			wrong++
+		}
+	}
+	return wrong, nil
 }
 
 // EachPlan calls fn with every statement that the connections of a store on SQLite have prepared, and with its plan. Nobody

@@ -157,6 +157,8 @@ type tx struct {
 	// apps are those that a write transaction need not read, until one is changed. Nil in views.
 	apps        map[directory.AppID]directory.App
 	appsChanged bool
+	// taken knows which uids of the update's app are free. Nil in views.
+	taken *takenUIDs
 	// draft gathers what a write transaction does to users.
 	draft *draft
 	// ctx, census and hot are for views.

@@ -1,6 +1,7 @@
 package sqlstore
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
@@ -40,10 +41,17 @@ func (t *tx) readUser(app directory.AppID, uid directory.UID) (user directory.Us
 	if t.hot.get(userKey{app, uid}, &user) {
 		return user, true, nil
 	}
+	if app == t.app && t.taken.free(uid) {
+		return user, false, nil
+	}
 	found, err = t.first(`SELECT `+userColumns+` FROM users WHERE app = $1 AND uid = $2`, []any{string(app), string(uid)},
 		func(r row) { user = readUser(r) })
-	if found && err == nil {
+	switch {
+	case err != nil:
+	case found:
 		t.hot.put(app, &user)
+	case app == t.app:
+		t.taken.miss(1)
 	}
 	return user, found, err
 }
@@ -425,6 +433,9 @@ const (
 )
 
 func (t *tx) PutUser(app directory.AppID, user directory.User) error {
+	if app != t.app {
+		return fmt.Errorf("user put into app %s outside its own update", app)
+	}
 	exists, err := t.noteMove(app, user.UID, &user)
 	if err != nil {
 		return err
@@ -434,9 +445,10 @@ func (t *tx) PutUser(app directory.AppID, user directory.User) error {
 	if len(user.Tags) > 0 {
 		tags = encode(user.Tags)
 	}
-	sql := insertUser // costs less than one that looks for a conflict
-	if exists {
-		sql = upsertUser
+	sql := upsertUser
+	if !exists {
+		sql = insertUser // costs less: it does not look for a conflict
+		t.taken.take(user.UID)
 	}
 	return t.exec(sql, string(app), directory.FoldText(user.Name), string(user.UID), user.Name, user.Avatar, user.Link, user.Role, user.StatusMessage,
 		string(user.Metadata), tags, user.CreatedAt, user.UpdatedAt, user.LastActiveAt, user.DeactivatedAt)

@@ -36,6 +36,11 @@ type writer struct {
 	active sync.WaitGroup   // the callers within update, and the goroutines of busy lanes
 	// generation is raised when somebody else may have written.
 	generation atomic.Uint64
+	// reading ends when the writer is closed.
+	reading     context.Context //nolint:containedctx // it ends with the writer
+	stopReading context.CancelFunc
+	// uidsRead is the constant of this name, but for tests.
+	uidsRead int
 }
 
 // lane is the queue of updates that run one after another.
@@ -56,17 +61,22 @@ type known struct {
 	revisions map[directory.AppID]int64
 	// apps holds apps as they were read or written last.
 	apps map[directory.AppID]directory.App
+	// taken knows which uids of apps are free.
+	taken map[directory.AppID]*takenUIDs
 	// generation is that of the writer when this was read.
 	generation uint64
 }
 
 func newKnown() known {
-	return known{revisions: map[directory.AppID]int64{}, apps: map[directory.AppID]directory.App{}}
+	return known{
+		revisions: map[directory.AppID]int64{}, apps: map[directory.AppID]directory.App{}, taken: map[directory.AppID]*takenUIDs{},
+	}
 }
 
 func (k known) forget() {
 	clear(k.revisions)
 	clear(k.apps)
+	clear(k.taken)
 }
 
 // update is one caller's transaction on its way through the writer.
@@ -81,7 +91,9 @@ type update struct {
 }
 
 func newWriter(engine engine) *writer {
-	return &writer{engine: engine, lanes: map[string]*lane{}}
+	w := &writer{engine: engine, lanes: map[string]*lane{}, uidsRead: uidsRead}
+	w.reading, w.stopReading = context.WithCancel(context.Background())
+	return w
 }
 
 func (w *writer) update(ctx context.Context, app directory.AppID, reads []directory.UID, fn func(directory.Tx) error) error {
@@ -166,6 +178,7 @@ func (w *writer) close() {
 	w.mu.Lock()
 	w.closed = true
 	w.mu.Unlock()
+	w.stopReading()
 	w.active.Wait()
 }
 
@@ -238,6 +251,9 @@ func (l *lane) settle(b *batch) {
 	} else {
 		l.known.forget()
 	}
+	if b.endsApp {
+		clear(l.known.taken)
+	}
 }
 
 // prepare runs updates, and whatever else arrives meanwhile, in one transaction that is not committed yet. It may be
@@ -248,6 +264,7 @@ func (w *writer) prepare(l *lane, updates []*update, before *batch) *batch {
 		l.known.forget()
 		l.known.generation = generation
 	}
+	w.readTaken(updates, l.known, before)
 	b := w.newBatch(updates, l.known, before)
 	b.err = b.begin(updates[0].ctx, w.engine)
 	for ran := 0; ran < len(b.updates) && b.err == nil; {

@@ -67,6 +67,12 @@ func Run(t *testing.T, open func(t *testing.T) directory.Store) {
 // update runs fn and fails the test when it fails.
 func update(t *testing.T, s directory.Store, fn func(tx directory.Tx) error) {
 	t.Helper()
+	updateApp(t, s, app, fn)
+}
+
+// updateApp is update for another app.
+func updateApp(t *testing.T, s directory.Store, app directory.AppID, fn func(tx directory.Tx) error) {
+	t.Helper()
 	if err := s.Update(t.Context(), app, nil, fn); err != nil {
 		t.Fatal(err)
 	}
@@ -113,9 +119,9 @@ func testApps(t *testing.T, s directory.Store) {
 		}
 		return errors.Join(err, missing, errAll, errPage)
 	})
-	update(t, s, func(tx directory.Tx) error {
-		return errors.Join(tx.PutUser(app, directory.User{UID: "u", Name: "U", Role: "default"}), tx.PutUser("second", directory.User{UID: "u", Name: "U", Role: "default"}))
-	})
+	for _, app := range []directory.AppID{app, "second"} {
+		updateApp(t, s, app, func(tx directory.Tx) error { return tx.PutUser(app, directory.User{UID: "u", Name: "U", Role: "default"}) })
+	}
 	update(t, s, func(tx directory.Tx) error { return tx.DeleteApp(app) })
 	view(t, s, func(tx directory.Tx) error {
 		_, found, err := tx.App(app)
@@ -206,9 +212,14 @@ func testUserLists(t *testing.T, s directory.Store) {
 				return err
 			}
 		}
-		return errors.Join(tx.PutUser("other", users[0]), tx.PutUserTags(app, "bob", []string{"x", "y"}), tx.PutUserTags(app, "cy", []string{"y"}),
-			tx.PutUserTags("other", "anna", []string{"y"}))
+		return errors.Join(tx.PutUserTags(app, "bob", []string{"x", "y"}), tx.PutUserTags(app, "cy", []string{"y"}))
 	})
+	updateApp(t, s, "other", func(tx directory.Tx) error {
+		return errors.Join(tx.PutUser("other", users[0]), tx.PutUserTags("other", "anna", []string{"y"}))
+	})
+	if err := s.Update(t.Context(), "other", nil, func(tx directory.Tx) error { return tx.PutUser(app, users[0]) }); err == nil {
+		t.Error("an update of one app put a user into another")
+	}
 	for name, test := range map[string]struct {
 		query directory.UserQuery
 		want  []directory.UID
