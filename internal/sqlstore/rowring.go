@@ -34,7 +34,7 @@ type ringShard struct {
 type ringRows struct{ memory, rows []byte }
 
 const (
-	chunksPerShard = 17
+	chunksPerShard = 16
 	ringChunk      = 64 << 10
 	ringHeader     = 8 + 8 + 4
 	// ringRowMost is how long a row may be.

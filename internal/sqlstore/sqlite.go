@@ -54,7 +54,7 @@ var (
 	// A commit returns when it is on the disk (synchronous=FULL). The engine folds the log into the file by itself.
 	writerPragmas = []string{
 		"busy_timeout(10000)", "journal_mode(wal)", "synchronous(full)", "foreign_keys(off)",
-		"cache_size(-8000)", "wal_autocheckpoint(0)", "journal_size_limit(67108864)",
+		"cache_size(-6000)", "wal_autocheckpoint(0)", "journal_size_limit(67108864)",
 	}
 	readerPragmas = []string{"busy_timeout(10000)", "query_only(on)", "cache_size(-4000)"}
 )
@@ -328,7 +328,13 @@ func (t *sqliteTransaction) rollback() {
 // connection is one SQLite connection with its prepared statements.
 type connection struct {
 	conn       *sqlite3.Conn
-	statements map[string]*sqlite3.Stmt
+	statements map[string]*preparedStatement
+}
+
+// preparedStatement is a statement with the arguments that are bound to it, nil for one that is always bound anew.
+type preparedStatement struct {
+	*sqlite3.Stmt
+	bound []any
 }
 
 // maxStatements bounds the statements that a connection keeps: lists with many filters have many texts.
@@ -339,7 +345,7 @@ func openConnection(path string, pragmas []string) (*connection, error) {
 	if err != nil {
 		return nil, sqliteError("open database", err)
 	}
-	return &connection{conn: conn, statements: map[string]*sqlite3.Stmt{}}, nil
+	return &connection{conn: conn, statements: map[string]*preparedStatement{}}, nil
 }
 
 func (c *connection) close() error {
@@ -354,7 +360,7 @@ func (c *connection) forgetStatements() {
 	clear(c.statements)
 }
 
-func (c *connection) statement(text string) (*sqlite3.Stmt, error) {
+func (c *connection) statement(text string) (*preparedStatement, error) {
 	if statement, ok := c.statements[text]; ok {
 		return statement, nil
 	}
@@ -362,37 +368,58 @@ func (c *connection) statement(text string) (*sqlite3.Stmt, error) {
 		c.forgetStatements()
 	}
 	// SQLite numbers $1 by where it first stands, and ?1 as it says.
-	statement, _, err := c.conn.Prepare(strings.ReplaceAll(text, "$", "?"))
+	prepared, _, err := c.conn.Prepare(strings.ReplaceAll(text, "$", "?"))
 	if err != nil {
 		return nil, sqliteError("prepare", err)
 	}
+	statement := &preparedStatement{Stmt: prepared}
 	c.statements[text] = statement
 	return statement, nil
 }
 
-func (c *connection) bound(text string, args []any) (*sqlite3.Stmt, error) {
+func (c *connection) bound(text string, args []any) (*preparedStatement, error) {
 	statement, err := c.statement(text)
 	if err != nil {
 		return nil, err
 	}
+	if statement.bound == nil {
+		statement.bound = make([]any, len(args))
+	}
 	for i, arg := range args {
-		switch value := arg.(type) {
-		case string:
-			err = statement.BindText(i+1, value)
-		case int64:
-			err = statement.BindInt64(i+1, value)
-		case int:
-			err = statement.BindInt64(i+1, int64(value))
-		case []byte:
-			err = statement.BindBlob(i+1, value)
-		default:
-			err = fmt.Errorf("cannot bind a %T", arg)
-		}
-		if err != nil {
+		if err := statement.bind(i, arg); err != nil {
 			return nil, sqliteError("bind", err)
 		}
 	}
 	return statement, nil
+}
+
+// bind binds an argument, unless it is what is bound already: SQLite copies each, and the app of a row, for one, is nearly
+// always that of the row before.
+func (s *preparedStatement) bind(i int, arg any) (err error) {
+	bound := s.bound[i]
+	s.bound[i] = nil
+	switch value := arg.(type) {
+	case string:
+		if before, ok := bound.(string); !ok || before != value {
+			err = s.BindText(i+1, value)
+		}
+	case int64:
+		if before, ok := bound.(int64); !ok || before != value {
+			err = s.BindInt64(i+1, value)
+		}
+	case int:
+		if before, ok := bound.(int); !ok || before != value {
+			err = s.BindInt64(i+1, int64(value))
+		}
+	case []byte:
+		return s.BindBlob(i+1, value)
+	default:
+		return fmt.Errorf("cannot bind a %T", arg)
+	}
+	if err == nil {
+		s.bound[i] = arg
+	}
+	return err
 }
 
 func (c *connection) exec(text string, args ...any) error {
@@ -409,7 +436,7 @@ func (c *connection) query(text string, args []any, each func(row) error) error 
 		return err
 	}
 	for statement.Step() {
-		if err := each(sqliteRow{statement}); err != nil {
+		if err := each(sqliteRow{statement.Stmt}); err != nil {
 			return errors.Join(err, sqliteError("reset", statement.Reset()))
 		}
 	}
