@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"runtime/debug"
 	"syscall"
 
@@ -65,9 +66,7 @@ func serve(cmd *cobra.Command, config server.Config, started func(*server.Server
 		return usageError{errors.New("give --http or --https an address: there is nothing to listen on")}
 	}
 	syscall.Umask(0o077) // whatever is written is for the user who runs the server
-	if _, set := os.LookupEnv("GOGC"); !set {
-		debug.SetGCPercent(gcPercent)
-	}
+	tuneRuntime(config)
 	running, err := server.Start(cmd.Context(), config)
 	if err != nil {
 		return err
@@ -78,6 +77,18 @@ func serve(cmd *cobra.Command, config server.Config, started func(*server.Server
 		return running.Close()
 	case err := <-running.Failed():
 		return errors.Join(err, running.Close())
+	}
+}
+
+// tuneRuntime sets what the environment leaves to the program.
+func tuneRuntime(config server.Config) {
+	if _, set := os.LookupEnv("GOGC"); !set {
+		debug.SetGCPercent(gcPercent)
+	}
+	if _, set := os.LookupEnv("GOMAXPROCS"); !set && config.Database == "" {
+		// Whoever writes to the embedded database waits for the disk in a system call. Coming back, it would queue for a processor
+		// behind the requests, while everybody who writes waits for it.
+		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1)
 	}
 }
 
