@@ -16,9 +16,11 @@ type batch struct {
 	updates []*update
 	// err is the database's failure that ended it.
 	err error
-	// ended is closed when all have their answers. committed, which may be read then, says that they were committed together.
-	ended     chan struct{}
-	committed bool
+	// written is closed when the next batch can read what this one wrote, or when it has ended without that: readable, which may
+	// be read then, tells. ended is closed when all have their answers. committed, which may be read then, says that they were
+	// committed together.
+	written, ended      chan struct{}
+	readable, committed bool
 	// endsApp says that an app is gone with it, and users whom it did not name.
 	endsApp bool
 	// before is the batch that is still being committed, on which this one is built. Nil when there is none.
@@ -40,22 +42,42 @@ func (w *writer) newBatch(updates []*update, known known, before *batch) *batch 
 		maps.Copy(known.revisions, before.revisions)
 	}
 	return &batch{
-		updates: updates, ended: make(chan struct{}), before: before, revisions: map[directory.AppID]int64{}, known: known,
+		updates: updates, written: make(chan struct{}), ended: make(chan struct{}), before: before, revisions: map[directory.AppID]int64{}, known: known,
 		tallies: map[directory.AppID]tally{}, census: w.census, hot: w.hot,
 	}
 }
 
 func (b *batch) begin(ctx context.Context, engine engine) (err error) {
-	var behind func() error
-	if b.before != nil {
-		behind = b.before.landed
-	}
 	// The batch serves more callers than the one whose context this is: only its values are passed on.
-	b.transaction, err = engine.begin(context.WithoutCancel(ctx), behind)
+	b.transaction, err = engine.begin(context.WithoutCancel(ctx), b.before)
 	return err
 }
 
 var errBuiltOnNothing = &engineError{err: errors.New("the batch before was not committed")}
+
+// noteWritten notes that the next batch can read what this one wrote.
+func (b *batch) noteWritten() {
+	b.readable = true
+	close(b.written)
+}
+
+// end notes that all have their answers.
+func (b *batch) end() {
+	if !b.readable {
+		b.readable = b.committed
+		close(b.written)
+	}
+	close(b.ended)
+}
+
+// wrote waits until what the batch wrote can be read, and fails when that will never be.
+func (b *batch) wrote() error {
+	<-b.written
+	if !b.readable {
+		return errBuiltOnNothing
+	}
+	return nil
+}
 
 // landed waits until the batch has ended, and fails unless it was committed.
 func (b *batch) landed() error {
@@ -81,7 +103,7 @@ func (b *batch) commit() (uncertain bool, err error) {
 	}
 	changes, appsGone := b.changes()
 	b.hot.changing(changes)
-	uncertain, err = b.transaction.commit()
+	uncertain, err = b.transaction.commit(b.noteWritten)
 	if uncertain {
 		b.hot.doubt(changes)
 		for app := range b.tallies {

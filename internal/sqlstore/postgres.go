@@ -263,9 +263,9 @@ func (e *postgres) session(ctx context.Context, begin string) (*pgSession, error
 	return session, nil
 }
 
-func (e *postgres) worksAside() bool { return true }
+func (e *postgres) pace() pace { return pace{overlapFrom: 1, refill: 0.5} }
 
-func (e *postgres) begin(_ context.Context, behind func() error) (transaction, error) {
+func (e *postgres) begin(_ context.Context, before *batch) (transaction, error) {
 	h := e.hold.Load()
 	if h == nil {
 		return nil, errNotOwned
@@ -276,7 +276,9 @@ func (e *postgres) begin(_ context.Context, behind func() error) (transaction, e
 		cancel()
 		return nil, err
 	}
-	s.behind = behind
+	if before != nil {
+		s.behind = before.landed
+	}
 	return &pgTransaction{pgSession: s, engine: e, cancel: cancel}, nil
 }
 
@@ -407,7 +409,7 @@ func (t *pgTransaction) fetchUsers(app directory.AppID, uids []directory.UID) ([
 	return all(&tx{session: session}, `SELECT `+userColumns+` FROM users WHERE app = $1 AND uid = ANY($2)`, []any{string(app), texts}, readUser)
 }
 
-func (t *pgTransaction) commit() (uncertain bool, err error) {
+func (t *pgTransaction) commit(func()) (uncertain bool, err error) {
 	err = t.end(`COMMIT`)
 	if err == nil {
 		t.release()

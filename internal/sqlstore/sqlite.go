@@ -42,7 +42,8 @@ func openSQLite(ctx context.Context, path string) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	engine := &sqlite{writer: writer, readers: newReaderPool(max(4, 2*runtime.GOMAXPROCS(0)))}
+	engine := &sqlite{writer: writer, writing: make(chan struct{}, 1), readers: newReaderPool(max(4, 2*runtime.GOMAXPROCS(0)))}
+	engine.writing <- struct{}{}
 	if err := engine.prepare(ctx, path); err != nil {
 		return nil, errors.Join(err, engine.close())
 	}
@@ -73,15 +74,31 @@ func dataSource(path string, pragmas []string) string {
 // A reader keeps its read transaction open for the next view, and begins another only when something was committed since:
 // while nothing is written, a view takes no lock and asks the kernel nothing. The price is that open readers keep
 // the log from being folded into the file, so the engine does that itself, at a moment without readers.
+//
+// A commit is written to the log, where the next transaction and the readers find it, and then synced to the disk, while
+// the next transaction goes on. Nobody learns of it before it is on the disk: a view that may have seen it waits.
 type sqlite struct {
 	path    string
-	writer  *connection
 	readers *readerPool
-	// commits counts what has been committed. It is raised before anybody is told of a commit.
-	commits atomic.Uint64
+	// writing holds a token while nobody uses the writer. Who has taken it may use what follows.
+	writing chan struct{}
+	writer  *connection
+	log     *gatheringFile
 	// logPages is the length of the write-ahead log after the last commit, and foldAt the length at which to fold it
-	// into the file. Both belong to whoever holds the writer.
+	// into the file.
 	logPages, foldAt int
+
+	// commits counts what is on the disk. It is raised before anybody is told of a commit.
+	commits atomic.Uint64
+	// landing is the commit that views can see and that is not on the disk, nil when there is none. One that has failed to get
+	// there stays.
+	landing atomic.Pointer[landing]
+}
+
+// landing is a commit on its way to the disk.
+type landing struct {
+	ended chan struct{}
+	err   error // may be read when it has ended
 }
 
 // reader is a connection that reads. Its connection is nil until it is first used.
@@ -90,6 +107,13 @@ type reader struct {
 	// open says that a read transaction is open, and seen how many commits it sees, at least.
 	open bool
 	seen uint64
+	// asked says that the view under way has read something.
+	asked bool
+}
+
+func (r *reader) query(text string, args []any, each func(row) error) error {
+	r.asked = true
+	return r.connection.query(text, args, each)
 }
 
 const (
@@ -108,6 +132,15 @@ func (e *sqlite) prepare(ctx context.Context, path string) error {
 		return err
 	}
 	e.foldAt = foldPages
+	file, err := e.writer.conn.FileControl("main", sqlite3.FCNTL_JOURNAL_POINTER)
+	if err != nil {
+		return sqliteError("find the log", err)
+	}
+	log, ok := file.(*gatheringFile)
+	if !ok {
+		return errors.New("sqlite: the database has no write-ahead log")
+	}
+	e.log = log
 	e.writer.conn.WALHook(func(_ *sqlite3.Conn, _ string, pages int) error {
 		e.logPages = pages
 		return nil
@@ -143,13 +176,76 @@ func (e *sqlite) close() error {
 	return errors.Join(append(failures, e.writer.close())...)
 }
 
-func (e *sqlite) worksAside() bool { return false }
+func (e *sqlite) pace() pace {
+	return pace{overlapFrom: 32, refill: 0.9, patience: 2 * time.Millisecond}
+}
 
-func (e *sqlite) begin(context.Context, func() error) (transaction, error) {
-	if err := e.writer.exec(`BEGIN IMMEDIATE`); err != nil {
+func (e *sqlite) begin(_ context.Context, before *batch) (transaction, error) {
+	if before != nil {
+		if err := before.wrote(); err != nil {
+			return nil, err
+		}
+	}
+	<-e.writing // given back by a transaction that does not wait for anything but the disk
+	t := &sqliteTransaction{connection: e.writer, engine: e}
+	err := e.foldWhenLong()
+	if err == nil {
+		err = e.writer.exec(`BEGIN IMMEDIATE`)
+	}
+	if err != nil {
+		t.release()
 		return nil, err
 	}
-	return &sqliteTransaction{e.writer, e}, nil
+	return t, nil
+}
+
+// foldWhenLong folds the log when it is long enough. When it was not synced, it must be folded: what is in it could be gone, and
+// all that follows with it. The caller has taken the writer.
+func (e *sqlite) foldWhenLong() error {
+	if failed := e.landing.Load(); failed != nil && failed.hasFailed() {
+		err := e.foldLog()
+		if err == nil {
+			_, _, err = e.writer.conn.WALCheckpoint("main", sqlite3.CHECKPOINT_FULL) // fails unless all of it is folded
+		}
+		if err != nil {
+			return sqliteError("fold the log", err)
+		}
+		e.commits.Add(1)
+		e.landing.Store(nil)
+	}
+	if e.logPages < e.foldAt {
+		return nil
+	}
+	e.foldAt = foldPages
+	if err := e.foldLog(); err != nil {
+		// What was committed is safe in the log, which is folded when it is longer.
+		e.foldAt = e.logPages + foldAgainPages
+	}
+	return nil
+}
+
+// hasFailed reports whether the commit has failed to get to the disk. One that is on its way has not.
+func (l *landing) hasFailed() bool {
+	select {
+	case <-l.ended:
+		return l.err != nil
+	default:
+		return false
+	}
+}
+
+// awaitDisk returns when all that a view can have seen is on the disk.
+func (e *sqlite) awaitDisk(ctx context.Context) error {
+	l := e.landing.Load()
+	if l == nil {
+		return nil
+	}
+	select {
+	case <-l.ended:
+		return l.err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 func (e *sqlite) view(ctx context.Context, fn func(session) error) error {
@@ -167,9 +263,16 @@ func (e *sqlite) view(ctx context.Context, fn func(session) error) error {
 	if err := e.refresh(r); err != nil {
 		return err
 	}
+	r.asked = false
 	err := fn(r)
 	if isEngineError(err) {
 		return errors.Join(err, r.end())
+	}
+	if !r.asked {
+		return err
+	}
+	if unsynced := e.awaitDisk(ctx); unsynced != nil {
+		return errors.Join(unsynced, r.end())
 	}
 	return err
 }
@@ -298,31 +401,52 @@ func (p *readerPool) push(r *reader) {
 type sqliteTransaction struct {
 	*connection
 	engine *sqlite
+	ended  bool
 }
 
 func (t *sqliteTransaction) lockApp(directory.AppID) error { return nil } // there is one writer
 
-func (t *sqliteTransaction) commit() (uncertain bool, err error) {
-	if err := t.exec(`COMMIT`); err != nil {
+func (t *sqliteTransaction) commit(written func()) (uncertain bool, err error) {
+	e := t.engine
+	l := &landing{ended: make(chan struct{})}
+	e.landing.Store(l) // before anybody can see the commit
+	e.log.syncsLater = true
+	err = t.exec(`COMMIT`)
+	e.log.syncsLater = false
+	if err != nil {
+		e.landing.Store(nil)
+		close(l.ended)
 		return false, err
 	}
-	e := t.engine
-	e.commits.Add(1)
-	if e.logPages >= e.foldAt {
-		e.foldAt = foldPages
-		if err := e.foldLog(); err != nil {
-			// What was committed is safe in the log, which is folded when it is longer.
-			e.foldAt = e.logPages + foldAgainPages
-		}
+	t.release()
+	written()
+	if err := e.log.syncNow(); err != nil {
+		err = fmt.Errorf("sqlite: sync the log: %w", err)
+		l.err = &engineError{err: err, full: true}
+		close(l.ended)
+		return true, &engineError{err: err, uncertain: true}
 	}
+	e.commits.Add(1)
+	e.landing.Store(nil)
+	close(l.ended)
 	return false, nil
 }
 
 func (t *sqliteTransaction) rollback() {
+	if t.ended {
+		return
+	}
 	if !t.conn.GetAutocommit() { // SQLite may have rolled back by itself
 		// A rollback fails only when there is nothing to roll back.
 		_ = t.exec(`ROLLBACK`)
 	}
+	t.release()
+}
+
+// release lets the next transaction use the writer.
+func (t *sqliteTransaction) release() {
+	t.ended = true
+	t.engine.writing <- struct{}{}
 }
 
 // connection is one SQLite connection with its prepared statements.

@@ -24,11 +24,11 @@ var _ directory.Store = (*Store)(nil)
 
 // engine is one kind of database.
 type engine interface {
-	// begin starts a write transaction. behind, when it is not nil, is called before the transaction first reads or writes the
-	// database: it waits for the transaction before to end, and fails unless that was committed.
-	begin(ctx context.Context, behind func() error) (transaction, error)
-	// worksAside says that the database is busy in a process of its own while it commits.
-	worksAside() bool
+	// begin starts a write transaction. before, when it is not nil, is the batch whose transaction is being committed: begin, or
+	// the first statement, waits until what it wrote can be read, and fails when that will never be.
+	begin(ctx context.Context, before *batch) (transaction, error)
+	// pace is how the writer goes about batches.
+	pace() pace
 	// view runs fn in a read-only transaction that sees one state of the database.
 	view(ctx context.Context, fn func(session) error) error
 	// lane names the queue that writes of an app go through: writes in different lanes may run at the same time.
@@ -52,8 +52,9 @@ type transaction interface {
 	session
 	// lockApp keeps other transactions from appending to the app's change log until this one ends.
 	lockApp(app directory.AppID) error
-	// commit makes everything durable, or nothing. uncertain means that the outcome is not known.
-	commit() (uncertain bool, err error)
+	// commit makes everything durable, or nothing. uncertain means that the outcome is not known. written is called when the
+	// next transaction can read it all, where that is sooner.
+	commit(written func()) (uncertain bool, err error)
 	rollback()
 }
 

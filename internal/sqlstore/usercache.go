@@ -25,13 +25,6 @@ type userKey struct {
 	uid directory.UID
 }
 
-// fetches reports whether users are fetched together. Who comes when that is done waits for the next batch: it is
-// gathered while this one is committed.
-func (b *batch) fetches() bool {
-	_, ok := b.transaction.(userFetcher)
-	return ok
-}
-
 // fetchUsers fetches what updates are going to read, where that is worth it.
 func (b *batch) fetchUsers(updates []*update) error {
 	fetcher, ok := b.transaction.(userFetcher)

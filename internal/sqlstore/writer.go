@@ -2,10 +2,12 @@ package sqlstore
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"runtime"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/rollcall/rollcall/internal/directory"
 )
@@ -23,10 +25,11 @@ var errClosed = &directory.Error{Code: directory.CodeOperationFailed, Message: "
 // between goroutines. When more are waiting by then, a goroutine of the lane's own goes on until nobody is: to hand the
 // lead to one of those who wait would leave the lane idle until the scheduler has come to it.
 //
-// Where the database is a process of its own, that goroutine prepares each batch while the one before is being committed,
-// on what that one will have left. Should it fail, what was built on it is run again.
+// Where it is worth it, that goroutine prepares each batch while the one before is being committed, on what that one will have
+// left. Should it fail, what was built on it is run again.
 type writer struct {
 	engine engine
+	pace   pace
 	// census and hot follow what commits do to users, before anybody is told of the commit.
 	census *census
 	hot    *hotUsers
@@ -91,7 +94,7 @@ type update struct {
 }
 
 func newWriter(engine engine) *writer {
-	w := &writer{engine: engine, lanes: map[string]*lane{}, uidsRead: uidsRead}
+	w := &writer{engine: engine, pace: engine.pace(), lanes: map[string]*lane{}, uidsRead: uidsRead}
 	w.reading, w.stopReading = context.WithCancel(context.Background())
 	return w
 }
@@ -114,25 +117,39 @@ func (w *writer) update(ctx context.Context, app directory.AppID, reads []direct
 	return u.err
 }
 
+// pace is how the leader of a busy lane goes about its batches.
+type pace struct {
+	// overlapFrom is how many updates a batch must hold for the next one to be prepared while it is committed. For fewer, it costs
+	// more to switch between goroutines than to wait.
+	overlapFrom int
+	// refill is how much of a batch under way must be waiting before the next is begun: small batches cost more than the overlap saves.
+	refill float64
+	// patience is how long it waits for them. Zero means until the batch under way has ended.
+	patience time.Duration
+}
+
 // lead commits updates, and what is waiting in the lane, until nothing is.
 func (w *writer) lead(l *lane, updates []*update) {
-	for ; len(updates) > 0; updates = l.next() {
-		if w.engine.worksAside() {
-			w.leadAhead(l, updates)
-		} else {
+	for len(updates) > 0 {
+		if len(updates) < w.pace.overlapFrom {
 			w.commit(l, w.prepare(l, updates, nil))
 			// Those who were answered, and those they make way for, come first: what they bring next makes the next batch fuller.
 			runtime.Gosched()
 			runtime.Gosched()
+		} else if updates = w.leadAhead(l, updates); len(updates) > 0 {
+			continue
 		}
+		updates = l.next()
 	}
 }
 
 // leadAhead commits updates, and those that come while it does. It prepares each batch while the one before is committed: of
-// the first updates, half, so that the others can be prepared meanwhile.
-func (w *writer) leadAhead(l *lane, updates []*update) {
-	half := (len(updates) + 1) / 2
-	updates, rest := updates[:half:half], updates[half:]
+// the first updates, half, so that the others can be prepared meanwhile. It returns updates that are too few for that.
+func (w *writer) leadAhead(l *lane, updates []*update) (few []*update) {
+	var rest []*update
+	if half := (len(updates) + 1) / 2; half >= w.pace.overlapFrom {
+		updates, rest = updates[:half:half], updates[half:]
+	}
 	var before *batch
 	for len(updates) > 0 {
 		if before != nil && before.endsApp { // it does not know what it leaves
@@ -147,13 +164,29 @@ func (w *writer) leadAhead(l *lane, updates []*update) {
 		}
 		go w.finish(b) // awaited in the next round, or below
 		before = b
-		if updates, rest = rest, nil; len(updates) == 0 {
-			l.await(len(b.updates)/2+1, b.ended)
-			updates = l.take(maxBatch)
+		if updates, rest = rest, nil; len(updates) > 0 {
+			continue
+		}
+		w.awaitNext(l, b)
+		if updates = l.take(maxBatch); len(updates) < w.pace.overlapFrom {
+			few, updates = updates, nil
 		}
 	}
 	<-before.ended
 	l.settle(before)
+	return few
+}
+
+// awaitNext returns when enough are waiting for the batch behind b, or when there is nothing to gain any more by waiting.
+func (w *writer) awaitNext(l *lane, b *batch) {
+	until := b.ended
+	if w.pace.patience > 0 {
+		late := make(chan struct{})
+		timer := time.AfterFunc(w.pace.patience, func() { close(late) })
+		defer timer.Stop()
+		until = late
+	}
+	l.await(1+int(w.pace.refill*float64(len(b.updates))), until)
 }
 
 // enter returns the app's lane, and holds close off until the caller is no longer active.
@@ -256,10 +289,9 @@ func (l *lane) settle(b *batch) {
 	}
 }
 
-// prepare runs updates, and whatever else arrives meanwhile, in one transaction that is not committed yet. It may be
-// begun while the batch before it is still being committed.
+// prepare runs updates in one transaction that is not committed yet, and if they are few, also others that arrive meanwhile. It
+// may be begun while the batch before it is still being committed.
 func (w *writer) prepare(l *lane, updates []*update, before *batch) *batch {
-	updates = append(updates, l.take(maxBatch-len(updates))...)
 	if generation := w.generation.Load(); generation != l.known.generation {
 		l.known.forget()
 		l.known.generation = generation
@@ -272,8 +304,8 @@ func (w *writer) prepare(l *lane, updates []*update, before *batch) *batch {
 		for ; ran < len(b.updates) && b.err == nil; ran++ {
 			b.err = b.run(b.updates[ran])
 		}
-		if !b.fetches() {
-			b.updates = append(b.updates, l.take(maxBatch-len(b.updates))...)
+		if few := w.pace.overlapFrom - len(b.updates); few > 0 { // more are for the next, while this one is committed
+			b.updates = append(b.updates, l.take(few)...)
 		}
 	}
 	return b
@@ -288,7 +320,7 @@ func (w *writer) commit(l *lane, b *batch) {
 // finish commits a batch and answers its updates. The leader of the lane, whom the next batch waits for, learns of it first.
 func (w *writer) finish(b *batch) {
 	w.decide(b)
-	close(b.ended)
+	b.end()
 	for _, u := range b.updates {
 		if u.answered != nil {
 			close(u.answered)
@@ -309,7 +341,7 @@ func (w *writer) decide(b *batch) {
 	for _, u := range b.updates {
 		switch {
 		case err == nil: // the rules have left the answer
-		case uncertain, b.transaction == nil:
+		case uncertain, b.transaction == nil && !errors.Is(err, errBuiltOnNothing):
 			u.err = err // refusals too: what they were found on may not be so
 		default:
 			u.err = w.commitAlone(u)
