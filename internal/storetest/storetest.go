@@ -120,7 +120,9 @@ func testApps(t *testing.T, s directory.Store) {
 		return errors.Join(err, missing, errAll, errPage)
 	})
 	for _, app := range []directory.AppID{app, "second"} {
-		updateApp(t, s, app, func(tx directory.Tx) error { return tx.PutUser(app, directory.User{UID: "u", Name: "U", Role: "default"}) })
+		updateApp(t, s, app, func(tx directory.Tx) error {
+			return tx.PutUser(app, directory.User{UID: "u", Name: "U", Role: "default"})
+		})
 	}
 	update(t, s, func(tx directory.Tx) error { return tx.DeleteApp(app) })
 	view(t, s, func(tx directory.Tx) error {
