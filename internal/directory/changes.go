@@ -93,12 +93,7 @@ func writeCounting[T any](ctx context.Context, d *Directory, caller Caller, read
 	})
 	// What is held in memory is dropped also after an error, and who follows the change log looks: the outcome of a commit
 	// may be unknown.
-	d.logins.touch(caller.App, touched)
-	d.online.touch(caller.App, touched)
-	if touchesApp {
-		d.apps.drop(caller.App)
-		d.logins.touchAll()
-	}
+	d.outdate(caller.App, touched, touchesApp)
 	if revision > 0 {
 		defer d.feed.wake(caller.App)
 	}
@@ -110,6 +105,16 @@ func writeCounting[T any](ctx context.Context, d *Directory, caller Caller, read
 		closed = d.sessions.EndForbidden(ctx, caller.App, forbidding)
 	}
 	return result, closed, nil
+}
+
+// outdate drops what is held in memory of users, and of the app if that has changed too.
+func (d *Directory) outdate(app AppID, users []UID, touchesApp bool) {
+	d.logins.touch(app, users)
+	d.online.touch(app, users)
+	if touchesApp {
+		d.apps.drop(app)
+		d.logins.touchAll()
+	}
 }
 
 // logbook appends the changes of one update.
@@ -145,16 +150,28 @@ func (l *logbook) add(change Change) error {
 	if change.ForbidsSessions() {
 		l.forbidding = append(l.forbidding, change)
 	}
-	switch change.Kind {
-	case UserCreated, UserUpdated, UserDeactivated, UserReactivated, UserDeleted, TokenCreated, TokenUpdated, TokenRevoked:
-		l.touch(UID(change.Subject))
-	case UserBlocked, UserUnblocked, FriendAdded, FriendRemoved, FriendRequested, FriendRefused, FriendWithdrawn:
-		l.touch(UID(change.Subject))
-		l.touch(UID(change.Object))
-	default:
+	switch user, other := change.about(); {
+	case user == "":
 		l.touchesApp = true
+	case other == "":
+		l.touch(user)
+	default:
+		l.touch(user)
+		l.touch(other)
 	}
 	return nil
+}
+
+// about returns the user whom a change is about, and the other one when it is about two. Both are empty when it is about the app.
+func (c Change) about() (user, other UID) {
+	switch c.Kind {
+	case UserCreated, UserUpdated, UserDeactivated, UserReactivated, UserDeleted, TokenCreated, TokenUpdated, TokenRevoked:
+		return UID(c.Subject), ""
+	case UserBlocked, UserUnblocked, FriendAdded, FriendRemoved, FriendRequested, FriendRefused, FriendWithdrawn:
+		return UID(c.Subject), UID(c.Object)
+	default:
+		return "", ""
+	}
 }
 
 // ForbidsSessions reports whether sessions may have to end after the change.
@@ -208,6 +225,24 @@ func (d *Directory) ListChanges(ctx context.Context, caller Caller, since int64,
 		last, err = tx.Revision(caller.App)
 		return err
 	})
+	return changes, last, err
+}
+
+// FollowChanges is ListChanges for one who acts on the changes: what this directory holds in memory is then as new as they are. A
+// change can be read before the one who made it has come to drop what it outdates.
+func (d *Directory) FollowChanges(ctx context.Context, caller Caller, since int64, limit int) (changes []Change, last int64, err error) {
+	changes, last, err = d.ListChanges(ctx, caller, since, limit)
+	var users []UID
+	touchesApp := since == 0 // who begins to follow acts on what there is
+	for _, change := range changes {
+		user, other := change.about()
+		if user == "" {
+			touchesApp = true
+		} else {
+			users = append(users, user, other)
+		}
+	}
+	d.outdate(caller.App, users, touchesApp)
 	return changes, last, err
 }
 

@@ -20,7 +20,7 @@ const (
 func (r *roster) follow(ctx context.Context, revision int64) {
 	for ctx.Err() == nil {
 		appended := r.presence.dir.ChangesAppended(r.app)
-		changes, last, err := r.presence.dir.ListChanges(ctx, directory.System(r.app, "presence"), revision, followBatch)
+		changes, last, err := r.presence.dir.FollowChanges(ctx, directory.System(r.app, "presence"), revision, followBatch)
 		revision = min(revision, last) // an app that was purged and made again begins anew
 		if err == nil {
 			err = r.apply(ctx, changes)

@@ -118,7 +118,7 @@ func (p *Presence) roster(ctx context.Context, app directory.AppID) (*roster, er
 	if p.closed {
 		return nil, errClosed()
 	}
-	_, revision, err := p.dir.ListChanges(ctx, directory.System(app, "presence"), 0, 1)
+	_, revision, err := p.dir.FollowChanges(ctx, directory.System(app, "presence"), 0, 1)
 	if err != nil {
 		return nil, err
 	}
