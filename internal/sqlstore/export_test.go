@@ -10,6 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/ncruces/go-sqlite3/vfs"
 
 	"github.com/rollcall/rollcall/internal/directory"
 )
@@ -79,6 +80,25 @@ func MayBeHeld(hash func(int) uint64, count int) (wrong int, err error) {
 		}
 	}
 	return wrong, nil
+}
+
+// BeforeSyncs has sync called before every sync of the log of a store on SQLite: the sync fails when it does.
+func (s *Store) BeforeSyncs(sync func() error) {
+	log := s.engine.(*sqlite).log //nolint:forcetypeassert // what the caller promises
+	log.File = &disk{log.File, sync}
+}
+
+// disk is the file of a log on a disk that does what a test wants.
+type disk struct {
+	vfs.File
+	sync func() error
+}
+
+func (d *disk) Sync(flags vfs.SyncFlag) error {
+	if err := d.sync(); err != nil {
+		return err
+	}
+	return d.File.Sync(flags)
 }
 
 // EachPlan calls fn with every statement that the connections of a store on SQLite have prepared, and with its plan. Nobody

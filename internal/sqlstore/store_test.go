@@ -28,6 +28,43 @@ func openSQLite(t *testing.T) *sqlstore.Store {
 	})
 }
 
+var errUIDTaken = errors.New("taken")
+
+// register makes a user, unless there is one.
+func register(ctx context.Context, store *sqlstore.Store, uid directory.UID, name string) error {
+	return store.Update(ctx, "app", []directory.UID{uid}, func(tx directory.Tx) error {
+		if _, found, err := tx.User("app", uid); err != nil || found {
+			return errors.Join(err, errUIDTaken)
+		}
+		if err := tx.PutUser("app", directory.User{UID: uid, Name: name, Role: "default"}); err != nil {
+			return err
+		}
+		_, err := tx.AppendChange("app", directory.Change{Kind: directory.UserCreated, Subject: string(uid)})
+		return err
+	})
+}
+
+// checkCreations fails unless so many users were made, each with one change, and the revisions have no gap.
+func checkCreations(t *testing.T, store *sqlstore.Store, want int) {
+	t.Helper()
+	err := store.View(t.Context(), func(tx directory.Tx) error {
+		users, err := tx.CountUsers(directory.UserQuery{App: "app"})
+		changes, errChanges := tx.Changes("app", 0, 2*want)
+		if users != want || len(changes) != want {
+			t.Errorf("%d users and %d changes, want %d", users, len(changes), want)
+		}
+		for i, change := range changes {
+			if change.Revision != int64(i+1) {
+				t.Fatalf("revision %d follows %d", change.Revision, i)
+			}
+		}
+		return errors.Join(err, errChanges)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 func openPostgres(t *testing.T) *sqlstore.Store {
 	return open(t, func(ctx context.Context) (*sqlstore.Store, error) {
 		url, err := postgres.NewDatabase(ctx)
@@ -105,19 +142,6 @@ func TestPostgresRefusesASecondServer(t *testing.T) {
 // ones, refusals too, must not count.
 func TestPostgresFailedBatchLeavesNothing(t *testing.T) {
 	store := openPostgres(t)
-	errTaken := errors.New("taken")
-	create := func(uid directory.UID, name string) error {
-		return store.Update(t.Context(), "app", []directory.UID{uid}, func(tx directory.Tx) error {
-			if _, found, err := tx.User("app", uid); err != nil || found {
-				return errors.Join(err, errTaken)
-			}
-			if err := tx.PutUser("app", directory.User{UID: uid, Name: name, Role: "default"}); err != nil {
-				return err
-			}
-			_, err := tx.AppendChange("app", directory.Change{Kind: directory.UserCreated, Subject: string(uid)})
-			return err
-		})
-	}
 	const pairs, workers = 400, 64
 	var next atomic.Int64
 	var running sync.WaitGroup
@@ -132,38 +156,20 @@ func TestPostgresFailedBatchLeavesNothing(t *testing.T) {
 				if n%2 == 0 && n%16 == 0 {
 					name = "\x00" // PostgreSQL refuses it when the batch is sent
 				}
-				err := create(uid, name)
+				err := register(t.Context(), store, uid, name)
 				switch {
 				case name == "N" && n%16 == 1 && err != nil:
 					t.Errorf("%s: nobody else has made it, but it was refused: %v", uid, err)
-				case name != "N" && !directory.IsCode(err, directory.CodeOperationFailed) && !errors.Is(err, errTaken):
+				case name != "N" && !directory.IsCode(err, directory.CodeOperationFailed) && !errors.Is(err, errUIDTaken):
 					t.Errorf("%s: what the database refuses was answered %v", uid, err)
-				case name == "N" && err != nil && !errors.Is(err, errTaken):
+				case name == "N" && err != nil && !errors.Is(err, errUIDTaken):
 					t.Errorf("%s: %v", uid, err)
 				}
 			}
 		})
 	}
 	running.Wait()
-	err := store.View(t.Context(), func(tx directory.Tx) error {
-		users, err := tx.CountUsers(directory.UserQuery{App: "app"})
-		if err != nil {
-			return err
-		}
-		changes, err := tx.Changes("app", 0, 2*pairs)
-		if users != pairs || len(changes) != pairs {
-			t.Errorf("%d users and %d changes, want %d", users, len(changes), pairs)
-		}
-		for i, change := range changes {
-			if change.Revision != int64(i+1) {
-				t.Fatalf("revision %d follows %d", change.Revision, i)
-			}
-		}
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	checkCreations(t, store, pairs)
 }
 
 func TestClosedStoreRefusesUpdates(t *testing.T) {

@@ -131,15 +131,18 @@ type pace struct {
 // lead commits updates, and what is waiting in the lane, until nothing is.
 func (w *writer) lead(l *lane, updates []*update) {
 	for len(updates) > 0 {
-		if len(updates) < w.pace.overlapFrom {
+		if len(updates) >= w.pace.overlapFrom {
+			updates = w.leadAhead(l, updates)
+		} else {
 			w.commit(l, w.prepare(l, updates, nil))
 			// Those who were answered, and those they make way for, come first: what they bring next makes the next batch fuller.
 			runtime.Gosched()
 			runtime.Gosched()
-		} else if updates = w.leadAhead(l, updates); len(updates) > 0 {
-			continue
+			updates = nil
 		}
-		updates = l.next()
+		if len(updates) == 0 {
+			updates = l.next()
+		}
 	}
 }
 
