@@ -43,7 +43,8 @@ func (s *socket) readMessage(payload []byte) (code ws.StatusCode, reason string)
 		}
 	case s.state == unauthenticated && frame.Type == api.FrameAuth:
 		s.state = authenticating
-		s.auth = bytes.Clone(payload)
+		auth := frame // a frame of its own: others are not kept
+		s.auth = &auth
 		s.gateway.auths.put(s)
 	case s.state == unauthenticated:
 		return api.CloseAuthFailed, "the first frame must be auth"
@@ -92,13 +93,13 @@ func (g *Gateway) authenticate() {
 		s := ready[0]
 		ready[0] = nil
 		s.mu.Lock()
-		payload := s.auth
+		frame := s.auth
 		s.auth = nil
 		s.mu.Unlock()
-		if payload == nil {
+		if frame == nil {
 			continue
 		}
-		if s.open(payload); s.held {
+		if s.open(*frame); s.held {
 			s.held = false
 			s.write(buffer)
 		}
@@ -106,10 +107,9 @@ func (g *Gateway) authenticate() {
 }
 
 // open opens a session for an auth frame, or refuses it.
-func (s *socket) open(payload []byte) {
-	var frame api.Frame
+func (s *socket) open(frame api.Frame) {
 	var body api.AuthBody
-	if json.Unmarshal(payload, &frame) != nil || json.Unmarshal(frame.Body, &body) != nil {
+	if json.Unmarshal(frame.Body, &body) != nil {
 		s.refuse(frame, &directory.Error{Code: directory.CodeBadRequest, Message: "The body of the auth frame is malformed."})
 		return
 	}
@@ -240,18 +240,18 @@ func (s *socket) refuse(frame api.Frame, err error) {
 }
 
 func authFrame(sent api.Frame, reply api.AuthReply) []byte {
-	body, err := json.Marshal(reply)
-	if err != nil {
-		panic(err) // a struct of texts and numbers is always JSON
-	}
-	return textFrame(api.Frame{Type: api.FrameAuth, AppID: sent.AppID, DeviceID: sent.DeviceID, Sender: sent.Sender, Body: body})
+	return textFrame(api.Frame{Type: api.FrameAuth, AppID: sent.AppID, DeviceID: sent.DeviceID, Sender: sent.Sender}, reply)
 }
 
-func textFrame(value any) []byte {
+// textFrame writes a frame with a body, which stands in the place of the frame's own.
+func textFrame(frame api.Frame, body any) []byte {
 	var text bytes.Buffer
 	encoder := json.NewEncoder(&text)
 	encoder.SetEscapeHTML(false)
-	if err := encoder.Encode(value); err != nil {
+	if err := encoder.Encode(struct {
+		api.Frame
+		Body any `json:"body"`
+	}{frame, body}); err != nil {
 		panic(err) // what is sent is made here, and always JSON
 	}
 	return ws.MustCompileFrame(ws.NewTextFrame(bytes.TrimSuffix(text.Bytes(), []byte("\n"))))
@@ -301,11 +301,7 @@ func snapshot(app string, welcome presence.Welcome) (frames [][]byte) {
 			}
 			body.Users[i] = status
 		}
-		raw, err := json.Marshal(body)
-		if err != nil {
-			panic(err) // what is stored of users is always JSON
-		}
-		frames = append(frames, textFrame(api.Frame{Type: api.FrameSnapshot, AppID: app, Body: raw}))
+		frames = append(frames, textFrame(api.Frame{Type: api.FrameSnapshot, AppID: app}, body))
 		if body.Last {
 			return frames
 		}
@@ -384,11 +380,7 @@ func textOf(event *presence.Event) string {
 }
 
 func presenceFrame(event *presence.Event, body api.PresenceBody) []byte {
-	raw, err := json.Marshal(body)
-	if err != nil {
-		panic(err) // what is stored of users is always JSON
-	}
-	return textFrame(api.Frame{Type: api.FramePresence, AppID: string(event.App), Sender: string(event.User.UID), Body: raw})
+	return textFrame(api.Frame{Type: api.FramePresence, AppID: string(event.App), Sender: string(event.User.UID)}, body)
 }
 
 // showUser shows a user as others may see it.

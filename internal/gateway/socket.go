@@ -72,7 +72,7 @@ type socket struct {
 
 	mu        sync.Mutex
 	state     state             // guarded by mu
-	auth      []byte            // the auth frame to check. Guarded by mu
+	auth      *api.Frame        // the auth frame to check. Guarded by mu
 	session   *presence.Session // guarded by mu
 	prelude   func() [][]byte   // makes the frames that go before pending. Guarded by mu
 	pending   [][]byte          // guarded by mu
