@@ -395,17 +395,26 @@ func (r *run) mintTokens(ctx context.Context) ([]string, error) {
 	return headers, nil
 }
 
+// starts is how often the start is measured.
+const starts = 5
+
 func (r *run) measureRestart(ctx context.Context) error {
 	r.say("measuring the start with %d users", r.Users)
-	if err := r.stop(ctx); err != nil {
-		return fmt.Errorf("stop server: %w", err)
+	took := make([]time.Duration, starts)
+	for i := range took {
+		if err := r.stop(ctx); err != nil {
+			return fmt.Errorf("stop server: %w", err)
+		}
+		started := time.Now()
+		if err := r.serve(ctx); err != nil {
+			return err
+		}
+		took[i] = time.Since(started)
 	}
-	started := time.Now()
-	if err := r.serve(ctx); err != nil {
-		return err
-	}
-	took := time.Since(started)
-	r.addValue(fmt.Sprintf("start to ready with %d users", r.Users), fmt.Sprintf("%.0f ms", milliseconds(took)), "<= 150 ms", took <= 150*time.Millisecond)
+	slices.Sort(took)
+	median := took[starts/2]
+	r.addValue(fmt.Sprintf("start to ready with %d users", r.Users),
+		fmt.Sprintf("%.0f ms (%.0f to %.0f)", milliseconds(median), milliseconds(took[0]), milliseconds(took[starts-1])), "<= 150 ms", median <= 150*time.Millisecond)
 	self, err := os.Executable()
 	if err != nil {
 		return err
