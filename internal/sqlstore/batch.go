@@ -21,6 +21,8 @@ type batch struct {
 	// committed together.
 	written, ended      chan struct{}
 	readable, committed bool
+	// followed says that the next batch is prepared while this one is committed.
+	followed bool
 	// endsApp says that an app is gone with it, and users whom it did not name.
 	endsApp bool
 	// before is the batch that is still being committed, on which this one is built. Nil when there is none.
@@ -103,7 +105,11 @@ func (b *batch) commit() (uncertain bool, err error) {
 	}
 	changes, appsGone := b.changes()
 	b.hot.changing(changes)
-	uncertain, err = b.transaction.commit(b.noteWritten)
+	var written func()
+	if b.followed {
+		written = b.noteWritten
+	}
+	uncertain, err = b.transaction.commit(written)
 	if uncertain {
 		b.hot.doubt(changes)
 		for app := range b.tallies {

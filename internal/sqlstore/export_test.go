@@ -82,6 +82,17 @@ func MayBeHeld(hash func(int) uint64, count int) (wrong int, err error) {
 	return wrong, nil
 }
 
+// OverlapFrom sets how many updates a batch must hold for the next one to be prepared while it is committed.
+func (s *Store) OverlapFrom(updates int) { s.writer.pace.overlapFrom = updates }
+
+// AwaitWaiting returns when so many updates of an app wait for the one under way, or when ended is closed.
+func (s *Store) AwaitWaiting(app directory.AppID, updates int, ended <-chan struct{}) {
+	s.writer.mu.Lock()
+	lane := s.writer.lanes[s.engine.lane(app)]
+	s.writer.mu.Unlock()
+	lane.await(updates, ended)
+}
+
 // BeforeSyncs has sync called before every sync of the log of a store on SQLite: the sync fails when it does.
 func (s *Store) BeforeSyncs(sync func() error) {
 	log := s.engine.(*sqlite).log //nolint:forcetypeassert // what the caller promises

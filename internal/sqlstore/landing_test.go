@@ -1,8 +1,10 @@
 package sqlstore_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -11,30 +13,50 @@ import (
 	"github.com/rollcall/rollcall/internal/directory"
 )
 
-// TestNobodySeesWhatIsNotOnTheDisk looks at a user whose creation is written but not synced: the view must not end before that.
+// TestNobodySeesWhatIsNotOnTheDisk looks at a user whose creation is written but not synced: a view that sees it must not end
+// before that is done, and one that began earlier need not wait.
 func TestNobodySeesWhatIsNotOnTheDisk(t *testing.T) {
 	t.Parallel()
-	var looking atomic.Bool
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second) // for a view that waits for the sync it runs in
+	defer cancel()
 	store := openSQLite(t)
+	store.OverlapFrom(1)
+	look := func(tx directory.Tx) bool {
+		_, found, err := tx.User("app", "new")
+		if err != nil {
+			t.Error(err)
+		}
+		return found
+	}
+	var written atomic.Bool
 	seen := make(chan bool, 1)
 	store.BeforeSyncs(func() error {
-		if !looking.CompareAndSwap(true, false) {
+		if !written.CompareAndSwap(true, false) {
 			return nil
 		}
 		asked := make(chan struct{})
-		go func() {
-			var found bool
-			err := store.View(t.Context(), func(tx directory.Tx) (err error) {
-				defer close(asked)
-				_, found, err = tx.User("app", "new")
-				return err
-			})
-			if err != nil {
-				t.Error(err)
+		err := store.View(ctx, func(tx directory.Tx) error {
+			if look(tx) {
+				t.Error("a view of the state before sees the user")
 			}
-			seen <- found
-		}()
-		<-asked
+			go func() {
+				var found bool
+				err := store.View(ctx, func(tx directory.Tx) error {
+					defer close(asked)
+					found = look(tx)
+					return nil
+				})
+				if err != nil {
+					t.Error(err)
+				}
+				seen <- found
+			}()
+			<-asked
+			return nil
+		})
+		if err != nil {
+			t.Error(err)
+		}
 		select {
 		case found := <-seen:
 			t.Error("the view ended before the user was on the disk")
@@ -46,13 +68,58 @@ func TestNobodySeesWhatIsNotOnTheDisk(t *testing.T) {
 	if err := register(t.Context(), store, "first", "N"); err != nil { // begins the log, whose header is synced by itself
 		t.Fatal(err)
 	}
-	looking.Store(true)
-	if err := register(t.Context(), store, "new", "N"); err != nil {
+	var creation sync.WaitGroup
+	err := store.Update(t.Context(), "app", nil, func(directory.Tx) error {
+		creation.Go(func() {
+			err := store.Update(t.Context(), "app", nil, func(tx directory.Tx) error {
+				written.Store(true) // by the next sync
+				return errors.Join(
+					tx.PutUser("app", directory.User{UID: "new", Name: "N", Role: "default"}),
+					store.View(t.Context(), func(tx directory.Tx) error { look(tx); return nil }), // the state before
+				)
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		})
+		store.AwaitWaiting("app", 1, t.Context().Done()) // so that it is not led by its caller, who has nobody behind
+		return nil
+	})
+	if err != nil {
 		t.Fatal(err)
 	}
+	creation.Wait()
 	if found := <-seen; !found {
 		t.Error("the view did not see what was written before it looked: there is nothing to wait for")
 	}
+}
+
+// TestLoneSyncFails lets the sync of a creation fail that nobody waits behind.
+func TestLoneSyncFails(t *testing.T) {
+	t.Parallel()
+	store := openSQLite(t)
+	var fails atomic.Bool
+	store.BeforeSyncs(func() error {
+		if fails.Load() {
+			return errors.New("the disk fails")
+		}
+		return nil
+	})
+	if err := register(t.Context(), store, "first", "N"); err != nil {
+		t.Fatal(err)
+	}
+	fails.Store(true)
+	err := register(t.Context(), store, "new", "N")
+	var refused *directory.Error
+	if !errors.As(err, &refused) || refused.Code != directory.CodeOperationFailed || strings.Contains(refused.Message, "Nothing was changed") {
+		t.Errorf("want to be told that it is not known whether it happened, got %v", err)
+	}
+	checkCreations(t, store, 1)
+	fails.Store(false)
+	if err := register(t.Context(), store, "new", "N"); err != nil {
+		t.Error(err)
+	}
+	checkCreations(t, store, 2)
 }
 
 // TestDiskFailsUnderLoad lets syncs fail now and then while many write: what was acknowledged is there, once, and what was

@@ -75,8 +75,8 @@ func dataSource(path string, pragmas []string) string {
 // while nothing is written, a view takes no lock and asks the kernel nothing. The price is that open readers keep
 // the log from being folded into the file, so the engine does that itself, at a moment without readers.
 //
-// A commit is written to the log, where the next transaction and the readers find it, and then synced to the disk, while
-// the next transaction goes on. Nobody learns of it before it is on the disk: a view that may have seen it waits.
+// A commit that another transaction waits for is written to the log, where that and the readers find it, and then synced to
+// the disk, while the other goes on. Nobody learns of it before it is on the disk: a view that may have seen it waits.
 type sqlite struct {
 	path    string
 	readers *readerPool
@@ -104,16 +104,23 @@ type landing struct {
 // reader is a connection that reads. Its connection is nil until it is first used.
 type reader struct {
 	*connection
+	engine *sqlite
 	// open says that a read transaction is open, and seen how many commits it sees, at least.
 	open bool
 	seen uint64
-	// asked says that the view under way has read something.
-	asked bool
+	// looked says that the transaction has read something, which fixes what it sees.
+	looked bool
+	// unsynced is a commit that it may see and that was not on the disk when it was looked for. Nil when there is none.
+	unsynced *landing
 }
 
 func (r *reader) query(text string, args []any, each func(row) error) error {
-	r.asked = true
-	return r.connection.query(text, args, each)
+	err := r.connection.query(text, args, each)
+	if !r.looked {
+		// Only now: what was on its way to the disk before may be seen, and what was not cannot.
+		r.looked, r.unsynced = true, r.engine.landing.Load()
+	}
+	return err
 }
 
 const (
@@ -234,18 +241,21 @@ func (l *landing) hasFailed() bool {
 	}
 }
 
-// awaitDisk returns when all that a view can have seen is on the disk.
-func (e *sqlite) awaitDisk(ctx context.Context) error {
-	l := e.landing.Load()
-	if l == nil {
+// awaitDisk returns when all that the reader can have seen is on the disk.
+func (r *reader) awaitDisk(ctx context.Context) error {
+	if r.unsynced == nil {
 		return nil
 	}
 	select {
-	case <-l.ended:
-		return l.err
+	case <-r.unsynced.ended:
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+	if r.unsynced.err != nil {
+		return r.unsynced.err
+	}
+	r.unsynced = nil
+	return nil
 }
 
 func (e *sqlite) view(ctx context.Context, fn func(session) error) error {
@@ -263,15 +273,11 @@ func (e *sqlite) view(ctx context.Context, fn func(session) error) error {
 	if err := e.refresh(r); err != nil {
 		return err
 	}
-	r.asked = false
 	err := fn(r)
 	if isEngineError(err) {
 		return errors.Join(err, r.end())
 	}
-	if !r.asked {
-		return err
-	}
-	if unsynced := e.awaitDisk(ctx); unsynced != nil {
+	if unsynced := r.awaitDisk(ctx); unsynced != nil {
 		return errors.Join(unsynced, r.end())
 	}
 	return err
@@ -280,6 +286,7 @@ func (e *sqlite) view(ctx context.Context, fn func(session) error) error {
 // refresh lets a reader see everything that was committed before.
 func (e *sqlite) refresh(r *reader) (err error) {
 	if r.connection == nil {
+		r.engine = e
 		if r.connection, err = openConnection(e.path, readerPragmas); err != nil {
 			return err
 		}
@@ -294,7 +301,7 @@ func (e *sqlite) refresh(r *reader) (err error) {
 	if err := r.exec(`BEGIN`); err != nil {
 		return err
 	}
-	r.open, r.seen = true, commits
+	r.open, r.seen, r.looked, r.unsynced = true, commits, false, nil
 	return nil
 }
 
@@ -408,6 +415,9 @@ func (t *sqliteTransaction) lockApp(directory.AppID) error { return nil } // the
 
 func (t *sqliteTransaction) commit(written func()) (uncertain bool, err error) {
 	e := t.engine
+	if written == nil {
+		return t.commitSynced()
+	}
 	l := &landing{ended: make(chan struct{})}
 	e.landing.Store(l) // before anybody can see the commit
 	e.log.syncsLater = true
@@ -429,6 +439,20 @@ func (t *sqliteTransaction) commit(written func()) (uncertain bool, err error) {
 	e.commits.Add(1)
 	e.landing.Store(nil)
 	close(l.ended)
+	return false, nil
+}
+
+// commitSynced commits in one step: nobody can read it before it is on the disk.
+func (t *sqliteTransaction) commitSynced() (uncertain bool, err error) {
+	err = t.exec(`COMMIT`)
+	if errors.Is(err, sqlite3.IOERR_FSYNC) {
+		return true, &engineError{err: err, uncertain: true} // the log may hold it all the same when the server starts again
+	}
+	if err != nil {
+		return false, err
+	}
+	t.engine.commits.Add(1)
+	t.release()
 	return false, nil
 }
 

@@ -52,8 +52,8 @@ type transaction interface {
 	session
 	// lockApp keeps other transactions from appending to the app's change log until this one ends.
 	lockApp(app directory.AppID) error
-	// commit makes everything durable, or nothing. uncertain means that the outcome is not known. written is called when the
-	// next transaction can read it all, where that is sooner.
+	// commit makes everything durable, or nothing. uncertain means that the outcome is not known. written, which is nil when
+	// nobody waits for that, is called when the next transaction can read it all, where that is sooner.
 	commit(written func()) (uncertain bool, err error)
 	rollback()
 }

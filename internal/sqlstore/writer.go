@@ -165,6 +165,7 @@ func (w *writer) leadAhead(l *lane, updates []*update) (few []*update) {
 			b.landOn(before)
 			l.settle(before)
 		}
+		b.followed = true
 		go w.finish(b) // awaited in the next round, or below
 		before = b
 		if updates, rest = rest, nil; len(updates) > 0 {
