@@ -104,6 +104,7 @@ func (b *batch) commit() (uncertain bool, err error) {
 		return false, err
 	}
 	changes, appsGone := b.changes()
+	b.census.expect(b.tallies)
 	b.hot.changing(changes)
 	var written func()
 	if b.followed {
@@ -185,9 +186,10 @@ func (b *batch) run(u *update) error {
 	if u.err != nil {
 		return session.undo()
 	}
+	raised := t.revision > b.revisions[u.app]
 	b.revisions[u.app] = t.revision
 	b.users.merge(t.users)
-	t.draft.addTo(b.tallies, b.revisions)
+	t.draft.addTo(b.tallies, b.revisions, raised)
 	b.endsApp = b.endsApp || len(t.draft.gone) > 0
 	return session.keep()
 }

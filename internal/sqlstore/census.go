@@ -16,7 +16,9 @@ import (
 // database: nobody else changes the users.
 //
 // Each part of it is read from the database when it is first needed, and then kept up with every commit. Commits and
-// what is read are told apart by the app's revision: what a part was read with is not applied to it again.
+// what is read are told apart by the app's revision: what a part was read with is not applied to it again. A commit without a
+// revision, such as one of when users were last active, is told apart by when it began; a part that was just being read
+// then is read again.
 type census struct {
 	store *Store
 	// bucketSize, deepOffset and keptFrom are the constants of these names, but for tests.
@@ -26,6 +28,8 @@ type census struct {
 	reading sync.Mutex
 	mu      sync.Mutex
 	apps    map[directory.AppID]map[partKey]*part // guarded by mu
+	// clock orders the beginnings of commits and what is read of the database. Guarded by mu
+	clock int64
 }
 
 type partKey struct {
@@ -51,7 +55,9 @@ const (
 )
 
 type part struct {
-	loaded   bool
+	loaded bool
+	// looked is when what it is read from was fixed, by the census's clock. Zero before that.
+	looked   int64
 	revision int64   // of the last commit that is in it
 	late     []tally // what was committed while it was read
 	counts   map[group]int
@@ -62,8 +68,12 @@ type part struct {
 
 // tally is what one commit did to the users of one app.
 type tally struct {
+	// revision is the app's after the last of the moves, if the commit has raised it.
 	revision int64
-	moves    []move
+	raised   bool
+	// began is when the commit began, by the census's clock, if it has not raised the revision.
+	began int64
+	moves []move
 	// forget says that the app is gone.
 	forget bool
 }
@@ -100,6 +110,24 @@ func newCensus(store *Store) *census {
 	return &census{store: store, bucketSize: bucketSize, deepOffset: deepOffset, keptFrom: keptFrom, apps: map[directory.AppID]map[partKey]*part{}}
 }
 
+// expect is called before a commit with what it does.
+func (c *census) expect(tallies map[directory.AppID]tally) {
+	for app, t := range tallies {
+		if !t.raised {
+			t.began = c.tick()
+			tallies[app] = t
+		}
+	}
+}
+
+// tick moves the clock on.
+func (c *census) tick() int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.clock++
+	return c.clock
+}
+
 // note applies what was committed. It is called before anybody is told of the commit.
 func (c *census) note(tallies map[directory.AppID]tally) {
 	c.mu.Lock()
@@ -109,9 +137,12 @@ func (c *census) note(tallies map[directory.AppID]tally) {
 			delete(c.apps, app)
 		}
 		for key, p := range c.apps[app] {
-			if p.loaded {
+			switch {
+			case !t.raised && (p.looked == 0 || t.began < p.looked): // nothing tells whether it is in what is read
+				delete(c.apps[app], key)
+			case p.loaded:
 				p.apply(key, t)
-			} else {
+			default:
 				p.late = append(p.late, t)
 			}
 		}
@@ -147,7 +178,7 @@ func (c *census) get(ctx context.Context, key partKey, filter directory.UserQuer
 	c.apps[key.app][key] = p
 	c.mu.Unlock()
 
-	err := c.store.engine.view(ctx, func(s session) error { return p.read(&tx{session: s}, key, c.bucketSize) })
+	err := c.store.engine.view(ctx, func(s session) error { return c.read(&tx{session: s}, p, key) })
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.apps[key.app][key] != p { // forgotten meanwhile
@@ -185,28 +216,34 @@ func (c *census) makeRoom(wanted partKey) {
 	}
 }
 
-func (p *part) read(t *tx, key partKey, bucketSize int) (err error) {
+func (c *census) read(t *tx, p *part, key partKey) (err error) {
 	app := key.app
 	if p.revision, err = t.Revision(app); err != nil {
 		return err
 	}
+	c.mu.Lock()
+	c.clock++
+	p.looked = c.clock
+	c.mu.Unlock()
 	switch key.kind {
 	case partCounts:
 		p.counts, err = t.counts(app)
 	case partFilter:
 		p.found, err = t.countMatches(p.filter)
 	default:
-		p.ranking, err = readRanking(t, app, directory.Order(key.kind), bucketSize)
+		p.ranking, err = readRanking(t, app, directory.Order(key.kind), c.bucketSize)
 	}
 	return err
 }
 
 // apply brings the part up to a commit. The caller holds the lock.
 func (p *part) apply(key partKey, t tally) {
-	if t.revision <= p.revision {
-		return
+	if t.raised {
+		if t.revision <= p.revision {
+			return
+		}
+		p.revision = t.revision
 	}
-	p.revision = t.revision
 	for _, m := range t.moves {
 		for _, side := range []struct {
 			user *directory.User

@@ -88,12 +88,14 @@ func (t *tx) noteMove(app directory.AppID, uid directory.UID, after *directory.U
 	return before != nil, nil
 }
 
-// addTo adds the draft to what a batch does. revisions are those that the batch has come to.
-func (d *draft) addTo(tallies map[directory.AppID]tally, revisions map[directory.AppID]int64) {
+// addTo adds the draft to what a batch does. revisions are those that the batch has come to, and raised says that this update
+// has made one.
+func (d *draft) addTo(tallies map[directory.AppID]tally, revisions map[directory.AppID]int64, raised bool) {
 	for _, m := range d.moves {
 		sum := tallies[m.app]
 		sum.moves = append(sum.moves, m.move)
 		sum.revision = revisions[m.app]
+		sum.raised = sum.raised || raised
 		tallies[m.app] = sum
 	}
 	for _, app := range d.gone {
