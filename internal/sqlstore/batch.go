@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"maps"
+	"runtime/debug"
 
 	"github.com/rollcall/rollcall/internal/directory"
 )
@@ -174,7 +176,7 @@ func (b *batch) run(u *update) error {
 		session: session, app: u.app, revision: b.revisions[u.app], users: b.users.overlay(), apps: b.known.apps, taken: b.known.takenBy(u.app),
 		draft: new(draft),
 	}
-	u.err = u.fn(t)
+	u.err = u.call(t)
 	if t.appsChanged {
 		clear(b.known.apps)
 	}
@@ -192,6 +194,17 @@ func (b *batch) run(u *update) error {
 	t.draft.addTo(b.tallies, b.revisions, raised)
 	b.endsApp = b.endsApp || len(t.draft.gone) > 0
 	return session.keep()
+}
+
+// call runs the rules of the update. A panic of theirs is its failure alone: others share its batch, and all who come later its
+// lane.
+func (u *update) call(t *tx) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic in an update: %v\n%s", p, debug.Stack())
+		}
+	}()
+	return u.fn(t)
 }
 
 // lock reads the app's last revision. On PostgreSQL it also keeps other transactions from appending to the app's log

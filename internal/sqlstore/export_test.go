@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/stdlib"
@@ -93,21 +94,69 @@ func (s *Store) AwaitWaiting(app directory.AppID, updates int, ended <-chan stru
 	lane.await(updates, ended)
 }
 
-// BeforeSyncs has sync called before every sync of the log of a store on SQLite: the sync fails when it does.
-func (s *Store) BeforeSyncs(sync func() error) {
-	log := s.engine.(*sqlite).log //nolint:forcetypeassert // what the caller promises
-	log.File = &disk{log.File, sync}
+// FoldAt sets the length in pages at which the log of a store on SQLite is folded into the file.
+func (s *Store) FoldAt(pages int) {
+	engine := s.engine.(*sqlite) //nolint:forcetypeassert // what the caller promises
+	engine.foldPages, engine.foldAt = pages, pages
 }
 
-// disk is the file of a log on a disk that does what a test wants.
+// BeforeSyncs has sync called before every sync of the log of a store on SQLite: the sync fails when it does. What was written
+// since the one before is not on the disk then, and no later sync puts it there. onDisk returns what is.
+func (s *Store) BeforeSyncs(sync func() error) (onDisk func() []byte, err error) {
+	log := s.engine.(*sqlite).log //nolint:forcetypeassert // what the caller promises
+	size, err := log.File.Size()
+	if err != nil {
+		return nil, err
+	}
+	d := &disk{File: log.File, sync: sync, synced: make([]byte, size)}
+	if _, err := d.ReadAt(d.synced, 0); err != nil {
+		return nil, err
+	}
+	log.File = d
+	return func() []byte {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		return slices.Clone(d.synced)
+	}, nil
+}
+
+// disk is the file of a log on a disk that does what a test wants, and that keeps what the system forgets to write.
 type disk struct {
 	vfs.File
 	sync func() error
+
+	mu      sync.Mutex
+	synced  []byte        // guarded by mu
+	written []pieceOfDisk // since the last sync. Guarded by mu
+}
+
+type pieceOfDisk struct {
+	data []byte
+	at   int64
+}
+
+func (d *disk) WriteAt(data []byte, at int64) (int, error) {
+	d.mu.Lock()
+	d.written = append(d.written, pieceOfDisk{slices.Clone(data), at})
+	d.mu.Unlock()
+	return d.File.WriteAt(data, at)
 }
 
 func (d *disk) Sync(flags vfs.SyncFlag) error {
+	d.mu.Lock()
+	written := d.written
+	d.written = nil
+	d.mu.Unlock()
 	if err := d.sync(); err != nil {
 		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, piece := range written {
+		if more := int(piece.at) + len(piece.data) - len(d.synced); more > 0 {
+			d.synced = append(d.synced, make([]byte, more)...)
+		}
+		copy(d.synced[piece.at:], piece.data)
 	}
 	return d.File.Sync(flags)
 }

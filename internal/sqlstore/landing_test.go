@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -11,6 +14,7 @@ import (
 	"time"
 
 	"github.com/rollcall/rollcall/internal/directory"
+	"github.com/rollcall/rollcall/internal/sqlstore"
 )
 
 // TestNobodySeesWhatIsNotOnTheDisk looks at a user whose creation is written but not synced: a view that sees it must not end
@@ -20,7 +24,6 @@ func TestNobodySeesWhatIsNotOnTheDisk(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second) // for a view that waits for the sync it runs in
 	defer cancel()
 	store := openSQLite(t)
-	store.OverlapFrom(1)
 	look := func(tx directory.Tx) bool {
 		_, found, err := tx.User("app", "new")
 		if err != nil {
@@ -30,7 +33,7 @@ func TestNobodySeesWhatIsNotOnTheDisk(t *testing.T) {
 	}
 	var written atomic.Bool
 	seen := make(chan bool, 1)
-	store.BeforeSyncs(func() error {
+	beforeSyncs(t, store, func() error {
 		if !written.CompareAndSwap(true, false) {
 			return nil
 		}
@@ -68,30 +71,81 @@ func TestNobodySeesWhatIsNotOnTheDisk(t *testing.T) {
 	if err := register(t.Context(), store, "first", "N"); err != nil { // begins the log, whose header is synced by itself
 		t.Fatal(err)
 	}
-	var creation sync.WaitGroup
-	err := store.Update(t.Context(), "app", nil, func(directory.Tx) error {
-		creation.Go(func() {
-			err := store.Update(t.Context(), "app", nil, func(tx directory.Tx) error {
-				written.Store(true) // by the next sync
-				return errors.Join(
-					tx.PutUser("app", directory.User{UID: "new", Name: "N", Role: "default"}),
-					store.View(t.Context(), func(tx directory.Tx) error { look(tx); return nil }), // the state before
-				)
-			})
-			if err != nil {
-				t.Error(err)
-			}
-		})
-		store.AwaitWaiting("app", 1, t.Context().Done()) // so that it is not led by its caller, who has nobody behind
-		return nil
+	err := updateFollowed(t, store, func(tx directory.Tx) error {
+		written.Store(true) // by the next sync
+		return errors.Join(
+			tx.PutUser("app", directory.User{UID: "new", Name: "N", Role: "default"}),
+			store.View(t.Context(), func(tx directory.Tx) error { look(tx); return nil }), // the state before
+		)
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	creation.Wait()
 	if found := <-seen; !found {
 		t.Error("the view did not see what was written before it looked: there is nothing to wait for")
 	}
+}
+
+func beforeSyncs(t *testing.T, store *sqlstore.Store, sync func() error) (onDisk func() []byte) {
+	t.Helper()
+	onDisk, err := store.BeforeSyncs(sync)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return onDisk
+}
+
+// updateFollowed makes an update whose batch is not its caller's: another may be prepared while it is committed.
+func updateFollowed(t *testing.T, store *sqlstore.Store, fn func(directory.Tx) error) (err error) {
+	t.Helper()
+	store.OverlapFrom(1)
+	var following sync.WaitGroup
+	leading := store.Update(t.Context(), "app", nil, func(directory.Tx) error {
+		following.Go(func() { err = store.Update(t.Context(), "app", nil, fn) })
+		store.AwaitWaiting("app", 1, t.Context().Done())
+		return nil
+	})
+	following.Wait()
+	return errors.Join(leading, err)
+}
+
+// TestPowerFailsAfterSync lets the sync of a commit fail that can be read already, and then looks at what the disk holds of the
+// next one, which builds on it.
+func TestPowerFailsAfterSync(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "test.db")
+	store := openSQLiteAt(t, path)
+	var fails atomic.Bool
+	onDisk := beforeSyncs(t, store, func() error {
+		if fails.CompareAndSwap(true, false) {
+			return errors.New("the disk fails")
+		}
+		return nil
+	})
+	if err := register(t.Context(), store, "first", "N"); err != nil {
+		t.Fatal(err)
+	}
+	err := updateFollowed(t, store, func(tx directory.Tx) error {
+		fails.Store(true)
+		return create(tx, "uncertain", "N")
+	})
+	if !directory.IsCode(err, directory.CodeOperationFailed) {
+		t.Errorf("want to be told that it is not known whether it happened, got %v", err)
+	}
+	if err := register(t.Context(), store, "last", "N"); err != nil {
+		t.Fatal(err)
+	}
+	checkCreations(t, store, 3)
+
+	file, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	copied := filepath.Join(t.TempDir(), "test.db")
+	if err := errors.Join(os.WriteFile(copied, file, 0o600), os.WriteFile(copied+"-wal", onDisk(), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	checkCreations(t, openSQLiteAt(t, copied), 3)
 }
 
 // TestLoneSyncFails lets the sync of a creation fail that nobody waits behind.
@@ -99,7 +153,7 @@ func TestLoneSyncFails(t *testing.T) {
 	t.Parallel()
 	store := openSQLite(t)
 	var fails atomic.Bool
-	store.BeforeSyncs(func() error {
+	beforeSyncs(t, store, func() error {
 		if fails.Load() {
 			return errors.New("the disk fails")
 		}
@@ -123,14 +177,21 @@ func TestLoneSyncFails(t *testing.T) {
 }
 
 // TestDiskFailsUnderLoad lets syncs fail now and then while many write: what was acknowledged is there, once, and what was
-// refused can be done again; revisions have no gaps.
+// refused can be done again; revisions have no gaps. No two syncs go on at once, as when the log is folded beside a commit: only
+// one of them would be told of a failure.
 func TestDiskFailsUnderLoad(t *testing.T) {
 	t.Parallel()
 	errDisk := errors.New("the disk fails")
-	var syncs atomic.Int64
+	var syncs, syncing atomic.Int64
 	var healed atomic.Bool
 	store := openSQLite(t)
-	store.BeforeSyncs(func() error {
+	store.FoldAt(100)
+	beforeSyncs(t, store, func() error {
+		if syncing.Add(1) > 1 {
+			t.Error("the log is synced twice at once")
+		}
+		defer syncing.Add(-1)
+		runtime.Gosched() // so that others can
 		if healed.Load() {
 			return nil
 		}

@@ -42,7 +42,7 @@ func openSQLite(ctx context.Context, path string) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	engine := &sqlite{writer: writer, writing: make(chan struct{}, 1), readers: newReaderPool(max(4, 2*runtime.GOMAXPROCS(0)))}
+	engine := &sqlite{writer: writer, writing: make(chan struct{}, 1), closing: make(chan struct{}), foldPages: foldPages, readers: newReaderPool(max(4, 2*runtime.GOMAXPROCS(0)))}
 	engine.writing <- struct{}{}
 	if err := engine.prepare(ctx, path); err != nil {
 		return nil, errors.Join(err, engine.close())
@@ -80,6 +80,8 @@ func dataSource(path string, pragmas []string) string {
 type sqlite struct {
 	path    string
 	readers *readerPool
+	// closing is closed before the readers are taken away for good.
+	closing chan struct{}
 	// writing holds a token while nobody uses the writer. Who has taken it may use what follows.
 	writing chan struct{}
 	writer  *connection
@@ -87,6 +89,8 @@ type sqlite struct {
 	// logPages is the length of the write-ahead log after the last commit, and foldAt the length at which to fold it
 	// into the file.
 	logPages, foldAt int
+	// foldPages is the constant of this name, but for tests.
+	foldPages int
 
 	// commits counts what is on the disk. It is raised before anybody is told of a commit.
 	commits atomic.Uint64
@@ -174,6 +178,7 @@ func (e *sqlite) lane(directory.AppID) string { return "" }
 
 func (e *sqlite) close() error {
 	var failures []error
+	close(e.closing)
 	for range cap(e.readers.free) {
 		<-e.readers.free
 		if r := e.readers.pop(); r.connection != nil {
@@ -195,7 +200,7 @@ func (e *sqlite) begin(_ context.Context, before *batch) (transaction, error) {
 	}
 	<-e.writing // given back by a transaction that does not wait for anything but the disk
 	t := &sqliteTransaction{connection: e.writer, engine: e}
-	err := e.foldWhenLong()
+	err := e.tendLog()
 	if err == nil {
 		err = e.writer.exec(`BEGIN IMMEDIATE`)
 	}
@@ -206,28 +211,31 @@ func (e *sqlite) begin(_ context.Context, before *batch) (transaction, error) {
 	return t, nil
 }
 
-// foldWhenLong folds the log when it is long enough. When it was not synced, it must be folded: what is in it could be gone, and
-// all that follows with it. The caller has taken the writer.
-func (e *sqlite) foldWhenLong() error {
-	if failed := e.landing.Load(); failed != nil && failed.hasFailed() {
-		err := e.foldLog()
-		if err == nil {
-			_, _, err = e.writer.conn.WALCheckpoint("main", sqlite3.CHECKPOINT_FULL) // fails unless all of it is folded
+// tendLog makes sure that what is in the log is on the disk, as far as it has been said to be on its way no longer, and folds it
+// when it is long. The caller has taken the writer.
+func (e *sqlite) tendLog() error {
+	long := e.logPages >= e.foldAt
+	if l := e.landing.Load(); l != nil {
+		if long {
+			<-l.ended // folding syncs the log too, and a failure of the disk is told to one sync alone
 		}
-		if err != nil {
-			return sqliteError("fold the log", err)
+		if l.hasFailed() {
+			if err := e.log.rewrite(e.logPages); err != nil {
+				return &engineError{err: fmt.Errorf("sqlite: write the log again: %w", err), full: true}
+			}
+			e.commits.Add(1)
+			e.landing.Store(nil)
 		}
-		e.commits.Add(1)
-		e.landing.Store(nil)
 	}
-	if e.logPages < e.foldAt {
+	if !long {
 		return nil
 	}
-	e.foldAt = foldPages
 	if err := e.foldLog(); err != nil {
 		// What was committed is safe in the log, which is folded when it is longer.
 		e.foldAt = e.logPages + foldAgainPages
+		return nil //nolint:nilerr // as said
 	}
+	e.foldAt, e.logPages = e.foldPages, 0
 	return nil
 }
 
@@ -264,6 +272,8 @@ func (e *sqlite) view(ctx context.Context, fn func(session) error) error {
 	default:
 		select {
 		case <-e.readers.free:
+		case <-e.closing:
+			return errClosed
 		case <-ctx.Done():
 			return ctx.Err()
 		}

@@ -23,9 +23,11 @@ var postgres *pgserver.Server
 func TestMain(m *testing.M) { os.Exit(storetest.Main(m, &postgres)) }
 
 func openSQLite(t *testing.T) *sqlstore.Store {
-	return open(t, func(ctx context.Context) (*sqlstore.Store, error) {
-		return sqlstore.OpenSQLite(ctx, filepath.Join(t.TempDir(), "test.db"))
-	})
+	return openSQLiteAt(t, filepath.Join(t.TempDir(), "test.db"))
+}
+
+func openSQLiteAt(t *testing.T, path string) *sqlstore.Store {
+	return open(t, func(ctx context.Context) (*sqlstore.Store, error) { return sqlstore.OpenSQLite(ctx, path) })
 }
 
 var errUIDTaken = errors.New("taken")
@@ -36,12 +38,16 @@ func register(ctx context.Context, store *sqlstore.Store, uid directory.UID, nam
 		if _, found, err := tx.User("app", uid); err != nil || found {
 			return errors.Join(err, errUIDTaken)
 		}
-		if err := tx.PutUser("app", directory.User{UID: uid, Name: name, Role: "default"}); err != nil {
-			return err
-		}
-		_, err := tx.AppendChange("app", directory.Change{Kind: directory.UserCreated, Subject: string(uid)})
-		return err
+		return create(tx, uid, name)
 	})
+}
+
+func create(tx directory.Tx, uid directory.UID, name string) error {
+	if err := tx.PutUser("app", directory.User{UID: uid, Name: name, Role: "default"}); err != nil {
+		return err
+	}
+	_, err := tx.AppendChange("app", directory.Change{Kind: directory.UserCreated, Subject: string(uid)})
+	return err
 }
 
 // checkCreations fails unless so many users were made, each with one change, and the revisions have no gap.
@@ -286,5 +292,46 @@ func TestLogStaysShort(t *testing.T) {
 	info, err := os.Stat(path + "-wal")
 	if err != nil || info.Size() > writes*size/2 {
 		t.Errorf("the log has %d bytes, %v", info.Size(), err)
+	}
+}
+
+// TestPanicInUpdate lets the rules panic: that update fails, and others go on.
+func TestPanicInUpdate(t *testing.T) {
+	t.Parallel()
+	store := openSQLite(t)
+	err := store.Update(t.Context(), "app", nil, func(tx directory.Tx) error {
+		if err := create(tx, "half", "N"); err != nil {
+			return err
+		}
+		panic("rules are broken")
+	})
+	if err == nil || !strings.Contains(err.Error(), "rules are broken") {
+		t.Errorf("want the panic, got %v", err)
+	}
+	if err := register(t.Context(), store, "next", "N"); err != nil {
+		t.Fatal(err)
+	}
+	checkCreations(t, store, 1)
+}
+
+// TestClosedStore uses a store that is closed.
+func TestClosedStore(t *testing.T) {
+	t.Parallel()
+	store, err := sqlstore.OpenSQLite(t.Context(), filepath.Join(t.TempDir(), "test.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	err = store.View(t.Context(), func(tx directory.Tx) error {
+		_, _, err := tx.User("app", "ada")
+		return err
+	})
+	if !directory.IsCode(err, directory.CodeOperationFailed) {
+		t.Errorf("a view of a closed store: %v", err)
+	}
+	if err := register(t.Context(), store, "ada", "N"); !directory.IsCode(err, directory.CodeOperationFailed) {
+		t.Errorf("an update of a closed store: %v", err)
 	}
 }

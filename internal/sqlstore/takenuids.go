@@ -99,7 +99,7 @@ func (w *writer) readTaken(updates []*update, known known, before *batch) {
 // readUIDs reads the uids of an app's users.
 func (w *writer) readUIDs(taken *takenUIDs, app directory.AppID) (*uidSet, error) {
 	var uids uidSet
-	for last, more := "", true; more; {
+	for last, more := "", true; more && w.reading.Err() == nil; {
 		err := w.engine.view(w.reading, func(s session) (err error) {
 			t := &tx{session: s}
 			if last == "" {

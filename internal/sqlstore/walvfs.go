@@ -1,6 +1,9 @@
 package sqlstore
 
 import (
+	"bytes"
+	"encoding/binary"
+	"errors"
 	"io"
 
 	"github.com/ncruces/go-sqlite3/util/vfsutil"
@@ -85,6 +88,92 @@ func (f *gatheringFile) Sync(flags vfs.SyncFlag) error {
 
 // syncNow returns when all that was written before is on the disk. The next transaction may write meanwhile.
 func (f *gatheringFile) syncNow() error { return f.File.Sync(vfs.SYNC_NORMAL) }
+
+// The parts of a write-ahead log, in bytes: https://sqlite.org/walformat.html.
+const (
+	logHeader   = 32
+	frameHeader = 24
+)
+
+// rewrite writes the log's first pages again, as they are, and returns when they are on the disk. When a sync fails, Linux forgets
+// that the pages are to be written: the next sync succeeds without them. It fails when the log is not what SQLite has
+// written, because the system has let go of pages meanwhile. Nothing is written until then.
+func (f *gatheringFile) rewrite(pages int) error {
+	if err := f.flush(); err != nil {
+		return err
+	}
+	header := make([]byte, logHeader)
+	if _, err := f.File.ReadAt(header, 0); err != nil {
+		return err
+	}
+	check := newLogCheck(header)
+	if !check.covers(header[:24], header[24:]) {
+		return errLogDamaged
+	}
+	frame := make([]byte, frameHeader+binary.BigEndian.Uint32(header[8:]))
+	at := func(page int) int64 { return int64(logHeader) + int64(page)*int64(len(frame)) }
+	eachFrame := func(do func(at int64) error) error {
+		for page := range pages {
+			if _, err := f.File.ReadAt(frame, at(page)); err != nil {
+				return err
+			}
+			if err := do(at(page)); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	err := eachFrame(func(int64) error {
+		check.add(frame[:8])
+		if !check.covers(frame[frameHeader:], frame[16:frameHeader]) || !bytes.Equal(frame[8:16], header[16:24]) {
+			return errLogDamaged
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if _, err := f.File.WriteAt(header, 0); err != nil {
+		return err
+	}
+	err = eachFrame(func(at int64) error {
+		_, err := f.File.WriteAt(frame, at)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return f.syncNow()
+}
+
+var errLogDamaged = errors.New("the disk has lost a part of the write-ahead log; restart the server, which goes on with what is whole")
+
+// logCheck is the running checksum of a write-ahead log.
+type logCheck struct {
+	order  binary.ByteOrder // of the numbers that are summed up
+	s0, s1 uint32
+}
+
+func newLogCheck(header []byte) *logCheck {
+	if header[3]&1 == 0 {
+		return &logCheck{order: binary.LittleEndian}
+	}
+	return &logCheck{order: binary.BigEndian}
+}
+
+// add goes on with data, of which there are a multiple of eight bytes.
+func (c *logCheck) add(data []byte) {
+	for ; len(data) >= 8; data = data[8:] {
+		c.s0 += c.order.Uint32(data) + c.s1
+		c.s1 += c.order.Uint32(data[4:]) + c.s0
+	}
+}
+
+// covers goes on with data and reports whether the sum is the one that is stored.
+func (c *logCheck) covers(data, stored []byte) bool {
+	c.add(data)
+	return binary.BigEndian.Uint32(stored) == c.s0 && binary.BigEndian.Uint32(stored[4:]) == c.s1
+}
 
 func (f *gatheringFile) Truncate(size int64) error {
 	if err := f.flush(); err != nil {
