@@ -1,9 +1,11 @@
 package apitest_test
 
 import (
+	"context"
 	"net"
 	"net/http"
 	"net/url"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -11,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/rollcall/rollcall/api"
 	"github.com/rollcall/rollcall/internal/server"
 	"github.com/rollcall/rollcall/internal/storetest"
 )
@@ -35,6 +38,74 @@ func TestFrozenNetwork(t *testing.T) {
 	o.awaitWrites()
 	o.stopWriting()
 	o.verify()
+}
+
+// TestCommitEndsLate breaks connections while PostgreSQL commits, which it goes on with: the revocation that nobody could answer
+// takes effect when it is over, once soon, and once so late that the database counts as lost.
+func TestCommitEndsLate(t *testing.T) {
+	t.Parallel()
+	_, database := storetest.OwnPostgres(t)
+	network := newFreezer(t, database)
+	o := newOutage(t, network.url)
+	holdUp, letEnd := slowCommits(t, database)
+	for _, late := range []bool{false, true} {
+		_, dead := o.server.JWT(t, "reader")
+		o.expectStatus(http.StatusOK, o.me(api.AuthToken{Token: dead}))
+		holdUp()
+		var calls sync.WaitGroup
+		calls.Go(func() {
+			r := o.backend(http.MethodDelete, "/v3/users/reader/auth_tokens/"+dead, "")
+			if r.status < 500 || r.err.Code != api.CodeOperationFailed || strings.Contains(r.err.Message, "Nothing was changed") {
+				t.Errorf("%s: want to be told that it is not known whether it happened, got %d %+v", r.what, r.status, r.err)
+			}
+		})
+		o.await("a commit that is held up", func() bool { return isHeldUp(t, database) })
+		network.breakAllButFirst()
+		if late {
+			o.awaitReadiness(false)
+			calls.Wait()
+		} else {
+			o.me(api.AuthToken{Token: dead}) // may be held in memory from now on: it is good as long as the commit is held up
+		}
+		o.await("the commit, which has not ended", func() bool { return isHeldUp(t, database) })
+		letEnd()
+		calls.Wait()
+		o.awaitReadiness(true)
+		o.expectStatus(http.StatusUnauthorized, o.me(api.AuthToken{Token: dead}))
+	}
+}
+
+// slowCommits makes commits that delete auth tokens wait between holdUp and letEnd, whatever becomes of their clients.
+func slowCommits(t *testing.T, database string) (holdUp, letEnd func()) {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close(context.WithoutCancel(t.Context())) })
+	do := func(statement string) {
+		if _, err := conn.Exec(t.Context(), statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	do(`CREATE FUNCTION wait_to_end() RETURNS trigger LANGUAGE plpgsql AS $$
+		BEGIN
+			LOOP
+				BEGIN
+					EXIT WHEN pg_try_advisory_xact_lock_shared(1);
+					PERFORM pg_sleep(0.02);
+				EXCEPTION WHEN query_canceled THEN -- which the client asks for when its connection breaks
+				END;
+			END LOOP;
+			RETURN NULL;
+		END $$;
+		CREATE CONSTRAINT TRIGGER wait_to_end AFTER DELETE ON auth_tokens DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION wait_to_end()`)
+	return func() { do(`SELECT pg_advisory_lock(1)`) }, func() { do(`SELECT pg_advisory_unlock(1)`) }
+}
+
+func isHeldUp(t *testing.T, database string) bool {
+	t.Helper()
+	return ask[bool](t, database, `SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event = 'PgSleep')`)
 }
 
 // freezer is a network between a server and its database that can be frozen.
@@ -115,6 +186,16 @@ func (f *freezer) carry(from, to net.Conn) {
 		if err != nil {
 			return
 		}
+	}
+}
+
+// breakAllButFirst ends all connections on the side of the server but the first, by which it holds the database. PostgreSQL finds
+// out when it next has something to say.
+func (f *freezer) breakAllButFirst() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for i := 2; i < len(f.conns); i += 2 {
+		f.conns[i].Close()
 	}
 }
 

@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -30,6 +32,8 @@ const (
 	// long that may take: a network that swallows everything breaks no connection.
 	askOwner     = 2 * time.Second
 	ownerAnswers = 5 * time.Second
+	// lostWithin is how long a transaction may take to end whose connection broke at its commit, before the hold is given up.
+	lostWithin = 5 * time.Second
 	// maxPending bounds how many statements wait to be sent together.
 	maxPending = 512
 )
@@ -52,7 +56,7 @@ func OpenPostgres(ctx context.Context, url string) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	engine := &postgres{connConfig: config.ConnConfig}
+	engine := &postgres{connConfig: config.ConnConfig, unended: map[directory.AppID]struct{}{}}
 	engine.take(ctx)
 	nothing := func() {}
 	engine.follower.Store(&holdFollower{lost: nothing, regaining: nothing, regained: nothing})
@@ -73,7 +77,10 @@ type postgres struct {
 	texts      insertTexts
 
 	// hold is nil while another server may be using the database.
-	hold         atomic.Pointer[hold]
+	hold atomic.Pointer[hold]
+	mu   sync.Mutex
+	// unended are the apps of transactions of which it is not known whether they are over. Guarded by mu
+	unended      map[directory.AppID]struct{}
 	follower     atomic.Pointer[holdFollower]
 	stopWatching context.CancelFunc
 	watching     sync.WaitGroup
@@ -145,17 +152,27 @@ func (e *postgres) take(ctx context.Context) {
 	e.hold.Store(h)
 }
 
-// lose ends the hold, and with it what is being written: it could be committed when another server writes already.
+// lose ends the hold and says so, if there is one.
 func (e *postgres) lose() {
-	if h := e.hold.Swap(nil); h != nil {
+	if e.endHold() {
+		e.follower.Load().lost()
+	}
+}
+
+// endHold ends the hold, if there is one, and with it what is being written: it could be committed when another server writes
+// already.
+func (e *postgres) endHold() (ended bool) {
+	h := e.hold.Swap(nil)
+	if h != nil {
 		h.end(errNotOwned)
 	}
+	return h != nil
 }
 
 // keepOwnership notices when the connection that holds the database breaks or does not answer any more, and takes the
 // hold again.
 func (e *postgres) keepOwnership(ctx context.Context, owner *pgx.Conn) {
-	defer e.lose()
+	defer e.endHold()
 	for {
 		e.watchOwner(ctx, owner)
 		if ctx.Err() != nil {
@@ -166,7 +183,6 @@ func (e *postgres) keepOwnership(ctx context.Context, owner *pgx.Conn) {
 			return
 		}
 		e.lose()
-		e.follower.Load().lost()
 		_ = owner.Close(ctx) // it is broken: nothing can be done about it
 		if owner = e.retakeOwnership(ctx); owner == nil {
 			return
@@ -177,9 +193,9 @@ func (e *postgres) keepOwnership(ctx context.Context, owner *pgx.Conn) {
 	}
 }
 
-// watchOwner returns when the connection does not hold the database any more, or when ctx ends.
+// watchOwner returns when the connection does not hold the database any more, when the hold was given up, or when ctx ends.
 func (e *postgres) watchOwner(ctx context.Context, owner *pgx.Conn) {
-	for {
+	for e.hold.Load() != nil {
 		waiting, cancel := context.WithTimeout(ctx, askOwner)
 		_, err := owner.WaitForNotification(waiting) // nothing is ever sent: it returns when the connection breaks
 		timedOut := waiting.Err() != nil
@@ -201,16 +217,69 @@ func (e *postgres) retakeOwnership(ctx context.Context) *pgx.Conn {
 	for {
 		trying, cancel := context.WithTimeout(ctx, ownerGone+ownerAnswers)
 		owner, err := takeOwnership(trying, e.connConfig)
-		cancel()
 		if err == nil {
-			return owner
+			if err = e.awaitUnended(trying, owner); err == nil {
+				cancel()
+				return owner
+			}
+			_ = owner.Close(trying) // it is tried anew
 		}
+		cancel()
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-time.After(time.Second):
 		}
 	}
+}
+
+// awaitEnd returns when a transaction is over whose connection broke, or gives up the hold. As long as it may still be committed,
+// what is read is outdated at a moment that nobody is told of.
+func (e *postgres) awaitEnd(apps []directory.AppID) {
+	e.mu.Lock()
+	for _, app := range apps {
+		e.unended[app] = struct{}{}
+	}
+	e.mu.Unlock()
+	h := e.hold.Load()
+	if h == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(h.ctx, lostWithin)
+	defer cancel()
+	for ctx.Err() == nil {
+		conn, err := e.pool.Acquire(ctx)
+		if err == nil {
+			err = e.awaitUnended(ctx, conn.Conn())
+			conn.Release()
+		}
+		if err == nil {
+			return
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(lostWithin / 100):
+		}
+	}
+	e.lose()
+}
+
+// awaitUnended returns when none of the transactions is under way any more of which that was not known.
+func (e *postgres) awaitUnended(ctx context.Context, conn *pgx.Conn) error {
+	e.mu.Lock()
+	apps := slices.Collect(maps.Keys(e.unended))
+	e.mu.Unlock()
+	for _, app := range apps {
+		if _, err := conn.Exec(ctx, lockOfApp, string(app), int64(ownerLock)); err != nil { // it ends with the statement
+			return err
+		}
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, app := range apps {
+		delete(e.unended, app)
+	}
+	return nil
 }
 
 var errNotOwned = &engineError{err: errors.New("postgres: another server may be using the database; waiting to have it back")}
@@ -383,13 +452,17 @@ func (s *pgSession) end(statement string) error {
 type pgTransaction struct {
 	*pgSession
 	engine *postgres
+	apps   []directory.AppID // that it has locked
 	cancel context.CancelFunc
 	ended  bool
 }
 
-// lockApp takes a lock that ends with the transaction. A row lock would not do: the first update of an app has no row.
+// lockOfApp takes a lock that ends with the transaction. A row lock would not do: the first update of an app has no row.
+const lockOfApp = `SELECT pg_advisory_xact_lock(hashtextextended($1, $2))`
+
 func (t *pgTransaction) lockApp(app directory.AppID) error {
-	return t.exec(`SELECT pg_advisory_xact_lock(hashtextextended($1, $2))`, string(app), int64(ownerLock))
+	t.apps = append(t.apps, app)
+	return t.exec(lockOfApp, string(app), int64(ownerLock))
 }
 
 func (t *pgTransaction) fetchUsers(app directory.AppID, uids []directory.UID) ([]directory.User, error) {
@@ -418,6 +491,7 @@ func (t *pgTransaction) commit(func()) (uncertain bool, err error) {
 	if pgconn.SafeToRetry(err) || wasRefused(err) {
 		return false, err
 	}
+	t.engine.awaitEnd(t.apps)
 	return true, &engineError{err: err, uncertain: true}
 }
 
