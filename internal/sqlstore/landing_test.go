@@ -1,6 +1,7 @@
 package sqlstore_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -146,6 +147,45 @@ func TestPowerFailsAfterSync(t *testing.T) {
 		t.Fatal(err)
 	}
 	checkCreations(t, openSQLiteAt(t, copied), 3)
+}
+
+// TestCloseAfterFailedSync closes a store whose log cannot be brought to the disk: it must not be folded into the file then.
+func TestCloseAfterFailedSync(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "test.db")
+	store, err := sqlstore.OpenSQLite(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var fails atomic.Int64
+	beforeSyncs(t, store, func() error {
+		if fails.Add(-1) >= 0 {
+			return errors.New("the disk fails")
+		}
+		return nil
+	})
+	if err := register(t.Context(), store, "first", "N"); err != nil {
+		t.Fatal(err)
+	}
+	err = updateFollowed(t, store, func(tx directory.Tx) error {
+		fails.Store(2) // the commit's, and that of the log when it is written again
+		return create(tx, "uncertain", "N")
+	})
+	if err == nil {
+		t.Error("the commit did not fail")
+	}
+	before, errBefore := os.ReadFile(path)
+	if err := store.Close(); err == nil {
+		t.Error("nobody is told that a commit did not get to the disk")
+	}
+	after, errAfter := os.ReadFile(path)
+	if err := errors.Join(errBefore, errAfter); err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(before, after) {
+		t.Error("the log was folded into the file")
+	}
+	checkCreations(t, openSQLiteAt(t, path), 2)
 }
 
 // TestLoneSyncFails lets the sync of a creation fail that nobody waits behind.

@@ -185,6 +185,10 @@ func (e *sqlite) close() error {
 			failures = append(failures, r.end(), r.close())
 		}
 	}
+	if err := e.saveLog(); err != nil { // the last connection would fold the log
+		_, keep := e.writer.conn.Config(sqlite3.DBCONFIG_NO_CKPT_ON_CLOSE, true)
+		failures = append(failures, err, keep)
+	}
 	return errors.Join(append(failures, e.writer.close())...)
 }
 
@@ -211,21 +215,14 @@ func (e *sqlite) begin(_ context.Context, before *batch) (transaction, error) {
 	return t, nil
 }
 
-// tendLog makes sure that what is in the log is on the disk, as far as it has been said to be on its way no longer, and folds it
-// when it is long. The caller has taken the writer.
+// tendLog makes good a commit that did not get to the disk, and folds the log when it is long. The caller has taken the writer.
 func (e *sqlite) tendLog() error {
 	long := e.logPages >= e.foldAt
-	if l := e.landing.Load(); l != nil {
-		if long {
-			<-l.ended // folding syncs the log too, and a failure of the disk is told to one sync alone
-		}
-		if l.hasFailed() {
-			if err := e.log.rewrite(e.logPages); err != nil {
-				return &engineError{err: fmt.Errorf("sqlite: write the log again: %w", err), full: true}
-			}
-			e.commits.Add(1)
-			e.landing.Store(nil)
-		}
+	if l := e.landing.Load(); l != nil && long {
+		<-l.ended // folding syncs the log too, and a failure of the disk is told to one sync alone
+	}
+	if err := e.saveLog(); err != nil {
+		return err
 	}
 	if !long {
 		return nil
@@ -236,6 +233,20 @@ func (e *sqlite) tendLog() error {
 		return nil //nolint:nilerr // as said
 	}
 	e.foldAt, e.logPages = e.foldPages, 0
+	return nil
+}
+
+// saveLog writes the log again when a commit that can be read has failed to get to the disk. Until that succeeds, nothing may
+// build on it. The caller has taken the writer.
+func (e *sqlite) saveLog() error {
+	if l := e.landing.Load(); l == nil || !l.hasFailed() {
+		return nil
+	}
+	if err := e.log.rewrite(e.logPages); err != nil {
+		return &engineError{err: fmt.Errorf("sqlite: write the log again: %w", err), full: true}
+	}
+	e.commits.Add(1)
+	e.landing.Store(nil)
 	return nil
 }
 
@@ -454,8 +465,10 @@ func (t *sqliteTransaction) commit(written func()) (uncertain bool, err error) {
 
 // commitSynced commits in one step: nobody can read it before it is on the disk.
 func (t *sqliteTransaction) commitSynced() (uncertain bool, err error) {
+	log := t.engine.log
+	log.syncFailed = false
 	err = t.exec(`COMMIT`)
-	if errors.Is(err, sqlite3.IOERR_FSYNC) {
+	if err != nil && log.syncFailed {
 		return true, &engineError{err: err, uncertain: true} // the log may hold it all the same when the server starts again
 	}
 	if err != nil {

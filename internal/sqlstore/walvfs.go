@@ -39,6 +39,8 @@ type gatheringFile struct {
 	at   int64 // where held belongs
 	// syncsLater says that whoever commits will call syncNow, and that the sync which ends the commit need not wait for the disk.
 	syncsLater bool
+	// syncFailed is set when a sync of SQLite's has failed, after all was written.
+	syncFailed bool
 }
 
 func (f *gatheringFile) WriteAt(p []byte, offset int64) (int, error) {
@@ -83,7 +85,9 @@ func (f *gatheringFile) Sync(flags vfs.SyncFlag) error {
 	if f.syncsLater && !beginsLog {
 		return nil
 	}
-	return f.File.Sync(flags)
+	err := f.File.Sync(flags)
+	f.syncFailed = f.syncFailed || err != nil
+	return err
 }
 
 // syncNow returns when all that was written before is on the disk. The next transaction may write meanwhile.
