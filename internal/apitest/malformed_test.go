@@ -17,6 +17,40 @@ import (
 	"github.com/rollcall/rollcall/internal/server"
 )
 
+// TestRefusedHandshakes asks for sockets in ways that are not RFC 6455's. The connection goes on: the next request is answered.
+func TestRefusedHandshakes(t *testing.T) {
+	t.Parallel()
+	s := apitest.Start(t, "", nil)
+	const key, version = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n", "Sec-WebSocket-Version: 13\r\n"
+	const upgrade = "Upgrade: websocket\r\nConnection: keep-alive, Upgrade\r\n"
+	for name, test := range map[string]struct {
+		method, headers string
+		status          int
+		says            string
+	}{
+		"no key":                {"GET", upgrade + version, http.StatusBadRequest, "Sec-WebSocket-Key"},
+		"a short key":           {"GET", upgrade + version + "Sec-WebSocket-Key: c2hvcnQ=\r\n", http.StatusBadRequest, "Sec-WebSocket-Key"},
+		"no version":            {"GET", upgrade + key, http.StatusBadRequest, "Sec-WebSocket-Version"},
+		"another version":       {"GET", upgrade + key + "Sec-WebSocket-Version: 8\r\n", http.StatusUpgradeRequired, "Sec-WebSocket-Version"},
+		"no connection upgrade": {"GET", "Upgrade: websocket\r\n" + key + version, http.StatusBadRequest, "Connection"},
+		"another method":        {"PUT", upgrade + key + version, http.StatusNotFound, "PUT /ws:443"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			answers := converse(t, s.HTTPAddr, test.method+" /ws:443 HTTP/1.1\r\nHost: a\r\n"+test.headers+"\r\nGET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
+			var refused api.ErrorBody
+			response := answers.next(&refused)
+			if response.StatusCode != test.status || !strings.Contains(refused.Error.Message, test.says) || response.Header.Get("X-Request-Id") == "" {
+				t.Errorf("got %d %+v", response.StatusCode, refused)
+			}
+			var alive api.Body[api.Success]
+			if response := answers.next(&alive); response.StatusCode != http.StatusOK || !alive.Data.Success {
+				t.Errorf("the next answer is %v %+v", response, alive)
+			}
+		})
+	}
+}
+
 // TestMalformedHTTP sends what net/http refuses before any handler runs, byte by byte as it stands here.
 func TestMalformedHTTP(t *testing.T) {
 	t.Parallel()

@@ -4,8 +4,11 @@
 package gateway
 
 import (
+	"bufio"
 	"context"
+	"encoding/base64"
 	"log/slog"
+	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -117,24 +120,78 @@ func New(config Config) (*Gateway, error) {
 
 // Wants reports whether a request is for the socket (contract sdk-wire.md sections C1 and C8).
 func (g *Gateway) Wants(r *http.Request) bool {
-	if len(r.Header["Upgrade"]) == 0 || !strings.EqualFold(r.Header["Upgrade"][0], "websocket") {
+	if r.Method != http.MethodGet || len(r.Header["Upgrade"]) == 0 || !strings.EqualFold(r.Header["Upgrade"][0], "websocket") {
 		return false
 	}
 	return r.URL.Path == "/" || r.URL.Path == "/ws" || strings.HasPrefix(r.URL.Path, "/ws:")
 }
 
-// ServeHTTP upgrades a request to a socket.
-func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+// Refusal says why a request was not upgraded.
+type Refusal struct {
+	// Status is the HTTP status to answer with.
+	Status int
+	Err    *directory.Error
+}
+
+// Upgrade makes a socket of a request, or returns why not: then nothing has been answered.
+func (g *Gateway) Upgrade(w http.ResponseWriter, r *http.Request) *Refusal {
 	if !g.hasRoom() {
-		http.Error(w, `{"error":{"code":"ERR_SERVER_BUSY","message":"There are too many sockets. Try again later."}}`, http.StatusServiceUnavailable)
-		return
+		return &Refusal{http.StatusServiceUnavailable, &directory.Error{Code: directory.CodeOperationFailed, Message: "There are too many sockets. Try again later."}}
+	}
+	if refusal := checkHandshake(r); refusal != nil {
+		w.Header().Set("Sec-WebSocket-Version", "13")
+		return refusal
 	}
 	conn, buffered, _, err := ws.HTTPUpgrader{}.Upgrade(r, w)
 	if err != nil {
-		return // the answer is written
+		if conn != nil { // the server has let go of it, whatever was wrong
+			_ = conn.Close()
+		}
+		return nil
 	}
+	g.adopt(conn, buffered.Reader)
+	return nil
+}
+
+// checkHandshake returns what is wrong with the handshake of RFC 6455, section 4.2.1, in a request that wants an upgrade. It is
+// looked at before the connection is taken from the HTTP server, which still answers and closes it.
+func checkHandshake(r *http.Request) *Refusal {
+	refuse := func(status int, message string) *Refusal {
+		return &Refusal{status, &directory.Error{Code: directory.CodeBadRequest, Message: message}}
+	}
+	key, err := base64.StdEncoding.DecodeString(r.Header.Get("Sec-WebSocket-Key"))
+	version := r.Header.Get("Sec-WebSocket-Version")
+	switch {
+	case !r.ProtoAtLeast(1, 1):
+		return refuse(http.StatusBadRequest, "A socket needs HTTP/1.1.")
+	case !hasToken(r.Header["Connection"], "upgrade"):
+		return refuse(http.StatusBadRequest, "The Connection header must say upgrade.")
+	case version != "" && version != "13":
+		return refuse(http.StatusUpgradeRequired, "The Sec-WebSocket-Version must be 13.")
+	case version == "":
+		return refuse(http.StatusBadRequest, "The Sec-WebSocket-Version header is missing. It must be 13.")
+	case err != nil || len(key) != 16:
+		return refuse(http.StatusBadRequest, "The Sec-WebSocket-Key header must be 16 bytes in Base64.")
+	}
+	return nil
+}
+
+// hasToken reports whether a header that lists tokens has one, in any case.
+func hasToken(values []string, token string) bool {
+	for _, value := range values {
+		for part := range strings.SplitSeq(value, ",") {
+			if strings.EqualFold(strings.TrimSpace(part), token) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// adopt makes a socket of a connection that speaks WebSocket. What the client has sent already may be in the buffer.
+func (g *Gateway) adopt(conn net.Conn, buffered *bufio.Reader) {
 	var early []byte
-	if n := buffered.Reader.Buffered(); n > 0 {
+	if n := buffered.Buffered(); n > 0 {
 		peeked, _ := buffered.Peek(n) // they are there
 		early = append(early, peeked...)
 	}
@@ -142,7 +199,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s := &socket{gateway: g, openedAt: now, refilled: now, allowance: frameBurst}
 	s.heard.Store(now)
 	s.limit.Store(maxAuth)
-	_, err = g.poller.Adopt(conn, func(link poller.Link) poller.Handler {
+	_, err := g.poller.Adopt(conn, func(link poller.Link) poller.Handler {
 		s.link = link
 		g.add(s)
 		if len(early) > 0 {

@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/rollcall/rollcall/api"
+	"github.com/rollcall/rollcall/internal/directory"
 )
 
 // exchange is one request and its response: what is worth knowing about it is gathered here on the way and logged
@@ -76,7 +77,15 @@ func requestID(r *http.Request) string {
 }
 
 // ServeHTTP serves one request: every answer, whatever happens, is the contract's envelope, with CORS and a log record.
-func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) { a.serve(w, r, nil) }
+
+// Refuse answers a request, which is not one for the API, with an error in the contract's envelope.
+func (a *API) Refuse(w http.ResponseWriter, r *http.Request, status int, err *directory.Error) {
+	a.serve(w, r, &statusError{domain: err, status: status})
+}
+
+// serve answers a request, and records it. refused, unless it is nil, is the answer.
+func (a *API) serve(w http.ResponseWriter, r *http.Request, refused error) {
 	x := exchanges.Get().(*exchange) //nolint:forcetypeassert // the pool holds nothing else
 	started := time.Now()
 	*x = exchange{
@@ -101,6 +110,10 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodOptions {
 		x.route = "OPTIONS"
 		answerPreflight(x)
+		return
+	}
+	if refused != nil {
+		a.writeError(x, refused)
 		return
 	}
 	routed, err := a.normalize(r)

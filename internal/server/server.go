@@ -239,11 +239,13 @@ func (s *Server) serve(ctx context.Context, address string, handler http.Handler
 // front serves sockets and everything else.
 func (s *Server) front() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if s.gateway.Wants(r) {
-			s.gateway.ServeHTTP(w, r)
+		if !s.gateway.Wants(r) {
+			s.api.ServeHTTP(w, r)
 			return
 		}
-		s.api.ServeHTTP(w, r)
+		if refusal := s.gateway.Upgrade(w, r); refusal != nil {
+			s.api.Refuse(w, r, refusal.Status, refusal.Err)
+		}
 	})
 }
 
