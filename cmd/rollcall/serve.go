@@ -163,7 +163,8 @@ func newDev() *cobra.Command {
 		},
 	}
 	s.register(cmd.Flags())
-	cmd.Flags().Lookup("data").Usage = "data directory to use and keep, in place of a temporary one"
+	data := cmd.Flags().Lookup("data")
+	data.Usage, data.DefValue = "data directory to use and keep, in place of a temporary one", ""
 	cmd.Flags().StringVar(&appID, "app-id", "", "id of the app; empty means a random one")
 	cmd.Flags().StringVar(&restKey, "rest-api-key", "", "fullAccess key, 40 hex digits; empty means a random one")
 	cmd.Flags().StringVar(&authKey, "auth-key", "", "authOnly key, 40 hex digits; empty means a random one")

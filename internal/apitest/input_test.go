@@ -70,6 +70,7 @@ var badValues = map[string]map[string]string{
 	"metadata": {
 		"list": `[]`, "number": `7`, "text": `"hello"`, "text with a list": `"[]"`, "one over": `{"a":` + quoted(strings.Repeat("a", 5120-7)) + `}`,
 		"number out of range": `{"a":1e999}`, "number out of range deep": `{"a":[{"b":-1e400}]}`, "endless number": `{"a":` + strings.Repeat("9", 400) + `}`,
+		"too deep": `{"a":` + strings.Repeat("[", 32) + strings.Repeat("]", 32) + `}`, "too deep as text": quoted(`{\"a\":` + strings.Repeat("[", 32) + strings.Repeat("]", 32) + `}`),
 	},
 	"tags": {
 		"text": `"a"`, "object": `{}`, "of numbers": `[1]`, "of null": `[null]`, "empty one": `[""]`, "blank one": `[" "]`, "twice": `["a","a"]`, "control": `["a\u0001"]`,
@@ -87,7 +88,7 @@ var goodValues = map[string]map[string]string{
 	"statusMessage": {"at the limit": quoted(repeated(1000)), "lines": `"a\nb\tc"`},
 	"metadata": {
 		"null": `null`, "empty": `{}`, "at the limit": `{"a":` + quoted(strings.Repeat("a", 5120-8)) + `}`, "as text": `"{\"a\":1}"`, "zero byte": `{"a\u0000":"\u0000"}`,
-		"deep": `{"a":` + strings.Repeat("[", 1000) + strings.Repeat("]", 1000) + `}`, "numbers": `{"a":-1.5e300,"b":12345678901234567890}`,
+		"deep": `{"a":"[[\"[","b":` + strings.Repeat("[", 31) + strings.Repeat("]", 31) + `}`, "wide": `{"a":` + list(100, func(i int) string { return "[" }) + `}`, "numbers": `{"a":-1.5e300,"b":12345678901234567890}`,
 	},
 	"tags":          {"null": `null`, "none": `[]`, "at the limit": list(25, func(i int) string { return fmt.Sprint("t", i) }), "long": `[` + quoted(repeated(100)) + `]`},
 	"withAuthToken": {"text": `"true"`, "one": `1`, "null": `null`, "false": `false`},

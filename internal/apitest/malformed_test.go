@@ -17,6 +17,22 @@ import (
 	"github.com/rollcall/rollcall/internal/server"
 )
 
+// TestBodyThatIsTooLarge announces a body that is too large and does not send it: it is not waited for.
+func TestBodyThatIsTooLarge(t *testing.T) {
+	t.Parallel()
+	s := apitest.Start(t, "", nil)
+	for name, header := range map[string]string{"announced": "", "to be continued": "Expect: 100-continue\r\n"} {
+		for _, length := range []int{10<<10 + 1, 10 << 20} {
+			answers := converse(t, s.HTTPAddr, fmt.Sprintf("POST /v3/users HTTP/1.1\r\nHost: a\r\nappId: %s\r\napikey: %s\r\nContent-Length: %d\r\n%s\r\n{",
+				s.Credentials.AppID, s.Credentials.RestAPIKey, length, header))
+			var refused api.ErrorBody
+			if response := answers.next(&refused); response.StatusCode != http.StatusRequestEntityTooLarge || refused.Error.Code != api.CodeBadRequest {
+				t.Errorf("%s, %d bytes: got %d %+v", name, length, response.StatusCode, refused)
+			}
+		}
+	}
+}
+
 // TestRefusedHandshakes asks for sockets in ways that are not RFC 6455's. The connection goes on: the next request is answered.
 func TestRefusedHandshakes(t *testing.T) {
 	t.Parallel()

@@ -3,6 +3,7 @@ package apitest_test
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"slices"
 	"testing"
 
@@ -68,6 +69,29 @@ func befriend(ctx context.Context, c *client.Client, viewer, subject string) err
 func makeShy(ctx context.Context, c *client.Client, viewer string) error {
 	_, err := c.Users.Update(ctx, viewer, api.UpdateUserRequest{Role: new("shy")})
 	return err
+}
+
+// TestEmptyOnBehalfOf asks on behalf of nobody: that is not to ask as oneself.
+func TestEmptyOnBehalfOf(t *testing.T) {
+	t.Parallel()
+	s := apitest.Start(t, "", nil)
+	for _, uid := range []string{"", " "} {
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+s.HTTPAddr+"/v3/users", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, value := range map[string]string{"appId": s.Credentials.AppID, "apikey": s.Credentials.RestAPIKey, "onBehalfOf": uid} {
+			request.Header.Set(name, value)
+		}
+		response, err := http.DefaultClient.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response.Body.Close()
+		if response.StatusCode != http.StatusBadRequest {
+			t.Errorf("onBehalfOf %q: got %d", uid, response.StatusCode)
+		}
+	}
 }
 
 // TestVisibilityMatrix looks at every endpoint that shows users, as every kind of viewer, with the viewer's token and on

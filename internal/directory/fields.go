@@ -104,11 +104,40 @@ func (d *Directory) checkMetadata(wrong *FieldErrors, field string, metadata jso
 		wrong.Add(field, "The %s may not be larger than %d bytes of JSON.", field, d.limits.Metadata)
 		return nil
 	}
+	if nestsDeeper(compact.Bytes(), maxMetadataDepth) {
+		wrong.Add(field, "The %s may not be nested more than %d levels deep.", field, maxMetadataDepth)
+		return nil
+	}
 	if !numbersInRange(compact.Bytes()) {
 		wrong.Add(field, "The %s holds a number that is out of range.", field)
 		return nil
 	}
 	return compact.Bytes()
+}
+
+// maxMetadataDepth is how deep metadata may be nested: the parsers of those who read a user give up at some depth, .NET's at 64
+// with what is around it, and with one such user they would lose a whole list.
+const maxMetadataDepth = 32
+
+// nestsDeeper reports whether objects and arrays of a valid JSON text are nested more than so many levels deep.
+func nestsDeeper(text []byte, levels int) bool {
+	depth, inString := 0, false
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; {
+		case inString && c == '\\':
+			i++
+		case c == '"':
+			inString = !inString
+		case inString:
+		case c == '{' || c == '[':
+			if depth++; depth > levels {
+				return true
+			}
+		case c == '}' || c == ']':
+			depth--
+		}
+	}
+	return false
 }
 
 // numbersInRange reports whether every number of a valid JSON text fits a float64.

@@ -107,9 +107,12 @@ func (c *call) authenticateKey() error {
 // actOnBehalf makes a call with a key that names an acting user give exactly what that user would see. It matters to the
 // calls that a user can make itself; the others ignore the header (contract rest.md section 0).
 func (c *call) actOnBehalf() error {
-	name := headerValue(c.r, headerOnBehalfOf)
-	if name == "" || c.route.Access != KeyOrToken {
+	if _, sent := c.r.Header[headerOnBehalfOf]; !sent || c.route.Access != KeyOrToken {
 		return nil
+	}
+	name := headerValue(c.r, headerOnBehalfOf)
+	if name == "" { // a backend that has lost the uid would see everybody
+		return errorf(api.CodeBadRequest, "The onBehalfOf header is empty. Send a uid, or no such header.")
 	}
 	acting, err := c.api.dir.GetUser(c.ctx(), c.caller, c.policy, directory.User{}, printable(name))
 	if err != nil {

@@ -42,10 +42,15 @@ func (c *call) readBody() ([]byte, error) {
 		return c.body, nil
 	}
 	limit := c.bodyLimit()
+	tooLarge := &statusError{errorf(api.CodeBadRequest, "The body may not be larger than %d bytes.", limit), http.StatusRequestEntityTooLarge}
+	if c.r.ContentLength > limit { // it is not waited for, before the answer or after it
+		c.w.Header().Set("Connection", "close")
+		return nil, tooLarge
+	}
 	body, err := io.ReadAll(http.MaxBytesReader(c.w.ResponseWriter, c.r.Body, limit))
 	if err != nil {
 		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-			return nil, &statusError{errorf(api.CodeBadRequest, "The body may not be larger than %d bytes.", limit), http.StatusRequestEntityTooLarge}
+			return nil, tooLarge
 		}
 		bad := errorf(api.CodeBadRequest, "The body could not be read to its end.")
 		bad.Cause = err
