@@ -42,15 +42,14 @@ func (c *call) readBody() ([]byte, error) {
 		return c.body, nil
 	}
 	limit := c.bodyLimit()
-	tooLarge := &statusError{errorf(api.CodeBadRequest, "The body may not be larger than %d bytes.", limit), http.StatusRequestEntityTooLarge}
 	if c.r.ContentLength > limit { // it is not waited for, before the answer or after it
 		c.w.Header().Set("Connection", "close")
-		return nil, tooLarge
+		return nil, errTooLarge(limit)
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(c.w.ResponseWriter, c.r.Body, limit))
 	if err != nil {
 		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-			return nil, tooLarge
+			return nil, errTooLarge(limit)
 		}
 		bad := errorf(api.CodeBadRequest, "The body could not be read to its end.")
 		bad.Cause = err
@@ -58,6 +57,10 @@ func (c *call) readBody() ([]byte, error) {
 	}
 	c.body, c.bodyRead = body, true
 	return body, nil
+}
+
+func errTooLarge(limit int64) error {
+	return &statusError{errorf(api.CodeBadRequest, "The body may not be larger than %d bytes.", limit), http.StatusRequestEntityTooLarge}
 }
 
 // useIdempotencyKey makes the write of this request repeatable when it carries an Idempotency-Key.

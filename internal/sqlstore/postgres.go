@@ -77,13 +77,14 @@ type postgres struct {
 	texts      insertTexts
 
 	// hold is nil while another server may be using the database.
-	hold atomic.Pointer[hold]
-	mu   sync.Mutex
-	// unended are the apps of transactions of which it is not known whether they are over. Guarded by mu
-	unended      map[directory.AppID]struct{}
+	hold         atomic.Pointer[hold]
 	follower     atomic.Pointer[holdFollower]
 	stopWatching context.CancelFunc
 	watching     sync.WaitGroup
+
+	mu sync.Mutex
+	// unended are the apps of transactions of which it is not known whether they are over. Guarded by mu
+	unended map[directory.AppID]struct{}
 }
 
 // hold is the time during which the database is this server's: its context ends with it.

@@ -142,7 +142,7 @@ func (e *sqlite) prepare(ctx context.Context, path string) error {
 	if err := e.migrate(ctx); err != nil {
 		return err
 	}
-	e.foldAt = foldPages
+	e.foldAt = e.foldPages
 	file, err := e.writer.conn.FileControl("main", sqlite3.FCNTL_JOURNAL_POINTER)
 	if err != nil {
 		return sqliteError("find the log", err)
