@@ -37,6 +37,7 @@ var secretOptions = []string{"database", "master-key"}
 func (s *settings) register(flags *pflag.FlagSet) {
 	s.flags = flags
 	c := &s.config
+	*c = c.OrDefault()
 	flags.StringVar(&c.DataDir, "data", "./data", "data directory: database, master key, credentials.json, certificate")
 	flags.StringVar(&c.HTTP, "http", "127.0.0.1:8080", "address for HTTP; empty turns it off")
 	flags.StringVar(&c.HTTPS, "https", "127.0.0.1:8443", "address for HTTPS; empty turns it off")
@@ -46,19 +47,20 @@ func (s *settings) register(flags *pflag.FlagSet) {
 	flags.StringVar(&c.TLSCert, "tls-cert", "", "certificate file; empty means a self-signed one in the data directory")
 	flags.StringVar(&c.TLSKey, "tls-key", "", "key file of the certificate")
 	flags.StringVar(&c.PublicHost, "public-host", "", "host[:port] that clients are told to use; empty means the one they called")
-	flags.Int64Var(&c.BodyLimit, "body-limit", 0, "largest request body in bytes; 0 means 10240")
-	flags.DurationVar(&c.HeaderTimeout, "header-timeout", 0, "bound on reading a request's headers; 0 means 10s")
-	flags.DurationVar(&c.RequestTimeout, "request-timeout", 0, "bound on a request from arrival to answer; 0 means 15s")
-	flags.DurationVar(&c.IdleTimeout, "idle-timeout", 0, "how long a connection may wait for its next request; 0 means 2m")
-	flags.DurationVar(&c.ShutdownTimeout, "shutdown-timeout", 0, "how long stopping waits for requests in flight; 0 means 20s")
-	flags.IntVar(&c.RateLimits.Core, "rate-core", 0, "logins, creations and deletions per API key and minute; 0 means 10000, -1 no limit")
-	flags.IntVar(&c.RateLimits.Standard, "rate-standard", 0, "other calls per API key and minute; 0 means 20000, -1 no limit")
-	flags.IntVar(&c.RateLimits.Token, "rate-token", 0, "calls per auth token and minute; 0 means 1000, -1 no limit")
-	flags.DurationVar(&c.Grace, "grace", 0, "how long a device may be away whose connection broke; 0 means 8s")
-	flags.DurationVar(&c.ReturnWithin, "return-within", 0, "how long clients may take to come back after a restart; 0 means 15s")
-	flags.DurationVar(&c.AuthTimeout, "auth-timeout", 0, "how long a socket may take to authenticate; 0 means 10s")
-	flags.IntVar(&c.MaxWaiting, "max-waiting", 0, "frames that may wait for a socket's client that does not read; 0 means 4096")
-	flags.IntVar(&c.SessionsPerUser, "sessions-per-user", 0, "sockets of a user; 0 means 100")
+	flags.Int64Var(&c.BodyLimit, "body-limit", c.BodyLimit, "largest request body in bytes")
+	flags.DurationVar(&c.HeaderTimeout, "header-timeout", c.HeaderTimeout, "bound on reading a request's headers")
+	flags.DurationVar(&c.RequestTimeout, "request-timeout", c.RequestTimeout, "bound on a request from arrival to answer")
+	flags.DurationVar(&c.IdleTimeout, "idle-timeout", c.IdleTimeout, "how long a connection may wait for its next request")
+	flags.DurationVar(&c.ShutdownTimeout, "shutdown-timeout", c.ShutdownTimeout, "how long stopping waits for requests in flight")
+	flags.IntVar(&c.RateLimits.Core, "rate-core", c.RateLimits.Core, "logins, creations and deletions per API key and minute; -1 means no limit")
+	flags.IntVar(&c.RateLimits.Standard, "rate-standard", c.RateLimits.Standard, "other calls per API key and minute; -1 means no limit")
+	flags.IntVar(&c.RateLimits.Token, "rate-token", c.RateLimits.Token, "calls per auth token and minute; -1 means no limit")
+	flags.IntVar(&c.RateLimits.Import, "rate-import", c.RateLimits.Import, "calls of data_import per API key and minute; -1 means no limit")
+	flags.DurationVar(&c.Grace, "grace", c.Grace, "how long a device may be away whose connection broke")
+	flags.DurationVar(&c.ReturnWithin, "return-within", c.ReturnWithin, "how long clients may take to come back after a restart")
+	flags.DurationVar(&c.AuthTimeout, "auth-timeout", c.AuthTimeout, "how long a socket may take to authenticate")
+	flags.IntVar(&c.MaxWaiting, "max-waiting", c.MaxWaiting, "frames that may wait for a socket's client that does not read")
+	flags.IntVar(&c.SessionsPerUser, "sessions-per-user", c.SessionsPerUser, "sockets of a user")
 	registerLimits(flags, &c.Limits)
 	flags.StringVar(&s.logLevel, "log-level", "info", "least level to log: debug, info, warn, error")
 	flags.StringVar(&s.logFormat, "log-format", "auto", "json, text, or auto: text on a terminal")
@@ -70,7 +72,8 @@ func registerLimits(flags *pflag.FlagSet, limits any) {
 	value := reflect.ValueOf(limits).Elem()
 	for i := range value.NumField() {
 		field := value.Type().Field(i)
-		flags.IntVar(value.Field(i).Addr().Interface().(*int), "limit-"+kebab(field.Tag.Get("json")), 0, field.Tag.Get("help")) //nolint:forcetypeassert // every limit is an int
+		limit := value.Field(i).Addr().Interface().(*int) //nolint:forcetypeassert // every limit is an int
+		flags.IntVar(limit, "limit-"+kebab(field.Tag.Get("json")), *limit, field.Tag.Get("help"))
 	}
 }
 
@@ -114,6 +117,7 @@ func (s *settings) load(getenv func(string) (string, bool)) error {
 			failure = s.loadOption(flag, file, getenv)
 		}
 	})
+	s.config = s.config.OrDefault() // a zero that was asked for
 	return failure
 }
 

@@ -57,7 +57,7 @@ var badValues = map[string]map[string]string{
 		"slash": `"a/b"`, "accent": `"é"`, "control": `"a\u0000"`, "newline": `"a\n"`, "percent": `"%20"`,
 	},
 	"name": {
-		"missing": "", "null": `null`, "empty": `""`, "blank": `"  "`, "one over": quoted(repeated(101)), "number": `7`, "object": `{}`, "control": `"a\u0007"`,
+		"missing": "", "null": `null`, "empty": `""`, "blank": `"  "`, "invisible": `"\u200b\u3164\ufe0f"`, "one over": quoted(repeated(101)), "number": `7`, "object": `{}`, "control": `"a\u0007"`,
 		"delete": `"a\u007f"`, "newline": `"a\nb"`, "next line": `"a\u0085b"`,
 	},
 	"avatar": {
@@ -73,7 +73,7 @@ var badValues = map[string]map[string]string{
 		"too deep": `{"a":` + strings.Repeat("[", 32) + strings.Repeat("]", 32) + `}`, "too deep as text": quoted(`{\"a\":` + strings.Repeat("[", 32) + strings.Repeat("]", 32) + `}`),
 	},
 	"tags": {
-		"text": `"a"`, "object": `{}`, "of numbers": `[1]`, "of null": `[null]`, "empty one": `[""]`, "blank one": `[" "]`, "twice": `["a","a"]`, "control": `["a\u0001"]`,
+		"text": `"a"`, "object": `{}`, "of numbers": `[1]`, "of null": `[null]`, "empty one": `[""]`, "blank one": `[" "]`, "invisible one": `["\u2060"]`, "twice": `["a","a"]`, "control": `["a\u0001"]`,
 		"one too many": list(26, func(i int) string { return fmt.Sprint("t", i) }), "one too long": `[` + quoted(repeated(101)) + `]`,
 	},
 	"withAuthToken": {"word": `"maybe"`, "number": `2`, "object": `{}`},

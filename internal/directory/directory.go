@@ -76,7 +76,7 @@ func New(config Config) *Directory {
 		erased:   config.Erased,
 		store:    config.Store,
 		secrets:  config.Secrets,
-		limits:   config.Limits.orDefault(),
+		limits:   config.Limits.OrDefault(),
 		now:      config.Now,
 		random:   config.Random,
 		feed:     newFeed(),

@@ -41,9 +41,17 @@ func checkText(wrong *FieldErrors, field, text string, limit int, allowedControl
 	}
 }
 
-// checkName checks a name that must not be empty.
+// IsBlank reports whether nothing of a text shows: it holds only spaces and characters that join, format or fill.
+func IsBlank(text string) bool {
+	return !strings.ContainsFunc(text, func(r rune) bool {
+		return !unicode.IsSpace(r) &&
+			!unicode.In(r, unicode.Cf, unicode.Variation_Selector, unicode.Other_Default_Ignorable_Code_Point)
+	})
+}
+
+// checkName checks a name that must not be blank.
 func (d *Directory) checkName(wrong *FieldErrors, name string) {
-	if strings.TrimSpace(name) == "" {
+	if IsBlank(name) {
 		wrong.Add("name", "The name field is required.")
 		return
 	}

@@ -171,7 +171,7 @@ func (d *Directory) checkTags(wrong *FieldErrors, tags []string) {
 	for i, tag := range tags {
 		field := "tags." + strconv.Itoa(i)
 		switch {
-		case strings.TrimSpace(tag) == "":
+		case IsBlank(tag):
 			wrong.Add(field, "The %s field must have a value.", field)
 		case slices.Contains(tags[:i], tag):
 			wrong.Add(field, "The %s field is given twice.", field)

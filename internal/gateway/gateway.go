@@ -28,9 +28,9 @@ type Config struct {
 	Directory *directory.Directory
 	Presence  *presence.Presence
 	Signer    *socketjwt.Signer
-	// AuthTimeout is how long a socket may take to authenticate. Zero means 10 s.
+	// AuthTimeout is how long a socket may take to authenticate. Zero means DefaultAuthTimeout.
 	AuthTimeout time.Duration
-	// MaxWaiting is how many frames may wait for a client that does not read. Zero means 4096.
+	// MaxWaiting is how many frames may wait for a client that does not read. Zero means DefaultMaxWaiting.
 	MaxWaiting int
 	// MaxSockets is how many sockets there may be. Zero means 1,000,000.
 	MaxSockets int
@@ -39,6 +39,12 @@ type Config struct {
 	// Observer gets the numbers. Nil discards them.
 	Observer Observer
 }
+
+// What the zero value of a Config means.
+const (
+	DefaultAuthTimeout = 10 * time.Second
+	DefaultMaxWaiting  = 4096 // frames
+)
 
 // Observer counts what happens to sockets. Implementations are safe for concurrent use.
 type Observer interface {
@@ -87,10 +93,10 @@ const (
 // New returns a gateway with its workers running. Close it.
 func New(config Config) (*Gateway, error) {
 	if config.AuthTimeout <= 0 {
-		config.AuthTimeout = 10 * time.Second
+		config.AuthTimeout = DefaultAuthTimeout
 	}
 	if config.MaxWaiting <= 0 {
-		config.MaxWaiting = 4096
+		config.MaxWaiting = DefaultMaxWaiting
 	}
 	if config.MaxSockets <= 0 {
 		config.MaxSockets = 1_000_000

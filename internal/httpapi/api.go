@@ -36,9 +36,9 @@ type Config struct {
 	OpensManagement func(key, secret string) bool
 	// PublicHost is the host[:port] that clients are told to use. Empty means the one they called.
 	PublicHost string
-	// BodyLimit is the largest body in bytes. Zero means the contract's 10 KiB.
+	// BodyLimit is the largest body in bytes. Zero means DefaultBodyLimit.
 	BodyLimit int64
-	// RequestTimeout bounds a request, from its arrival to its answer. Zero means 15 s.
+	// RequestTimeout bounds a request, from its arrival to its answer. Zero means DefaultRequestTimeout.
 	RequestTimeout time.Duration
 	// JWTLifetime is how long a socket JWT is valid. Zero means 15 minutes.
 	JWTLifetime time.Duration
@@ -52,6 +52,12 @@ type Config struct {
 	// Metrics serves /metrics. Nil means 404.
 	Metrics http.Handler
 }
+
+// What the zero value of a Config means.
+const (
+	DefaultBodyLimit      = 10 << 10 // bytes, the contract's
+	DefaultRequestTimeout = 15 * time.Second
+)
 
 // API is the HTTP handler of the product. It is safe for concurrent use.
 type API struct {
@@ -67,10 +73,10 @@ type API struct {
 // New returns the API. Close ends the streams that would otherwise keep a server from shutting down.
 func New(config Config) (*API, error) {
 	if config.BodyLimit <= 0 {
-		config.BodyLimit = 10 << 10
+		config.BodyLimit = DefaultBodyLimit
 	}
 	if config.RequestTimeout <= 0 {
-		config.RequestTimeout = 15 * time.Second
+		config.RequestTimeout = DefaultRequestTimeout
 	}
 	if config.JWTLifetime <= 0 {
 		config.JWTLifetime = 15 * time.Minute

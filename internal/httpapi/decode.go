@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	stdjson "encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -116,11 +117,27 @@ func decodeFields(body []byte) (*fields, error) {
 	}
 	members, err := decodeMembers(body)
 	if err != nil {
-		bad := errorf(api.CodeBadRequest, "The body must be one JSON object in UTF-8, without duplicate names.")
-		bad.Cause = err
-		return nil, bad
+		return nil, errNotOneObject(err)
 	}
 	return &fields{members: members}, nil
+}
+
+// errNotOneObject tells what decodeMembers refused in a body, and where.
+func errNotOneObject(cause error) error {
+	what := ""
+	if syntax, ok := errors.AsType[*jsontext.SyntacticError](cause); ok {
+		switch {
+		case errors.Is(syntax.Err, jsontext.ErrDuplicateName):
+			what = fmt.Sprintf(": %.64q is there twice", syntax.JSONPointer.LastToken())
+		case errors.Is(syntax.Err, io.ErrUnexpectedEOF):
+			what = ": it ends too early"
+		default:
+			what = fmt.Sprintf(": %v, at byte %d", syntax.Err, syntax.ByteOffset)
+		}
+	}
+	bad := errorf(api.CodeBadRequest, "The body must be one JSON object in UTF-8, without duplicate names%s.", what)
+	bad.Cause = cause
+	return bad
 }
 
 // decodeMembers returns the members of the one JSON object that a text holds, in their order.
@@ -321,13 +338,12 @@ func (f *fields) maybeObject(name string) *stdjson.RawMessage {
 // unset reads the list of fields to clear and calls clear for each.
 func (f *fields) unset(clearers map[string]func()) {
 	for i, name := range f.texts("unset") {
-		clearer, known := clearers[name]
-		if !known {
-			member := "unset." + strconv.Itoa(i)
+		member := "unset." + strconv.Itoa(i)
+		if clearer, known := clearers[name]; known {
+			clearer()
+		} else if !f.wrongField(member) {
 			f.wrong.Add(member, "The %s cannot be unset.", strconv.Quote(name))
-			continue
 		}
-		clearer()
 	}
 }
 

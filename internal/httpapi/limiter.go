@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"cmp"
 	"math"
 	"net/http"
 	"strconv"
@@ -25,6 +26,13 @@ type RateLimits struct {
 	Import int
 }
 
+// OrDefault returns the limits with the defaults in the place of those that are zero.
+func (l RateLimits) OrDefault() RateLimits {
+	return RateLimits{
+		Core: cmp.Or(l.Core, 10_000), Standard: cmp.Or(l.Standard, 20_000), Token: cmp.Or(l.Token, 1_000), Import: cmp.Or(l.Import, 60),
+	}
+}
+
 // maxLimiters bounds the memory that limiters take; the least used are forgotten.
 const maxLimiters = 200_000
 
@@ -36,14 +44,6 @@ type limiter struct {
 }
 
 func newLimiter(limits RateLimits, now func() time.Time) (*limiter, error) {
-	for _, limit := range []struct {
-		value   *int
-		standby int
-	}{{&limits.Core, 10_000}, {&limits.Standard, 20_000}, {&limits.Token, 1_000}, {&limits.Import, 60}} {
-		if *limit.value == 0 {
-			*limit.value = limit.standby
-		}
-	}
 	cache, err := otter.New(&otter.Options[string, *rate.Limiter]{
 		MaximumSize:      maxLimiters,
 		ExpiryCalculator: otter.ExpiryAccessing[string, *rate.Limiter](10 * time.Minute),
@@ -51,7 +51,7 @@ func newLimiter(limits RateLimits, now func() time.Time) (*limiter, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &limiter{limits: limits, now: now, limiters: cache}, nil
+	return &limiter{limits: limits.OrDefault(), now: now, limiters: cache}, nil
 }
 
 // take counts a request, tells the caller in headers where it stands, and refuses it when its limit is used up.

@@ -6,7 +6,6 @@ import (
 	"iter"
 	"net/url"
 	"slices"
-	"strings"
 
 	"github.com/rollcall/rollcall/api"
 	"github.com/rollcall/rollcall/internal/directory"
@@ -224,7 +223,7 @@ func (f *fields) decodePatch() directory.UserPatch {
 		"link":     func() { patch.Link = &empty },
 		"metadata": func() { patch.Metadata = &none },
 	})
-	if patch.Name != nil && strings.TrimSpace(*patch.Name) == "" && !f.wrongField("name") {
+	if patch.Name != nil && directory.IsBlank(*patch.Name) && !f.wrongField("name") {
 		f.wrong.Add("name", "The name field must have a value.")
 	}
 	return patch

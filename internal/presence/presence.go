@@ -18,24 +18,32 @@ import (
 // Config is what a Presence needs. Directory is required; everything else has a useful zero value.
 type Config struct {
 	Directory *directory.Directory
-	// Grace is how long a device may be away whose connection broke before its user counts as offline. Zero means 8 s.
+	// Grace is how long a device may be away whose connection broke before its user counts as offline. Zero means
+	// DefaultGrace.
 	Grace time.Duration
 	// SilenceGrace is the same for a device that has fallen silent. Zero means 5 s.
 	SilenceGrace time.Duration
 	// Quiet is the least time between two events about a user. Zero means 250 ms.
 	Quiet time.Duration
-	// SessionsPerUser is how many live sessions a user may have. Zero means 100.
+	// SessionsPerUser is how many live sessions a user may have. Zero means DefaultSessionsPerUser.
 	SessionsPerUser int
 	// Were are the users who were online when the server last ran. Clients that come back believe it still: those who do
 	// not return within ReturnWithin are announced as offline, and for those who do nothing needs to be said.
 	Were map[directory.AppID][]directory.User
-	// ReturnWithin is counted from the first session of the app on. Zero means 15 s.
+	// ReturnWithin is counted from the first session of the app on. Zero means DefaultReturnWithin.
 	ReturnWithin time.Duration
 	// Logger gets what went wrong. Nil discards it.
 	Logger *slog.Logger
 	// Observer gets the numbers. Nil discards them.
 	Observer Observer
 }
+
+// What the zero value of a Config means.
+const (
+	DefaultGrace           = 8 * time.Second
+	DefaultReturnWithin    = 15 * time.Second
+	DefaultSessionsPerUser = 100
+)
 
 // Observer counts what happens. Its methods are called under a lock, and must be quick.
 type Observer interface {
@@ -70,13 +78,13 @@ func New(config Config) *Presence {
 	for _, duration := range []struct {
 		field   *time.Duration
 		standby time.Duration
-	}{{&config.Grace, 8 * time.Second}, {&config.SilenceGrace, 5 * time.Second}, {&config.Quiet, 250 * time.Millisecond}, {&config.ReturnWithin, 15 * time.Second}} {
+	}{{&config.Grace, DefaultGrace}, {&config.SilenceGrace, 5 * time.Second}, {&config.Quiet, 250 * time.Millisecond}, {&config.ReturnWithin, DefaultReturnWithin}} {
 		if *duration.field <= 0 {
 			*duration.field = duration.standby
 		}
 	}
 	if config.SessionsPerUser <= 0 {
-		config.SessionsPerUser = 100
+		config.SessionsPerUser = DefaultSessionsPerUser
 	}
 	if config.Logger == nil {
 		config.Logger = slog.New(slog.DiscardHandler)

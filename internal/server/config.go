@@ -9,7 +9,9 @@ import (
 	"time"
 
 	"github.com/rollcall/rollcall/internal/directory"
+	"github.com/rollcall/rollcall/internal/gateway"
 	"github.com/rollcall/rollcall/internal/httpapi"
+	"github.com/rollcall/rollcall/internal/presence"
 )
 
 // Config says how to run a server. DataDir is required; every other zero value works.
@@ -64,20 +66,39 @@ type Config struct {
 	Random io.Reader
 }
 
-func (c Config) orDefault() Config {
-	for _, timeout := range []struct {
+// OrDefault returns the configuration with what a zero value means in its place.
+func (c Config) OrDefault() Config {
+	for _, duration := range []struct {
 		field   *time.Duration
 		standby time.Duration
 	}{
 		{&c.HeaderTimeout, 10 * time.Second},
-		{&c.RequestTimeout, 15 * time.Second},
+		{&c.RequestTimeout, httpapi.DefaultRequestTimeout},
 		{&c.IdleTimeout, 2 * time.Minute},
 		{&c.ShutdownTimeout, 20 * time.Second},
+		{&c.Grace, presence.DefaultGrace},
+		{&c.ReturnWithin, presence.DefaultReturnWithin},
+		{&c.AuthTimeout, gateway.DefaultAuthTimeout},
 	} {
-		if *timeout.field <= 0 {
-			*timeout.field = timeout.standby
+		if *duration.field <= 0 {
+			*duration.field = duration.standby
 		}
 	}
+	for _, count := range []struct {
+		field   *int
+		standby int
+	}{
+		{&c.MaxWaiting, gateway.DefaultMaxWaiting},
+		{&c.SessionsPerUser, presence.DefaultSessionsPerUser},
+	} {
+		if *count.field <= 0 {
+			*count.field = count.standby
+		}
+	}
+	if c.BodyLimit <= 0 {
+		c.BodyLimit = httpapi.DefaultBodyLimit
+	}
+	c.Limits, c.RateLimits = c.Limits.OrDefault(), c.RateLimits.OrDefault()
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}

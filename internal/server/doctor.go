@@ -40,7 +40,7 @@ const (
 
 // Diagnose checks everything that a server with this configuration depends on, whether one is running or not.
 func Diagnose(ctx context.Context, config Config) []Finding {
-	config = config.orDefault()
+	config = config.OrDefault()
 	var findings []Finding
 	for _, check := range []struct {
 		name string

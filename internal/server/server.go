@@ -62,7 +62,7 @@ type Server struct {
 // Start opens the database, listens and serves. When it returns an error, nothing is left running. The server goes on
 // until Close is called; ctx bounds the start alone.
 func Start(ctx context.Context, config Config) (_ *Server, err error) {
-	config = config.orDefault()
+	config = config.OrDefault()
 	s := &Server{config: config, failed: make(chan error, 4)}
 	defer func() { //nolint:contextcheck // what was started is stopped also when ctx has ended
 		if err != nil {
