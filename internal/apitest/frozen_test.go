@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/rollcall/rollcall/api"
+	"github.com/rollcall/rollcall/internal/apitest"
 	"github.com/rollcall/rollcall/internal/server"
 	"github.com/rollcall/rollcall/internal/storetest"
 )
@@ -38,6 +39,27 @@ func TestFrozenNetwork(t *testing.T) {
 	o.awaitWrites()
 	o.stopWriting()
 	o.verify()
+}
+
+// TestSilentFailover lets all connections to PostgreSQL die without a word, while new ones work: what waits for an answer on
+// one of them holds up nothing for longer than the loss takes to notice.
+func TestSilentFailover(t *testing.T) {
+	t.Parallel()
+	_, database := storetest.OwnPostgres(t)
+	network := newFreezer(t, database)
+	o := newOutage(t, network.url)
+	jwt, _ := o.server.JWT(t, "reader")
+	again := o.mintToken()
+	network.abandonAll()
+	first := o.server.Dial(t) // of the app, about which presence has to read
+	first.SendAuth(o.server, apitest.Login{UID: "reader", Device: "first", Body: api.AuthBody{Auth: jwt}})
+	o.awaitReadiness(false)
+	o.awaitReadiness(true)
+	first.Break()
+	o.revoke(again) // which tells presence
+	o.expectStatus(http.StatusUnauthorized, o.me(again))
+	second := o.server.Dial(t)
+	second.Auth(o.server, apitest.Login{UID: "reader", Device: "second", Body: api.AuthBody{Auth: jwt}})
 }
 
 // TestCommitEndsLate breaks connections while PostgreSQL commits, which it goes on with: the revocation that nobody could answer
@@ -117,6 +139,7 @@ type freezer struct {
 	running          sync.WaitGroup
 	mu               sync.Mutex
 	conns            []net.Conn // guarded by mu
+	abandoned        int        // how many of conns let nothing through any more. Guarded by mu
 	closed           bool       // guarded by mu
 }
 
@@ -165,20 +188,25 @@ func (f *freezer) serve(t *testing.T, listener net.Listener) {
 			near.Close()
 			far.Close()
 		}
+		number := len(f.conns)
 		f.conns = append(f.conns, near, far)
 		f.mu.Unlock()
-		f.running.Go(func() { f.carry(near, far) })
-		f.running.Go(func() { f.carry(far, near) })
+		f.running.Go(func() { f.carry(number, near, far) })
+		f.running.Go(func() { f.carry(number, far, near) })
 	}
 }
 
-// carry copies what comes from one side to the other while the network is not frozen, and the end of it too.
-func (f *freezer) carry(from, to net.Conn) {
+// carry copies what comes from one side to the other while the network is not frozen, and the end of it too, unless the
+// connection is abandoned.
+func (f *freezer) carry(number int, from, to net.Conn) {
 	defer to.Close()
 	buffer := make([]byte, 64<<10)
 	for {
 		n, err := from.Read(buffer)
 		f.gate.RLock()
+		if f.isAbandoned(number) {
+			n = 0
+		}
 		if n > 0 && err == nil {
 			_, err = to.Write(buffer[:n])
 		}
@@ -197,6 +225,19 @@ func (f *freezer) breakAllButFirst() {
 	for i := 2; i < len(f.conns); i += 2 {
 		f.conns[i].Close()
 	}
+}
+
+func (f *freezer) isAbandoned(number int) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return number < f.abandoned
+}
+
+// abandonAll lets nothing through the connections there are, which stay open.
+func (f *freezer) abandonAll() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.abandoned = len(f.conns)
 }
 
 // freeze lets nothing through until thaw is called.

@@ -2,6 +2,7 @@ package apitest_test
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -229,6 +230,124 @@ func TestBadPathsAndQueries(t *testing.T) {
 	}
 }
 
+// TestTextThatNoDatabaseHolds sends U+0000 and bytes that are no UTF-8 wherever there is a text.
+func TestTextThatNoDatabaseHolds(t *testing.T) {
+	t.Parallel()
+	onEveryEngine(t, func(t *testing.T, database string) {
+		s := apitest.Start(t, database, nil)
+		create(t, s, "ada")
+		key := map[string]string{"appId": s.Credentials.AppID, "apikey": s.Credentials.RestAPIKey}
+		user := map[string]string{"appId": s.Credentials.AppID, "authToken": mint(t, s.Backend(t), "ada")}
+		operator := map[string]string{"key": s.Credentials.ManagementKey, "secret": s.Credentials.ManagementSecret}
+		for _, c := range []struct {
+			method, path, body string
+			headers            map[string]string
+		}{
+			{"GET", "/me", "", map[string]string{"appId": s.Credentials.AppID, "authToken": "a\xff_" + strings.Repeat("0", 40)}},
+			{"GET", "/me", "", map[string]string{"appId": "\xff\xfe", "authToken": "x"}},
+			{"GET", "/users", "", map[string]string{"appId": s.Credentials.AppID, "apikey": s.Credentials.RestAPIKey, "onBehalfOf": strings.Repeat("é", 60) + "\xff"}},
+			{"POST", "/users/lookup", `{"uids":["\u0000"]}`, user},
+			{"POST", "/presence/query", `{"uids":["\u0000"]}`, user},
+			{"POST", "/blockedusers", `{"blockedUids":["\u0000","ada"]}`, user},
+			{"POST", "/friend_requests", `{"uids":["\u0000"]}`, user},
+			{"PUT", "/friend_requests", `{"accepted":["\u0000"]}`, user},
+			{"DELETE", "/friends", `{"friends":["\u0000"]}`, user},
+			{"PUT", "/me", `{"deviceId":"\u0000"}`, user},
+			{"GET", "/users/%00/presence", "", key},
+			{"GET", "/users/%00/presence/timeline", "", key},
+			{"DELETE", "/users/ada/presence/%00", "", key},
+			{"GET", "/users/ada/auth_tokens/tok_%00", "", key},
+			{"DELETE", "/users/ada/auth_tokens/tok_%ff", "", key},
+			{"GET", "/apikeys/%ff", "", key},
+			{"DELETE", "/users", `{"uidsToDeactivate":["\u0000"]}`, key},
+			{"POST", "/relations/batch", `{"relations":[{"type":"block","uid":"\u0000","other":"ada"}]}`, key},
+			{"POST", "/users/batch", `{"users":[{"uid":"\u0000","name":"x"},{"uid":"batched","name":"ok"}]}`, key},
+			{"POST", "/data_import/users", `{"users":{"\u0000":{"name":"x"},"imported":{"uid":"imported","name":"ok"}}}`, key},
+			{"GET", "/visibility/explain?viewer=%00&subject=ada", "", key},
+			{"GET", "/users/ada/can-contact/%00", "", key},
+			{"PUT", "/users/ada", `{"role":"\u0000"}`, key},
+			{"GET", "/users?metadata[a%00b]=x", "", key},
+			{"GET", "/apps/%00", "", operator},
+			{"POST", "/apps/" + s.Credentials.AppID + "/settings", `{"metadataKeys":["a\u0000b"]}`, operator},
+		} {
+			request, err := http.NewRequestWithContext(t.Context(), c.method, s.URL+"/v3"+c.path, strings.NewReader(c.body))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for name, value := range c.headers {
+				request.Header.Set(name, value)
+			}
+			response, err := http.DefaultTransport.RoundTrip(request)
+			if err != nil {
+				t.Fatal(err)
+			}
+			body, err := io.ReadAll(response.Body)
+			response.Body.Close()
+			if err != nil || response.StatusCode >= 500 {
+				t.Errorf("%s %s %s: %d %s %v", c.method, c.path, c.body, response.StatusCode, body, err)
+			}
+		}
+		for _, uid := range []string{"batched", "imported"} {
+			if _, err := s.Backend(t).Users.Get(t.Context(), uid); err != nil {
+				t.Errorf("a row was held up by a bad one: %v", err)
+			}
+		}
+	})
+}
+
+func TestLongIDs(t *testing.T) {
+	t.Parallel()
+	s := apitest.Start(t, "", func(config *server.Config) { config.Limits.UID = 200 })
+	long := strings.Repeat("a", 200)
+	if _, err := s.Backend(t).Users.Create(t.Context(), api.CreateUserRequest{UID: long, Name: "Long"}); err != nil {
+		t.Fatal(err)
+	}
+	if user, err := s.Backend(t).Users.Get(t.Context(), long); err != nil || user.UID != long {
+		t.Errorf("a uid at a limit that was raised: %v", err)
+	}
+}
+
+// TestTokensOfTwoAppsHaveTheirOwnLimits uses up the limit of a token whose id another app has too.
+func TestTokensOfTwoAppsHaveTheirOwnLimits(t *testing.T) {
+	t.Parallel()
+	s := apitest.Start(t, "", func(config *server.Config) { config.RateLimits = httpapi.RateLimits{Token: 2} })
+	var tokens []api.AuthToken
+	var users []*client.Client
+	for _, name := range []string{"One", "Two"} {
+		app, err := s.Operator(t).Apps.Create(t.Context(), api.CreateAppRequest{Name: name, SkipSampleData: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		key := ""
+		for text, of := range app.APIKeys {
+			if of.Scope == "fullAccess" {
+				key = text
+			}
+		}
+		backend := s.Client(t, client.WithApp(app.ID), client.WithAPIKey(key))
+		if _, err := backend.Users.Create(t.Context(), api.CreateUserRequest{UID: "ada", Name: "Ada"}); err != nil {
+			t.Fatal(err)
+		}
+		token, err := backend.AuthTokens.Create(t.Context(), "ada", api.CreateAuthTokenRequest{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		tokens = append(tokens, token)
+		users = append(users, s.Client(t, client.WithApp(app.ID), client.WithAuthToken(token.Token), client.WithTries(1)))
+	}
+	if tokens[0].ID != tokens[1].ID {
+		t.Fatalf("the tokens are %s and %s", tokens[0].ID, tokens[1].ID)
+	}
+	for i, want := range []api.Code{"", "", api.CodeTooManyRequests} {
+		if _, err := users[0].Users.Get(t.Context(), "ada"); client.IsCode(err, want) != (want != "") || want == "" && err != nil {
+			t.Errorf("call %d: %v", i+1, err)
+		}
+	}
+	if _, err := users[1].Users.Get(t.Context(), "ada"); err != nil {
+		t.Errorf("the other app's token is refused: %v", err)
+	}
+}
+
 func TestRateLimits(t *testing.T) {
 	t.Parallel()
 	s := apitest.Start(t, "", func(config *server.Config) { config.RateLimits = httpapi.RateLimits{Core: 3, Standard: 2, Token: 2} })
@@ -304,6 +423,29 @@ func TestMetrics(t *testing.T) {
 
 func TestChangeStreamEndsWithItsKey(t *testing.T) {
 	t.Parallel()
+	for name, c := range map[string]struct {
+		end  func(context.Context, *client.Client, api.APIKey) error
+		want api.Code
+	}{
+		"deleted": {func(ctx context.Context, backend *client.Client, key api.APIKey) error {
+			_, err := backend.APIKeys.Delete(ctx, key.ID, api.DeleteAPIKeyRequest{})
+			return err
+		}, api.CodeAPIKeyUnknown},
+		"of another scope": {func(ctx context.Context, backend *client.Client, key api.APIKey) error {
+			scope := "authOnly"
+			_, err := backend.APIKeys.Update(ctx, key.ID, api.UpdateAPIKeyRequest{Scope: &scope})
+			return err
+		}, api.CodeNoAccess},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			changeStreamEnds(t, c.end, c.want)
+		})
+	}
+}
+
+func changeStreamEnds(t *testing.T, end func(context.Context, *client.Client, api.APIKey) error, want api.Code) {
+	t.Helper()
 	s := apitest.Start(t, "", nil)
 	backend := s.Backend(t)
 	key, err := backend.APIKeys.Create(t.Context(), api.CreateAPIKeyRequest{Name: "Reader", Scope: "fullAccess"})
@@ -313,7 +455,7 @@ func TestChangeStreamEndsWithItsKey(t *testing.T) {
 	var followed []string
 	for change, err := range s.Client(t, client.WithAPIKey(key.Key)).Changes.Follow(t.Context(), 0) {
 		if err != nil {
-			if !client.IsCode(err, api.CodeAPIKeyUnknown) {
+			if !client.IsCode(err, want) {
 				t.Errorf("the stream ends with %v", err)
 			}
 			break
@@ -325,7 +467,7 @@ func TestChangeStreamEndsWithItsKey(t *testing.T) {
 			}
 		}
 		if change.Kind == "user.created" {
-			if _, err := backend.APIKeys.Delete(t.Context(), key.ID, api.DeleteAPIKeyRequest{}); err != nil {
+			if err := end(t.Context(), backend, key); err != nil {
 				t.Fatal(err)
 			}
 		}

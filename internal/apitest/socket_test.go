@@ -648,6 +648,7 @@ func TestSocketRefusesStrangers(t *testing.T) {
 		"a forged JWT":         {UID: "ada", Device: "a", Body: api.AuthBody{Auth: jwt[:len(jwt)-4] + "AAAA"}},
 		"another's JWT":        {UID: "bob", Device: "a", Body: api.AuthBody{Auth: jwt}},
 		"unknown subscription": {UID: "ada", Device: "a", Body: api.AuthBody{Auth: jwt, PresenceSubscription: "SOME"}},
+		"unprintable device":   {UID: "ada", Device: "a\x00b", Body: api.AuthBody{Auth: jwt}},
 		"unknown status":       {UID: "ada", Device: "a", Body: extended(api.AuthBody{Auth: jwt}, api.SocketExtension{Status: "asleep"})},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -109,8 +109,14 @@ func (d *Directory) CreateApp(ctx context.Context, actor Actor, wanted NewApp) (
 	}
 	wanted.ID = AppID(strings.ToLower(string(wanted.ID)))
 	caller := Caller{App: wanted.ID, Actor: actor}
+	select { // two apps made at once would not count each other
+	case d.makingApp <- struct{}{}:
+		defer func() { <-d.makingApp }()
+	case <-ctx.Done():
+		return CreatedApp{}, ctx.Err()
+	}
 	return write(ctx, d, caller, nil, func(tx Tx, log *logbook) (CreatedApp, error) {
-		if count, err := tx.CountApps(""); err != nil {
+		if count, err := tx.CountApps(); err != nil {
 			return CreatedApp{}, err
 		} else if count >= d.limits.Apps {
 			return CreatedApp{}, fail(CodeAppLimit, "This server is set to hold at most %d apps.", d.limits.Apps)
@@ -187,18 +193,31 @@ func requireApp(tx Tx, id AppID) (App, error) {
 	return app, err
 }
 
-// ListApps lists the apps whose id or name contains search, newest first.
+// ListApps lists the apps whose id or name contains search, in capitals or not, newest first.
 func (d *Directory) ListApps(ctx context.Context, search string, page Page) (List[App], error) {
 	list := List[App]{Page: page.orDefault()}
-	err := d.store.View(ctx, func(tx Tx) error {
-		var err error
-		if list.Total, err = tx.CountApps(search); err != nil {
-			return err
-		}
-		list.Items, err = tx.Apps(search, list.Page.Size, list.Page.offset())
+	apps, err := d.allApps(ctx)
+	if err != nil {
+		return list, err
+	}
+	if part := FoldText(search); part != "" {
+		apps = slices.DeleteFunc(apps, func(app App) bool {
+			return !strings.Contains(string(app.ID), part) && !strings.Contains(FoldText(app.Name), part)
+		})
+	}
+	list.Total = len(apps)
+	begin := min(list.Page.offset(), len(apps))
+	list.Items = apps[begin:min(begin+list.Page.Size, len(apps))]
+	return list, nil
+}
+
+// allApps returns every app, archived or not, newest first.
+func (d *Directory) allApps(ctx context.Context) (apps []App, err error) {
+	err = d.store.View(ctx, func(tx Tx) error {
+		apps, err = tx.Apps()
 		return err
 	})
-	return list, err
+	return apps, err
 }
 
 // updateApp applies change to an app and logs it when it changed something. change names the fields it changed.

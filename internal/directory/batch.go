@@ -39,9 +39,11 @@ func (d *Directory) UpsertUsers(ctx context.Context, caller Caller, rows []UserR
 	if err := d.checkBatch("users", len(rows)); err != nil {
 		return nil, err
 	}
-	reads := make([]UID, len(rows))
-	for i, row := range rows {
-		reads[i] = FoldUID(row.UID)
+	reads := make([]UID, 0, len(rows))
+	for _, row := range rows {
+		if IsText(row.UID) { // else its row is refused
+			reads = append(reads, FoldUID(row.UID))
+		}
 	}
 	var told []UserRowResult
 	done, err := write(ctx, d, caller, reads, func(tx Tx, log *logbook) ([]UserRowResult, error) {
@@ -128,6 +130,9 @@ func (t *batchTx) Role(app AppID, id string) (Role, bool, error) {
 }
 
 func (d *Directory) upsert(tx Tx, log *logbook, caller Caller, row UserRow) (UserRowResult, error) {
+	if !IsText(row.UID) {
+		return d.createFromRow(tx, log, caller, row) // which says what is wrong with it
+	}
 	user, exists, err := tx.User(log.app, FoldUID(row.UID))
 	if err != nil {
 		return UserRowResult{}, err

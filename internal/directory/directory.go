@@ -57,6 +57,8 @@ type Directory struct {
 	randomMu sync.Mutex
 	random   io.Reader // guarded by randomMu
 
+	// makingApp has room for one: who makes an app.
+	makingApp chan struct{}
 	// metadataDeclared tells the indexing that there is something to do.
 	metadataDeclared chan struct{}
 }
@@ -85,6 +87,7 @@ func New(config Config) *Directory {
 		online:   newOnlineUsers(),
 		sessions: noSessions{},
 
+		makingApp:        make(chan struct{}, 1),
 		metadataDeclared: make(chan struct{}, 1),
 	}
 }
@@ -110,7 +113,7 @@ func (d *Directory) WakeFollowers() { d.feed.wakeAll() }
 // Check reports whether the store answers, for readiness.
 func (d *Directory) Check(ctx context.Context) error {
 	return d.store.View(ctx, func(tx Tx) error {
-		_, err := tx.CountApps("")
+		_, err := tx.CountApps()
 		return err
 	})
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -23,6 +24,8 @@ type world struct {
 	app     directory.App
 	backend directory.Caller
 	clock   *time.Time
+	// mostApps is the limit of apps.
+	mostApps int
 
 	erasedMu sync.Mutex
 	erased   []directory.Tombstone // guarded by erasedMu while others write
@@ -45,7 +48,7 @@ func newWorld(t *testing.T, masters ...secret.MasterKey) *world {
 		masters = []secret.MasterKey{secret.NewMasterKey()}
 	}
 	now := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
-	w := &world{store: store, clock: &now}
+	w := &world{store: store, clock: &now, mostApps: 1_000_000}
 	w.Directory = w.over(t, masters...)
 	created, err := w.CreateApp(t.Context(), "operator", directory.NewApp{Name: "Test"})
 	if err != nil {
@@ -64,7 +67,7 @@ func (w *world) over(t *testing.T, masters ...secret.MasterKey) *directory.Direc
 		t.Fatal(err)
 	}
 	return directory.New(directory.Config{
-		Store: w.store, Secrets: keyring, Now: func() time.Time { return *w.clock }, Limits: directory.Limits{Apps: 1_000_000},
+		Store: w.store, Secrets: keyring, Now: func() time.Time { return *w.clock }, Limits: directory.Limits{Apps: w.mostApps},
 		Erased: func(tombstone directory.Tombstone) {
 			w.erasedMu.Lock()
 			defer w.erasedMu.Unlock()
@@ -164,6 +167,17 @@ func TestDirectory_ApplyTombstones(t *testing.T) {
 	if erased, err := w.ApplyTombstones(t.Context(), []directory.Tombstone{known}); err != nil || erased != 1 {
 		t.Errorf("erased %d, %v", erased, err)
 	}
+	back := w.clock.Unix() - 3600 // an import keeps the time at which somebody was made before
+	name := "Ada"
+	if _, err := w.UpsertUser(t.Context(), w.backend, directory.UserRow{UID: "ada", Patch: directory.UserPatch{Name: &name}, CreatedAt: &back}); err != nil {
+		t.Fatal(err)
+	}
+	if erased, err := w.ApplyTombstones(t.Context(), []directory.Tombstone{known}); err != nil || erased != 0 {
+		t.Errorf("a tombstone that has been applied erased %d, %v", erased, err)
+	}
+	if _, err := w.DeleteUser(t.Context(), w.backend, "ada"); err != nil {
+		t.Fatal(err)
+	}
 	*w.clock = w.clock.Add(day)
 	w.create(t, "ada")
 	known.At++
@@ -172,6 +186,51 @@ func TestDirectory_ApplyTombstones(t *testing.T) {
 	}
 	if _, err := w.GetUser(t.Context(), w.backend, w.policy(t), directory.User{}, "bob"); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestDirectory_ListApps(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for _, name := range []string{"École Élan", "Shop_1", "100% other"} {
+		if _, err := w.CreateApp(t.Context(), "operator", directory.NewApp{Name: name}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for search, want := range map[string]int{"école": 1, "ÉLAN": 1, "shop_": 1, "p_1": 1, "%": 1, "OTHER": 1, "nothing": 0, "": 4} {
+		list, err := w.ListApps(t.Context(), search, directory.Page{Size: 1})
+		if err != nil || list.Total != want || len(list.Items) != min(want, 1) {
+			t.Errorf("%q finds %d with %d on a page, %v; want %d", search, list.Total, len(list.Items), err, want)
+		}
+	}
+	if list, err := w.ListApps(t.Context(), "", directory.Page{Size: 3, Number: 2}); err != nil || len(list.Items) != 1 || list.Total != 4 {
+		t.Errorf("page 2: %+v, %v", list, err)
+	}
+}
+
+func TestDirectory_CreateApp_limit(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	keyring, err := secret.NewKeyring(secret.NewMasterKey())
+	if err != nil {
+		t.Fatal(err)
+	}
+	strict := directory.New(directory.Config{Store: w.store, Secrets: keyring, Limits: directory.Limits{Apps: 3}})
+	var made atomic.Int64
+	var calls sync.WaitGroup
+	for range 16 {
+		calls.Go(func() {
+			switch _, err := strict.CreateApp(t.Context(), "operator", directory.NewApp{Name: "A"}); {
+			case err == nil:
+				made.Add(1)
+			case !directory.IsCode(err, directory.CodeAppLimit):
+				t.Error(err)
+			}
+		})
+	}
+	calls.Wait()
+	if made.Load() != 2 {
+		t.Errorf("%d were made beside the first, with a limit of 3", made.Load())
 	}
 }
 
@@ -237,12 +296,16 @@ func TestDirectory_ResealSecrets(t *testing.T) {
 		}
 		return err
 	}
+	if _, err := w.CreateApp(t.Context(), "operator", directory.NewApp{Name: "Newer"}); err != nil {
+		t.Fatal(err)
+	}
+	w.mostApps = 1 // fewer than there are by now
 	both := w.over(t, current, old)
 	if err := works(both); err != nil {
 		t.Errorf("before resealing: %v", err)
 	}
-	if resealed, err := both.ResealSecrets(t.Context()); err != nil || resealed != 6 {
-		t.Errorf("resealed %d of 3 keys and 3 tokens, %v", resealed, err)
+	if resealed, err := both.ResealSecrets(t.Context()); err != nil || resealed != 8 {
+		t.Errorf("resealed %d of 5 keys and 3 tokens, %v", resealed, err)
 	}
 	if resealed, err := both.ResealSecrets(t.Context()); err != nil || resealed != 0 {
 		t.Errorf("resealed %d again, %v", resealed, err)

@@ -41,6 +41,9 @@ func checkText(wrong *FieldErrors, field, text string, limit int, allowedControl
 	}
 }
 
+// IsText reports whether a store can hold a text: it is valid UTF-8 and has no U+0000.
+func IsText(text string) bool { return utf8.ValidString(text) && strings.IndexByte(text, 0) < 0 }
+
 // IsBlank reports whether nothing of a text shows: it holds only spaces and characters that join, format or fill.
 func IsBlank(text string) bool {
 	return !strings.ContainsFunc(text, func(r rune) bool {

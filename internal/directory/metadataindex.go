@@ -7,7 +7,6 @@ import (
 	"errors"
 	"slices"
 	"strings"
-	"unicode/utf8"
 )
 
 // MetadataKey is a member of users' metadata by whose values lists can be filtered, once it has been indexed.
@@ -101,8 +100,8 @@ func (d *Directory) checkMetadataKeys(wrong *FieldErrors, keys []string) {
 		wrong.Add("metadataKeys", "The metadataKeys may not be more than %d.", d.limits.MetadataKeys)
 	}
 	for i, key := range keys {
-		if key == "" || key[0] == '@' || len(key) > 64 || !utf8.ValidString(key) || strings.ContainsAny(key, "[]") || slices.Contains(keys[:i], key) {
-			wrong.Add("metadataKeys", "The metadataKeys must be different names of at most 64 bytes, without brackets and not beginning with @.")
+		if key == "" || key[0] == '@' || len(key) > 64 || hasControl(key, "") || strings.ContainsAny(key, "[]") || slices.Contains(keys[:i], key) {
+			wrong.Add("metadataKeys", "The metadataKeys must be different names of at most 64 bytes, without brackets and control characters and not beginning with @.")
 			return
 		}
 	}
@@ -149,12 +148,12 @@ const indexBatch = 500
 
 // IndexMetadata brings the indexes of all apps up to the keys that they declare. It is for one caller at a time.
 func (d *Directory) IndexMetadata(ctx context.Context) error {
-	apps, err := d.ListApps(ctx, "", Page{Size: d.limits.Apps})
+	apps, err := d.allApps(ctx)
 	if err != nil {
 		return err
 	}
 	var failures []error
-	for _, app := range apps.Items {
+	for _, app := range apps {
 		for more := true; more && err == nil; {
 			more, err = d.indexNext(ctx, app.ID)
 		}

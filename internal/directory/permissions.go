@@ -239,7 +239,7 @@ const (
 	FeatureListBlocked  Feature = "u.getBlockedUsers"
 )
 
-// UserFeatures describes the user-scope features.
+// userFeatures describes the user-scope features.
 var userFeatures = []struct {
 	ID                 Feature
 	Title, Description string

@@ -127,12 +127,12 @@ func (d *Directory) NoteAlive(ctx context.Context, app AppID) error {
 // SettlePresence ends what a server that was killed has left behind: whoever was online then was last active when it last
 // noted that it lives. It returns them, by app. Call it before the first session is opened.
 func (d *Directory) SettlePresence(ctx context.Context) (map[AppID][]User, error) {
-	apps, err := d.ListApps(ctx, "", Page{Size: d.limits.Apps})
+	apps, err := d.allApps(ctx)
 	if err != nil {
 		return nil, err
 	}
 	were := map[AppID][]User{}
-	for _, app := range apps.Items {
+	for _, app := range apps {
 		for {
 			batch := PresenceBatch{Left: map[UID]int64{}}
 			var users []User
@@ -195,4 +195,14 @@ func (d *Directory) CheckStatusText(text string) (string, bool) {
 	var wrong FieldErrors
 	checkText(&wrong, "statusText", text, d.limits.StatusMessage, "\n\r\t")
 	return text, len(wrong) == 0
+}
+
+// maxDeviceID is the longest device id, in characters.
+const maxDeviceID = 255
+
+// IsDeviceID reports whether a text can be a device's id: it is not too long and holds no control characters.
+func IsDeviceID(text string) bool {
+	var wrong FieldErrors
+	checkText(&wrong, "deviceId", text, maxDeviceID, "")
+	return len(wrong) == 0
 }

@@ -40,9 +40,9 @@ type Tx interface {
 // AppRows are the apps of the server and the people who manage them.
 type AppRows interface {
 	App(app AppID) (App, bool, error)
-	// Apps lists apps whose id or name contains search, newest first.
-	Apps(search string, limit, offset int) ([]App, error)
-	CountApps(search string) (int, error)
+	// Apps lists all apps, newest first.
+	Apps() ([]App, error)
+	CountApps() (int, error)
 	PutApp(App) error
 	// DeleteApp removes an app and every row of it but its tombstones.
 	DeleteApp(app AppID) error

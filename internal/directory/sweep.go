@@ -14,12 +14,12 @@ const sweepBatch = 500
 // Sweep does what is due: it purges apps whose deletion is 30 days old, takes erased uids out of the change log seven
 // days after their deletion, clears revoked tokens away, and forgets old idempotency keys. Calling it often is harmless.
 func (d *Directory) Sweep(ctx context.Context) error {
-	apps, err := d.ListApps(ctx, "", Page{Size: d.limits.Apps})
+	apps, err := d.allApps(ctx)
 	if err != nil {
 		return err
 	}
 	var failures []error
-	for _, app := range apps.Items {
+	for _, app := range apps {
 		if app.DeleteAt != 0 && app.DeleteAt <= d.Now() {
 			failures = append(failures, d.purge(ctx, app.ID))
 			continue
@@ -127,12 +127,12 @@ func (d *Directory) resealAnswers(ctx context.Context, app AppID) (int, error) {
 // ResealSecrets re-hashes and re-encrypts, under the current master key, what was stored under an older one, and
 // returns how many keys, auth tokens and kept answers that was. When it returns without an error, older master keys can be removed.
 func (d *Directory) ResealSecrets(ctx context.Context) (int, error) {
-	apps, err := d.ListApps(ctx, "", Page{Size: d.limits.Apps})
+	apps, err := d.allApps(ctx)
 	if err != nil {
 		return 0, err
 	}
 	resealed := 0
-	for _, app := range apps.Items {
+	for _, app := range apps {
 		for _, reseal := range []func(context.Context, AppID) (int, error){d.resealKeys, d.resealTokens, d.resealAnswers} {
 			count, err := reseal(ctx, app.ID)
 			resealed += count

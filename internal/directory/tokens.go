@@ -106,7 +106,7 @@ func (d *Directory) revokeOldest(tx Tx, log *logbook, uid UID, count int) error 
 func (d *Directory) checkDevice(device *Device) error {
 	var wrong FieldErrors
 	checkText(&wrong, "platform", device.Platform, d.limits.Name, "")
-	checkText(&wrong, "deviceId", device.DeviceID, 255, "")
+	checkText(&wrong, "deviceId", device.DeviceID, maxDeviceID, "")
 	checkText(&wrong, "userAgent", device.UserAgent, 4000, "")
 	if len(device.AppInfo) > 0 {
 		device.AppInfo = d.checkMetadata(&wrong, "appInfo", device.AppInfo)
@@ -179,7 +179,7 @@ func firstToken(tx Tx, app AppID, uid UID, hashes [][]byte) (token Token, found 
 // tokenOwner returns the uid that stands at the beginning of an auth token's text.
 func tokenOwner(text string) (uid UID, wellFormed bool) {
 	end := len(text) - len("_") - tokenTail
-	if end <= 0 || text[end] != '_' {
+	if end <= 0 || text[end] != '_' || !validUID(text[:end], end) {
 		return "", false
 	}
 	return UID(text[:end]), true

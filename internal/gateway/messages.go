@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"log/slog"
@@ -121,7 +122,9 @@ func (s *socket) open(frame api.Frame) {
 	s.extended = body.Rollcall != nil
 	frame.Body = nil
 	s.joining = &frame
-	if _, err := s.gateway.config.Presence.Open(s.gateway.running, hello, s); err != nil {
+	ctx, cancel := context.WithTimeout(s.gateway.running, s.gateway.config.AuthTimeout)
+	defer cancel()
+	if _, err := s.gateway.config.Presence.Open(ctx, hello, s); err != nil {
 		if directory.IsCode(err, directory.CodeTokenUnknown) && !errors.Is(err, directory.ErrSuspended) {
 			s.gateway.attempts.refuse(hello.App, hello.Token, time.Now())
 		}
@@ -138,8 +141,8 @@ func (g *Gateway) hello(frame api.Frame, body api.AuthBody) (hello presence.Hell
 		return hello, unauthorized("The JWT is not valid, or not any more. Get a new one from /me.")
 	case !strings.EqualFold(frame.AppID, claims.App) || directory.FoldUID(frame.Sender) != directory.UID(claims.UID):
 		return hello, unauthorized("The JWT is for another app or user.")
-	case len(frame.DeviceID) > 255:
-		return hello, unauthorized("The deviceId is too long.")
+	case !directory.IsDeviceID(frame.DeviceID):
+		return hello, unauthorized("The deviceId is too long or holds control characters.")
 	}
 	hello = presence.Hello{
 		App: directory.AppID(claims.App), UID: directory.UID(claims.UID), Token: directory.TokenID(claims.Token), Device: frame.DeviceID,
@@ -186,7 +189,7 @@ func subscription(body api.AuthBody) (wanted presence.Subscription, err error) {
 		}
 		wanted.Scope = presence.UsersOfRoles
 		for _, role := range body.Roles {
-			if len(role) > maxID {
+			if len(role) > maxID || !directory.IsText(role) {
 				continue // there is no such role
 			}
 			wanted.Roles = append(wanted.Roles, strings.ToLower(role))
@@ -200,7 +203,7 @@ func subscription(body api.AuthBody) (wanted presence.Subscription, err error) {
 		wanted.Scope = presence.TheseUsers
 		wanted.UIDs = make([]directory.UID, 0, len(body.UIDs))
 		for _, uid := range body.UIDs {
-			if len(uid) > maxID {
+			if len(uid) > maxID || !directory.IsText(uid) {
 				continue // there is no such user
 			}
 			wanted.UIDs = append(wanted.UIDs, directory.FoldUID(uid))

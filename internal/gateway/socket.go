@@ -24,6 +24,9 @@ const (
 	gatherTimeout = 10 * time.Second
 	// maxGathering bounds what all clients together make the server keep of messages that are not complete.
 	maxGathering = 64 << 20
+	// freeGathering is what a client may make the server keep however much all others do: nobody can keep out those whose
+	// messages come in pieces, but for long ones.
+	freeGathering = 4 << 10
 	// A client may send this many frames at once, and that many each second on average.
 	frameBurst  = 120
 	framesEvery = 20
@@ -119,7 +122,7 @@ func (s *socket) Receive(received []byte) {
 		s.inbox = append([]byte(nil), rest...)
 	}
 	s.noteGathering()
-	if s.gateway.gathering.Add(int64(len(s.inbox)-kept)) > maxGathering && len(s.inbox) > 0 {
+	if s.gateway.gathering.Add(int64(len(s.inbox)-kept)) > maxGathering && len(s.inbox)+len(s.message) > freeGathering {
 		s.deaf = true
 		s.forgetInbox()
 		s.end(presence.Misbehaved, ws.StatusCode(1013), "too much is being sent to this server at once")
@@ -355,7 +358,7 @@ func (s *socket) schedule() {
 	s.gateway.dirty.put(s)
 }
 
-// flush writes what waits to be sent, until ctx ends.
+// flush writes what waits to be sent, until the gateway is closed and nothing waits any more.
 func (g *Gateway) flush() {
 	buffer := make([]byte, 0, maxWrite)
 	sockets := make([]*socket, 0, taken)

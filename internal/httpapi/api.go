@@ -7,6 +7,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -172,7 +173,14 @@ func (c *call) ctx() context.Context {
 	return c.w.ctx
 }
 
-func (c *call) path(name string) string { return c.r.PathValue(name) }
+// path returns what of the path has this name. What no database can hold, and so names nothing, is still escaped.
+func (c *call) path(name string) string {
+	value := c.r.PathValue(name)
+	if !directory.IsText(value) {
+		return url.PathEscape(value)
+	}
+	return value
+}
 
 // serve authenticates the caller as the route demands, counts the request against its limits, and runs the handler.
 func (c *call) serve() (answer, error) {

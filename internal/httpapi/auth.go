@@ -19,9 +19,10 @@ const (
 	headerSecret     = "Secret"
 )
 
+// headerValue returns the first value of a header, in UTF-8.
 func headerValue(r *http.Request, name string) string {
 	if values := r.Header[name]; len(values) > 0 {
-		return strings.TrimSpace(values[0])
+		return strings.ToValidUTF8(strings.TrimSpace(values[0]), "\ufffd")
 	}
 	return ""
 }
@@ -56,7 +57,7 @@ func (c *call) authenticate() error {
 func (c *call) findApp() error {
 	id := strings.ToLower(headerValue(c.r, headerAppID))
 	if id == "" {
-		id = appOfHost(c.r.Host)
+		id = strings.ToValidUTF8(appOfHost(c.r.Host), "\ufffd")
 	}
 	if id == "" {
 		return errorf(api.CodeEmptyAppID, "Say which app this is for: send its id in the appId header.")
@@ -104,6 +105,16 @@ func (c *call) authenticateKey() error {
 	return c.actOnBehalf()
 }
 
+// keyIsGood reports whether the API key of the call still is what it was when the call began: not deleted, and of its scope.
+func (c *call) keyIsGood() bool {
+	policy, err := c.api.dir.Policy(c.r.Context(), c.caller.App)
+	if err != nil {
+		return false
+	}
+	key, err := c.api.dir.Key(policy, headerValue(c.r, headerAPIKey))
+	return err == nil && key.ID == c.key.ID && key.Scope == c.key.Scope
+}
+
 // actOnBehalf makes a call with a key that names an acting user give exactly what that user would see. It matters to the
 // calls that a user can make itself; the others ignore the header (contract rest.md section 0).
 func (c *call) actOnBehalf() error {
@@ -114,7 +125,7 @@ func (c *call) actOnBehalf() error {
 	if name == "" { // a backend that has lost the uid would see everybody
 		return errorf(api.CodeBadRequest, "The onBehalfOf header is empty. Send a uid, or no such header.")
 	}
-	acting, err := c.api.dir.GetUser(c.ctx(), c.caller, c.policy, directory.User{}, printable(name))
+	acting, err := c.api.dir.GetUser(c.ctx(), c.caller, c.policy, directory.User{}, c.shownID(name))
 	if err != nil {
 		return err
 	}

@@ -53,7 +53,7 @@ const (
 )
 
 // streamChanges sends the change log as server-sent events, each with its revision as id, until the client goes away,
-// the server stops or the key is revoked. It reads the log at the client's pace, so a slow one costs no memory.
+// the server stops or the key is not good any more. It reads the log at the client's pace, so a slow one costs no memory.
 func (c *call) streamChanges(since int64) error {
 	control := http.NewResponseController(c.w)
 	ctx := c.r.Context()

@@ -67,7 +67,7 @@ func errTooLarge(limit int64) error {
 // useIdempotencyKey makes the write of this request repeatable when it carries an Idempotency-Key.
 func (c *call) useIdempotencyKey() error {
 	key := headerValue(c.r, "Idempotency-Key")
-	if key == "" || c.r.Method == http.MethodGet || c.route.Access == Public {
+	if key == "" || c.r.Method == http.MethodGet || c.route.Access == Public || c.route.Access == MaybeToken {
 		return nil
 	}
 	if c.caller.App == "" { // the answer is kept with the app's data, and this app is not there yet
@@ -205,6 +205,9 @@ func (f *fields) wrongField(name string) bool { return len(f.wrong[name]) > 0 }
 
 func (f *fields) isNull(name string) bool { return f.value(name).Kind() == 'n' }
 
+// noZero refuses U+0000, which no database can hold.
+const noZero = "The %s may not hold control characters."
+
 // text returns a member that is a string; empty when it is absent or null.
 func (f *fields) text(name string) string {
 	if !f.has(name) || f.isNull(name) {
@@ -213,6 +216,10 @@ func (f *fields) text(name string) string {
 	text, err := jsontext.AppendUnquote(nil, f.value(name))
 	if err != nil {
 		f.wrong.Add(name, "The %s must be a string.", name)
+		return ""
+	}
+	if bytes.IndexByte(text, 0) >= 0 {
+		f.wrong.Add(name, noZero, name)
 		return ""
 	}
 	return string(text)
@@ -294,6 +301,9 @@ func (f *fields) texts(name string) []string {
 		if err := json.Unmarshal(item, &texts[i]); err != nil || item.Kind() != '"' {
 			member := name + "." + strconv.Itoa(i)
 			f.wrong.Add(member, "The %s must be a string.", member)
+		} else if !directory.IsText(texts[i]) {
+			member := name + "." + strconv.Itoa(i)
+			f.wrong.Add(member, noZero, member)
 		}
 	}
 	return texts
@@ -379,7 +389,7 @@ func (q *query) err() error { return q.wrong.Err() }
 
 func (q *query) unescape(name, value string) string {
 	text, err := url.QueryUnescape(value)
-	if err != nil || strings.ContainsRune(text, 0) || strings.ToValidUTF8(text, "") != text {
+	if err != nil || !directory.IsText(text) {
 		q.wrong.Add(name, "The %s is not well-formed.", name)
 		return ""
 	}

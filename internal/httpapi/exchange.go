@@ -96,8 +96,11 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request, refused error) {
 	header[requestIDHeader] = []string{x.id}
 	a.metrics.inFlight.Inc()
 	defer func() {
-		if failure := recover(); failure != nil {
-			a.recovered(x, failure)
+		failure := recover()
+		if err, ok := failure.(error); ok && errors.Is(err, http.ErrAbortHandler) {
+			defer panic(failure) // net/http's own way to drop a connection
+		} else if failure != nil {
+			a.writeError(x, fmt.Errorf("panic: %v\n%s", failure, debug.Stack()))
 		}
 		a.metrics.inFlight.Dec()
 		a.record(x, r)
@@ -126,13 +129,15 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request, refused error) {
 
 // notFound answers for every path and verb that has no route.
 func (a *API) notFound(w http.ResponseWriter, r *http.Request) {
-	a.writeError(exchangeOf(w), errorf(api.CodeAPINotFound, "There is no %s %s. See /docs for what there is.", r.Method, printable(r.URL.EscapedPath())))
+	a.writeError(exchangeOf(w), errorf(api.CodeAPINotFound, "There is no %s %s. See /docs for what there is.", r.Method, shorten(r.URL.EscapedPath(), maxPrinted)))
 }
 
-// printable bounds what of a request is repeated in an error.
-func printable(text string) string {
-	if len(text) > 100 {
-		return text[:100] + "…"
+// maxPrinted is how much of a request is repeated in an error, in bytes.
+const maxPrinted = 100
+
+func shorten(text string, limit int) string {
+	if len(text) > limit {
+		return strings.ToValidUTF8(text[:limit], "") + "…"
 	}
 	return text
 }
@@ -190,13 +195,6 @@ func withPath(r *http.Request, unescaped, escaped string) *http.Request {
 	url.Path, url.RawPath = unescaped, escaped
 	routed.URL = &url
 	return routed
-}
-
-func (a *API) recovered(x *exchange, failure any) {
-	if err, ok := failure.(error); ok && errors.Is(err, http.ErrAbortHandler) {
-		panic(failure) // net/http's own way to drop a connection
-	}
-	a.writeError(x, fmt.Errorf("panic: %v\n%s", failure, debug.Stack()))
 }
 
 // record logs and counts a finished request. User content is never logged: paths are logged as route patterns.

@@ -62,7 +62,7 @@ func (l *limiter) take(c *call) error {
 	case c.route.Class == Unlimited:
 		return nil
 	case c.caller.Token != "":
-		name, perMinute = string(c.caller.Token), l.limits.Token
+		name, perMinute = string(c.caller.App)+" "+string(c.caller.Token), l.limits.Token // tokens of two apps may have one id
 	case c.caller.Key != "" && c.route.Class == Core:
 		name, perMinute = "core "+string(c.caller.Key), l.limits.Core
 	case c.caller.Key != "" && c.route.Class == Import:

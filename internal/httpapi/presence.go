@@ -66,7 +66,7 @@ func countOnlineMembers(c *call) (answer, error) {
 
 // getPresence shows a user's devices to an operator.
 func getPresence(c *call) (answer, error) {
-	seen, err := c.api.dir.GetUser(c.ctx(), c.caller, c.policy, c.user, c.path("uid"))
+	seen, err := c.api.dir.GetUser(c.ctx(), c.caller, c.policy, c.user, c.pathID("uid"))
 	if err != nil {
 		return answer{}, err
 	}
@@ -81,7 +81,7 @@ func getPresence(c *call) (answer, error) {
 }
 
 func listTransitions(c *call) (answer, error) {
-	transitions, err := c.api.dir.Timeline(c.ctx(), c.caller, c.path("uid"))
+	transitions, err := c.api.dir.Timeline(c.ctx(), c.caller, c.pathID("uid"))
 	if err != nil {
 		return answer{}, err
 	}
@@ -98,7 +98,7 @@ func showTransitions(transitions []directory.Transition) []api.PresenceTransitio
 
 // disconnect ends the sessions of a user, or of one of its devices. Their auth tokens stay good.
 func disconnect(c *call) (answer, error) {
-	seen, err := c.api.dir.GetUser(c.ctx(), c.caller, c.policy, c.user, c.path("uid"))
+	seen, err := c.api.dir.GetUser(c.ctx(), c.caller, c.policy, c.user, c.pathID("uid"))
 	if err != nil {
 		return answer{}, err
 	}
@@ -106,9 +106,9 @@ func disconnect(c *call) (answer, error) {
 	return data(api.DisconnectResponse{Success: true, Message: "The sessions have been ended.", ClosedSockets: closed})
 }
 
-// streamPresence tells who is online, or, asked for text/event-stream, sends what becomes of everybody's presence as server-sent events, until the client goes away, the server
-// stops or the key is revoked. An id is where to go on from; after one that is not known any more, and at first, everybody
-// online is sent, between snapshot events.
+// streamPresence tells who is online, or, asked for text/event-stream, sends what becomes of everybody's presence as
+// server-sent events, until the client goes away, the server stops or the key is not good any more. An id is where to go
+// on from; after one that is not known any more, and at first, a snapshot event has everybody online.
 func streamPresence(c *call) (answer, error) {
 	streams := strings.Contains(headerValue(c.r, "Accept"), "text/event-stream")
 	var from *presence.Position
@@ -154,6 +154,9 @@ func (c *call) sendPresence(stream *presence.Stream, snapshot api.SnapshotBody, 
 	defer heartbeat.Stop()
 	for {
 		events, ok := stream.Take()
+		if !c.keyIsGood() {
+			return nil // the next attempt is told why
+		}
 		for _, event := range events {
 			status := api.PresenceStatus{UID: string(event.User.UID), Status: event.True.String(), StatusText: event.Text, LastActiveAt: event.At}
 			if err := send("presence", stream.Position(event).String(), status); err != nil {
@@ -167,9 +170,6 @@ func (c *call) sendPresence(stream *presence.Stream, snapshot api.SnapshotBody, 
 		select {
 		case <-stream.Grown():
 		case <-heartbeat.C:
-			if !c.keyIsGood() {
-				return nil
-			}
 			fmt.Fprint(c.w, ": still here\n\n")
 		case <-c.r.Context().Done():
 			return nil
@@ -177,13 +177,4 @@ func (c *call) sendPresence(stream *presence.Stream, snapshot api.SnapshotBody, 
 			return nil
 		}
 	}
-}
-
-// keyIsGood reports whether the API key of the call has not been revoked meanwhile.
-func (c *call) keyIsGood() bool {
-	policy, err := c.api.dir.Policy(c.r.Context(), c.caller.App)
-	if err == nil {
-		_, err = c.api.dir.Key(policy, headerValue(c.r, headerAPIKey))
-	}
-	return err == nil
 }

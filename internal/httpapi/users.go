@@ -199,14 +199,18 @@ func lookUpUsers(c *call) (answer, error) {
 // pathID returns an id from the path in the form in which errors repeat it: with whatever cannot be part of an id
 // still escaped (contract rest.md section 0).
 func (c *call) pathID(name string) string {
-	id := c.path(name)
+	id := c.r.PathValue(name)
 	for i := range len(id) {
 		if b := id[i]; b <= ' ' || b >= 0x7f || b == '%' || b == '/' {
-			return printable(url.PathEscape(id))
+			id = url.PathEscape(id)
+			break
 		}
 	}
-	return printable(id)
+	return c.shownID(id)
 }
+
+// shownID bounds an id, which errors repeat, by what one may be.
+func (c *call) shownID(id string) string { return shorten(id, max(maxPrinted, c.api.dir.Limits().UID)) }
 
 // decodePatch reads the profile fields of a body.
 func (f *fields) decodePatch() directory.UserPatch {

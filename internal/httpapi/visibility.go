@@ -16,7 +16,7 @@ func explainVisibility(c *call) (answer, error) {
 	if err := q.err(); err != nil {
 		return answer{}, err
 	}
-	e, err := c.api.dir.ExplainVisibility(c.ctx(), c.caller, c.policy, printable(viewer), printable(subject))
+	e, err := c.api.dir.ExplainVisibility(c.ctx(), c.caller, c.policy, c.shownID(viewer), c.shownID(subject))
 	if err != nil {
 		return answer{}, err
 	}

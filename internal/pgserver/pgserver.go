@@ -161,9 +161,6 @@ func (s *Server) URL(database string) string {
 	return "postgres://postgres@/" + database + "?host=" + url.QueryEscape(s.dir)
 }
 
-// Pid returns the process id of PostgreSQL's main process.
-func (s *Server) Pid() int { return s.process.Process.Pid }
-
 // NewDatabase makes an empty database and returns its address.
 func (s *Server) NewDatabase(ctx context.Context) (string, error) {
 	conn, err := pgx.Connect(ctx, s.URL("postgres"))

@@ -3,7 +3,7 @@
 // session's Listener does.
 //
 // Each app has a roster with one lock. Everything that happens to presence happens under it and in order, so that nobody
-// hears of one user in the wrong order; nothing that waits for a disk or a network happens under it.
+// hears of one user in the wrong order; nothing that waits for a disk or a network happens under any lock.
 package presence
 
 import (
@@ -66,7 +66,9 @@ type Presence struct {
 
 	mu      sync.Mutex
 	rosters map[directory.AppID]*roster // guarded by mu
-	closed  bool                        // guarded by mu
+	// making are the rosters that are being made; each is closed when its is. Guarded by mu.
+	making map[directory.AppID]chan struct{}
+	closed bool // guarded by mu
 
 	running context.Context //nolint:containedctx // it bounds the work of the rosters, which outlives any call
 	stop    context.CancelFunc
@@ -92,7 +94,7 @@ func New(config Config) *Presence {
 	if config.Observer == nil {
 		config.Observer = nobody{}
 	}
-	p := &Presence{config: config, dir: config.Directory, rosters: map[directory.AppID]*roster{}}
+	p := &Presence{config: config, dir: config.Directory, rosters: map[directory.AppID]*roster{}, making: map[directory.AppID]chan struct{}{}}
 	p.running, p.stop = context.WithCancel(context.Background())
 	return p
 }
@@ -118,21 +120,46 @@ func (p *Presence) Close() {
 
 // roster returns the roster of an app, which it makes when it is wanted for the first time.
 func (p *Presence) roster(ctx context.Context, app directory.AppID) (*roster, error) {
+	for {
+		p.mu.Lock()
+		r, made, closed := p.rosters[app], p.making[app], p.closed
+		if r == nil && made == nil && !closed {
+			made = make(chan struct{})
+			p.making[app] = made
+			p.mu.Unlock()
+			return p.makeRoster(ctx, app, made)
+		}
+		p.mu.Unlock()
+		switch {
+		case r != nil:
+			return r, nil
+		case closed:
+			return nil, errClosed()
+		}
+		select {
+		case <-made:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// makeRoster makes the roster of an app, while whoever else wants it waits for made.
+func (p *Presence) makeRoster(ctx context.Context, app directory.AppID, made chan struct{}) (*roster, error) {
+	_, revision, err := p.dir.FollowChanges(ctx, directory.System(app, "presence"), 0, 1)
+	var policy *directory.Policy
+	if err == nil {
+		policy, err = p.dir.Policy(ctx, app)
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if r, ok := p.rosters[app]; ok {
-		return r, nil
-	}
-	if p.closed {
+	delete(p.making, app)
+	close(made)
+	switch {
+	case err != nil:
+		return nil, err
+	case p.closed:
 		return nil, errClosed()
-	}
-	_, revision, err := p.dir.FollowChanges(ctx, directory.System(app, "presence"), 0, 1)
-	if err != nil {
-		return nil, err
-	}
-	policy, err := p.dir.Policy(ctx, app)
-	if err != nil {
-		return nil, err
 	}
 	r := newRoster(p, app, policy)
 	r.followed = revision

@@ -2,7 +2,6 @@ package sqlstore
 
 import (
 	"encoding/json"
-	"strings"
 
 	"github.com/rollcall/rollcall/internal/directory"
 )
@@ -48,21 +47,11 @@ func (t *tx) App(id directory.AppID) (app directory.App, found bool, err error) 
 	return app, found, err
 }
 
-// likePattern returns the LIKE pattern for texts that contain part, with ! as the escape character.
-func likePattern(part string) string {
-	return "%" + strings.NewReplacer("!", "!!", "%", "!%", "_", "!_").Replace(strings.ToLower(part)) + "%"
+func (t *tx) Apps() ([]directory.App, error) {
+	return all(t, `SELECT `+appColumns+` FROM apps ORDER BY created_at DESC, app`, nil, readApp)
 }
 
-const appMatches = ` FROM apps WHERE app LIKE $1 ESCAPE '!' OR lower(name) LIKE $1 ESCAPE '!'`
-
-func (t *tx) Apps(search string, limit, offset int) ([]directory.App, error) {
-	return all(t, `SELECT `+appColumns+appMatches+` ORDER BY created_at DESC, app LIMIT $2 OFFSET $3`,
-		[]any{likePattern(search), limit, offset}, readApp)
-}
-
-func (t *tx) CountApps(search string) (int, error) {
-	return t.count(`SELECT count(*)`+appMatches, likePattern(search))
-}
+func (t *tx) CountApps() (int, error) { return t.count(`SELECT count(*) FROM apps`) }
 
 func (t *tx) PutApp(app directory.App) error {
 	t.appsChanged = true

@@ -75,7 +75,19 @@ func BackupSQLite(ctx context.Context, path, target string) (condition Condition
 	if len(condition.Problems) > 0 {
 		return condition, fmt.Errorf("the backup is damaged: %s", condition.Problems[0])
 	}
-	return condition, os.Rename(temporary, target)
+	if err := os.Rename(temporary, target); err != nil {
+		return condition, err
+	}
+	return condition, syncDirectory(filepath.Dir(target))
+}
+
+// syncDirectory makes the names in a directory survive a power loss.
+func syncDirectory(path string) error {
+	directory, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(directory.Sync(), directory.Close())
 }
 
 func copyInto(ctx context.Context, path, target string) (err error) {

@@ -353,9 +353,14 @@ func (e *postgres) begin(_ context.Context, before *batch) (transaction, error) 
 }
 
 func (e *postgres) view(ctx context.Context, fn func(session) error) error {
-	if e.hold.Load() == nil {
+	h := e.hold.Load()
+	if h == nil {
 		return errNotOwned
 	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	// A connection that has died without a word ends with the hold, and not when the network gives up.
+	defer context.AfterFunc(h.ctx, func() { cancel(context.Cause(h.ctx)) })() //nolint:contextcheck // a second thing that ends it
 	s, err := e.session(ctx, `BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY`)
 	if err != nil {
 		return err
