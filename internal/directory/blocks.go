@@ -81,15 +81,24 @@ const (
 	BlockedBoth  BlockDirection = "both"
 )
 
-// ListBlockedUsers lists the users that a user has blocked, that have blocked it, or both, by name.
+// ListBlockedUsers lists the users that a user has blocked, that have blocked it, or both, by name. A caller who is a user, whom
+// viewer is then, always finds those it has blocked, and of the others those whom it may list.
 // Errors: CodeUserNotFound, CodeBadRequest.
-func (d *Directory) ListBlockedUsers(ctx context.Context, caller Caller, rawUID string, direction BlockDirection, filter UserFilter) (List[Seen], error) {
+func (d *Directory) ListBlockedUsers(
+	ctx context.Context, caller Caller, policy *Policy, viewer User, rawUID string, direction BlockDirection, filter UserFilter,
+) (List[Seen], error) {
 	var wrong FieldErrors
 	checkOneOf(&wrong, "direction", string(direction), []string{string(BlockedByMe), string(HasBlockedMe), string(BlockedBoth)})
 	if err := wrong.Err(); err != nil {
 		return List[Seen]{}, err
 	}
-	return d.listRelated(ctx, caller, rawUID, Related{Blocked: direction != HasBlockedMe, Blockers: direction != BlockedByMe}, filter)
+	related := Related{Blocked: direction != HasBlockedMe, Blockers: direction != BlockedByMe}
+	if caller.User != "" {
+		if related = policy.narrowBlockers(viewer, related); !related.Blocked && !related.Blockers {
+			return List[Seen]{Page: filter.Page.orDefault()}, nil
+		}
+	}
+	return d.listRelated(ctx, caller, rawUID, related, filter)
 }
 
 // listRelated lists the users who are related to one, as that one sees them.

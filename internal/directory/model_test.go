@@ -68,6 +68,9 @@ func (m *model) list(viewer directory.UID, f directory.UserFilter) (uids []direc
 		if f.Cursor == "" && m.seenOnline(viewer, u.UID) {
 			return math.MaxInt64
 		}
+		if viewer != "" && (m.blocks[[2]directory.UID{viewer, u.UID}] || m.blocks[[2]directory.UID{u.UID, viewer}]) {
+			return math.MinInt64 // their places must not tell
+		}
 		return u.LastActiveAt
 	}
 	changed := func(u *directory.User) int64 { return cmp.Or(u.UpdatedAt, u.CreatedAt) }
@@ -548,11 +551,14 @@ func (c *comparison) compareRelations(rt *rapid.T, caller directory.Caller, view
 		want []directory.UID
 	}{
 		{"blocked", func() (directory.List[directory.Seen], error) {
-			return c.w.ListBlockedUsers(rt.Context(), caller, string(viewer.UID), directory.BlockedByMe, directory.UserFilter{})
+			return c.w.ListBlockedUsers(rt.Context(), caller, c.policy(), viewer, string(viewer.UID), directory.BlockedByMe, directory.UserFilter{})
 		}, related(c.m.blocks, true, false)},
 		{"blocked in both directions", func() (directory.List[directory.Seen], error) {
-			return c.w.ListBlockedUsers(rt.Context(), caller, string(viewer.UID), directory.BlockedBoth, directory.UserFilter{})
-		}, related(c.m.blocks, true, true)},
+			return c.w.ListBlockedUsers(rt.Context(), caller, c.policy(), viewer, string(viewer.UID), directory.BlockedBoth, directory.UserFilter{})
+		}, slices.DeleteFunc(related(c.m.blocks, true, true), func(uid directory.UID) bool {
+			visible, _ := c.m.sees(viewer.UID, uid)
+			return !visible && !c.m.blocks[[2]directory.UID{viewer.UID, uid}]
+		})},
 		{"friends", func() (directory.List[directory.Seen], error) {
 			return c.w.ListFriends(rt.Context(), caller, string(viewer.UID), directory.UserFilter{})
 		}, related(c.m.friends, true, false)},

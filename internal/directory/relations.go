@@ -18,6 +18,10 @@ type Related struct {
 	To UID
 	// Blocked are those whom To has blocked, Blockers those who have blocked To.
 	Blocked, Blockers bool
+	// BlockersAmongFriends leaves only friends of To among the blockers, and BlockersOfRoles, unless it is empty, only those
+	// with one of the roles.
+	BlockersAmongFriends bool
+	BlockersOfRoles      []string
 	Friends           bool
 	// Asked are those whom To has asked to be friends, Asking those who have asked To.
 	Asked, Asking bool

@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"slices"
 	"strings"
 	"unicode"
@@ -81,6 +82,11 @@ func PositionOf(order Order, user User) Position {
 	case ByUID: // there is nothing else
 	}
 	return position
+}
+
+// fits reports whether a position is one in an order, by the times that it has.
+func (p *Position) fits(order Order) bool {
+	return p != nil && len(p.Times) == len(PositionOf(order, User{}).Times)
 }
 
 func (u User) changedAt() int64 {
@@ -232,15 +238,71 @@ func (d *Directory) ListUsers(ctx context.Context, caller Caller, policy *Policy
 		return list, nil // a key has no friends
 	}
 	byStatus := filter.Status != "" || filter.onlineFirst(caller)
-	if filter.Status == StatusAvailable || byStatus && d.CountOnline(caller.App) > 0 {
-		err = d.store.View(ctx, func(tx Tx) error {
-			return d.listByStatus(tx, query, caller.User, filter.Status, filter.onlineFirst(caller), &list)
-		})
-		return list, err
+	byStatus = filter.Status == StatusAvailable || byStatus && d.CountOnline(caller.App) > 0
+	read := func(tx Tx, query UserQuery, list *List[Seen]) error {
+		if byStatus {
+			return d.listByStatus(tx, query, caller.User, filter.Status, filter.onlineFirst(caller), list)
+		}
+		return listUsers(tx, query, caller.User, list)
 	}
-	err = d.store.View(ctx, func(tx Tx) error { return listUsers(tx, query, caller.User, &list) })
+	err = d.store.View(ctx, func(tx Tx) error {
+		if filter.hidesBlockedTimes(caller, query) && filter.Status != StatusAvailable {
+			return listBlockedLast(tx, query, caller.User, read, &list)
+		}
+		return read(tx, query, &list)
+	})
 	filter.endWalk(&list)
 	return list, err
+}
+
+// hidesBlockedTimes reports whether a list shows, by the places in it, when somebody was active between whom and the caller
+// there may be a block.
+func (f UserFilter) hidesBlockedTimes(caller Caller, query UserQuery) bool {
+	return caller.User != "" && query.Order == LastActiveFirst && !f.HideBlockedUsers
+}
+
+// listBlockedLast reads one page of a list by last activity of which read reads the part without those between whom and the
+// viewer a block stands. They come behind it, the newest first, so that their places do not tell when they were active.
+func listBlockedLast(tx Tx, query UserQuery, viewer UID, read func(Tx, UserQuery, *List[Seen]) error, list *List[Seen]) error {
+	blocks, err := tx.PairsOf(query.App, Blocks, viewer)
+	amongBlocked := query.After.fits(NewestFirst)
+	if err != nil || len(blocks) == 0 && !amongBlocked {
+		return errors.Join(err, read(tx, query, list))
+	}
+	others, blocked := query, query
+	others.NotBlockedWith = viewer
+	blocked.Related = append(slices.Clone(query.Related), Related{To: viewer, Blocked: true, Blockers: true})
+	blocked.Order = NewestFirst
+	parts := []UserQuery{others, blocked}
+	if query.Backward {
+		slices.Reverse(parts)
+	}
+	arrived := query.After == nil
+	for _, part := range parts {
+		part.Limit = query.Limit - len(list.Items)
+		part.Offset = max(0, query.Offset-list.Total)
+		switch {
+		case arrived:
+			part.After = nil
+		case part.After.fits(part.Order):
+			arrived = true
+		default: // the walk is behind this part
+			part.After, part.Limit = nil, 0
+		}
+		page := List[Seen]{}
+		if part.Order == NewestFirst {
+			err = listUsers(tx, part, viewer, &page)
+		} else {
+			err = read(tx, part, &page)
+		}
+		if err != nil {
+			return err
+		}
+		list.Total += page.Total
+		list.Items = append(list.Items, page.Items...)
+		list.Next = cmp.Or(page.Next, list.Next)
+	}
+	return nil
 }
 
 // listUsers reads one page as a viewer sees it, and the total.
@@ -291,7 +353,7 @@ func (d *Directory) userQuery(caller Caller, filter UserFilter, page Page) (User
 	}
 	filter.selectChanged(&wrong, &query)
 	filter.order(&wrong, caller, &query)
-	filter.continueWalk(&wrong, &query)
+	filter.continueWalk(&wrong, caller, &query)
 	return query, wrong.Err()
 }
 
@@ -364,7 +426,7 @@ func encodeCursor(query UserQuery, last User) string {
 	return base64.RawURLEncoding.EncodeToString(text)
 }
 
-func (f UserFilter) continueWalk(wrong *FieldErrors, query *UserQuery) {
+func (f UserFilter) continueWalk(wrong *FieldErrors, caller Caller, query *UserQuery) {
 	if f.Cursor == "" {
 		return
 	}
@@ -380,7 +442,11 @@ func (f UserFilter) continueWalk(wrong *FieldErrors, query *UserQuery) {
 	if err == nil {
 		err = json.Unmarshal(text, &c)
 	}
-	if err != nil || c.Order != query.Order || c.Backward != query.Backward || len(c.After.Times) != len(PositionOf(c.Order, User{}).Times) {
+	order := c.Order
+	if f.hidesBlockedTimes(caller, *query) && order == NewestFirst { // it is among those blocked: see listBlockedLast
+		order = query.Order
+	}
+	if err != nil || order != query.Order || c.Backward != query.Backward || !c.After.fits(c.Order) {
 		wrong.Add("cursor", "The cursor must be the one that the last page came with, and sortBy and sortOrder must stay as they were.")
 		return
 	}

@@ -113,6 +113,14 @@ func (p *Policy) narrow(viewer User, query *UserQuery) (bool, error) {
 	return true, nil
 }
 
+// narrowBlockers is narrow for those who have blocked the viewer.
+func (p *Policy) narrowBlockers(viewer User, related Related) Related {
+	reach := p.reachOf(viewer)
+	related.Blockers = related.Blockers && !reach.listDenied
+	related.BlockersAmongFriends, related.BlockersOfRoles = reach.friendsOnly, reach.listed
+	return related
+}
+
 // Explanation is how the policy decided about a viewer and a subject.
 type Explanation struct {
 	Viewer, Subject User

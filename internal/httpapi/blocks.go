@@ -58,7 +58,7 @@ func listBlockedUsers(c *call) (answer, error) {
 		}
 	}
 	return c.listRelated(q, func(uid string, filter directory.UserFilter) (directory.List[directory.Seen], error) {
-		return c.api.dir.ListBlockedUsers(c.ctx(), c.caller, uid, direction, filter)
+		return c.api.dir.ListBlockedUsers(c.ctx(), c.caller, c.policy, c.user, uid, direction, filter)
 	})
 }
 

@@ -43,7 +43,7 @@ func (t *tx) narrowPlaces(query directory.UserQuery) (places []*statement) {
 	}
 	if len(query.Related) > 0 {
 		s, app := begin()
-		s.add(relatedUIDs(app, s.arg(string(query.Related[0].To)), query.Related[0]))
+		s.add(relatedUIDs(s, app, query.Related[0]))
 		end(s)
 		return places // nothing else tells who is related
 	}

@@ -9,21 +9,36 @@ import (
 )
 
 // relatedUIDs returns a query for the uids of those who are related to a user in any of the ways that related selects.
-// app and uid are placeholders.
-func relatedUIDs(app, uid string, related directory.Related) string {
+// app is a placeholder of the statement that it will be part of.
+func relatedUIDs(s *statement, app string, related directory.Related) string {
+	uid := s.arg(string(related.To))
+	var blockers statement
+	if related.BlockersAmongFriends {
+		blockers.add(` AND uid IN (SELECT friend FROM friends WHERE app = ` + app + ` AND uid = ` + uid + `)`)
+	}
+	if len(related.BlockersOfRoles) > 0 {
+		blockers.add(` AND EXISTS (SELECT 1 FROM users AS blocker WHERE blocker.app = ` + app + ` AND blocker.uid = blocks.uid AND blocker.role IN (`)
+		for i, role := range related.BlockersOfRoles {
+			if i > 0 {
+				blockers.add(`, `)
+			}
+			blockers.add(s.arg(role))
+		}
+		blockers.add(`))`)
+	}
 	var places []string
 	for _, place := range []struct {
-		wanted               bool
-		column, table, where string
+		wanted                     bool
+		column, table, where, also string
 	}{
-		{related.Blocked, "blocked", "blocks", "uid"},
-		{related.Blockers, "uid", "blocks", "blocked"},
-		{related.Friends, "friend", "friends", "uid"},
-		{related.Asked, "receiver", "friend_requests", "uid"},
-		{related.Asking, "uid", "friend_requests", "receiver"},
+		{related.Blocked, "blocked", "blocks", "uid", ""},
+		{related.Blockers, "uid", "blocks", "blocked", blockers.sql.String()},
+		{related.Friends, "friend", "friends", "uid", ""},
+		{related.Asked, "receiver", "friend_requests", "uid", ""},
+		{related.Asking, "uid", "friend_requests", "receiver", ""},
 	} {
 		if place.wanted {
-			places = append(places, `SELECT `+place.column+` FROM `+place.table+` WHERE app = `+app+` AND `+place.where+` = `+uid)
+			places = append(places, `SELECT `+place.column+` FROM `+place.table+` WHERE app = `+app+` AND `+place.where+` = `+uid+place.also)
 		}
 	}
 	return strings.Join(places, ` UNION ALL `)

@@ -364,10 +364,10 @@ func addUserConditions(s *statement, query directory.UserQuery, way way, arm arm
 		addPlaces(s, way, `user_metadata`, app, func() { addMetadataFilter(s, filter) })
 	}
 	for _, related := range query.Related {
-		s.add(` AND ` + uid + ` IN (` + relatedUIDs(app, s.arg(string(related.To)), related) + `)`)
+		s.add(` AND ` + uid + ` IN (` + relatedUIDs(s, app, related) + `)`)
 	}
 	if query.NotBlockedWith != "" {
-		s.add(` AND uid NOT IN (` + relatedUIDs(app, s.arg(string(query.NotBlockedWith)), directory.Related{Blocked: true, Blockers: true}) + `)`)
+		s.add(` AND uid NOT IN (` + relatedUIDs(s, app, directory.Related{To: query.NotBlockedWith, Blocked: true, Blockers: true}) + `)`)
 	}
 }
 
