@@ -20,7 +20,7 @@ import (
 type model struct {
 	users                  map[directory.UID]*directory.User
 	blocks, friends, asked map[[2]directory.UID]bool
-	online                 map[directory.UID]bool
+	online, invisible      map[directory.UID]bool
 	friendsOnlyRole        string
 }
 
@@ -30,7 +30,7 @@ func (m *model) seenOnline(viewer, uid directory.UID) bool {
 		return m.online[uid]
 	}
 	_, presence := m.sees(viewer, uid)
-	return m.online[uid] && presence
+	return m.online[uid] && !m.invisible[uid] && presence
 }
 
 func (m *model) active(uid directory.UID) bool {
@@ -140,6 +140,7 @@ func TestDirectoryAgreesWithModel(t *testing.T) {
 		c := &comparison{T: rt, w: w, caller: directory.Caller{App: created.App.ID, Actor: "key:test", Private: true}, m: model{
 			users: map[directory.UID]*directory.User{}, blocks: map[[2]directory.UID]bool{}, friends: map[[2]directory.UID]bool{}, asked: map[[2]directory.UID]bool{},
 			online:          map[directory.UID]bool{},
+			invisible:       map[directory.UID]bool{},
 			friendsOnlyRole: "shy",
 		}}
 		_, err = w.CreateRole(context.Background(), c.caller, directory.Role{ID: "shy", Name: "Shy", Settings: directory.RoleSettings{ListUsers: "friendsOnly"}})
@@ -437,6 +438,7 @@ func (c *comparison) accept(rt *rapid.T) {
 func (c *comparison) comeOrGo(rt *rapid.T) {
 	uid := directory.UID(someUIDs.Draw(rt, "uid"))
 	c.m.online[uid] = !c.m.online[uid] && c.m.active(uid)
+	c.m.invisible[uid] = rapid.Bool().Draw(rt, "invisible")
 }
 
 // tellPresence tells the directory what whoever keeps the sessions does: who is online, as they are now.
@@ -445,7 +447,7 @@ func (c *comparison) tellPresence() {
 		if online && c.m.active(uid) {
 			user, _, err := c.w.ActiveUser(context.Background(), c.caller.App, uid)
 			c.is(err, "")
-			c.w.SetOnline(c.caller.App, directory.OnlineUser{User: &user})
+			c.w.SetOnline(c.caller.App, directory.OnlineUser{User: &user, Invisible: c.m.invisible[uid]})
 			continue
 		}
 		c.m.online[uid] = false

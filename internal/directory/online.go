@@ -1,10 +1,6 @@
 package directory
 
-import (
-	"iter"
-	"slices"
-	"sync"
-)
+import "sync"
 
 // OnlineUser is a user with a live session.
 type OnlineUser struct {
@@ -30,7 +26,15 @@ func (d *Directory) CountOnline(app AppID) int {
 	index := d.online.of(app)
 	index.mu.RLock()
 	defer index.mu.RUnlock()
-	return index.visible
+	return index.visible.count
+}
+
+// countKnownOnline counts those online whom a caller may know as online.
+func (d *Directory) countKnownOnline(caller Caller) int {
+	index := d.online.of(caller.App)
+	index.mu.RLock()
+	defer index.mu.RUnlock()
+	return index.knownTo(caller).count
 }
 
 // onlineUsers is who is online, by app.
@@ -74,18 +78,27 @@ func (o *onlineUsers) touch(app AppID, users []UID) {
 	}
 }
 
-// onlineIndex is who is online in an app, in the order of ByName, so that a page of any depth is found without looking at
-// those before it. Those invisible are in byUID alone.
+// onlineIndex is who is online in an app.
 type onlineIndex struct {
 	app   AppID
 	mu    sync.RWMutex
 	byUID map[UID]*onlineEntry // guarded by mu
-	// chunks hold the visible in order, at most maxChunk in each. Guarded by mu.
-	chunks  [][]*onlineEntry
-	visible int // guarded by mu
+	// visible are all but those invisible. Guarded by mu, as everybody is.
+	visible, everybody ranking
 	// left is when those were last active who went offline and are not stored yet. Guarded by mu.
 	left map[UID]int64
 }
+
+// knownTo returns those whom a caller may know as online. What it returns is guarded by mu.
+func (x *onlineIndex) knownTo(caller Caller) *ranking {
+	if caller.seesInvisible() {
+		return &x.everybody
+	}
+	return &x.visible
+}
+
+// seesInvisible reports whether a caller is told of those who have chosen not to be seen.
+func (c Caller) seesInvisible() bool { return c.Private && c.User == "" }
 
 // onlineEntry is immutable but for stale.
 type onlineEntry struct {
@@ -94,61 +107,16 @@ type onlineEntry struct {
 	stale   bool
 }
 
-const maxChunk = 512
-
-func (e *onlineEntry) before(nameKey string, uid UID) bool {
-	if e.nameKey != nameKey {
-		return e.nameKey < nameKey
-	}
-	return e.User.UID < uid
-}
-
-// locate returns the place of the first visible entry that is not before a position. It needs mu.
-func (x *onlineIndex) locate(nameKey string, uid UID) (chunk, at int) {
-	chunk, _ = slices.BinarySearchFunc(x.chunks, 0, func(entries []*onlineEntry, _ int) int {
-		if entries[len(entries)-1].before(nameKey, uid) {
-			return -1
-		}
-		return 1
-	})
-	if chunk == len(x.chunks) {
-		return chunk, 0
-	}
-	at, _ = slices.BinarySearchFunc(x.chunks[chunk], 0, func(entry *onlineEntry, _ int) int {
-		if entry.before(nameKey, uid) {
-			return -1
-		}
-		return 1
-	})
-	return chunk, at
-}
-
 func (x *onlineIndex) put(online OnlineUser) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.drop(online.User.UID)
 	delete(x.left, online.User.UID)
-	entry := &onlineEntry{OnlineUser: online}
+	entry := &onlineEntry{OnlineUser: online, nameKey: FoldText(online.User.Name)}
 	x.byUID[online.User.UID] = entry
-	if online.Invisible {
-		return
-	}
-	entry.nameKey = FoldText(online.User.Name)
-	x.visible++
-	chunk, at := x.locate(entry.nameKey, online.User.UID)
-	switch {
-	case len(x.chunks) == 0:
-		x.chunks = append(x.chunks, []*onlineEntry{entry})
-		return
-	case chunk == len(x.chunks): // behind all
-		chunk--
-		at = len(x.chunks[chunk])
-	}
-	x.chunks[chunk] = slices.Insert(x.chunks[chunk], at, entry)
-	if full := x.chunks[chunk]; len(full) > maxChunk {
-		half := len(full) / 2
-		x.chunks = slices.Insert(x.chunks, chunk+1, slices.Clone(full[half:]))
-		x.chunks[chunk] = slices.Clone(full[:half])
+	x.everybody.insert(entry)
+	if !online.Invisible {
+		x.visible.insert(entry)
 	}
 }
 
@@ -167,14 +135,9 @@ func (x *onlineIndex) drop(uid UID) bool {
 		return false
 	}
 	delete(x.byUID, uid)
-	if entry.Invisible {
-		return true
-	}
-	x.visible--
-	chunk, at := x.locate(entry.nameKey, uid)
-	x.chunks[chunk] = slices.Delete(x.chunks[chunk], at, at+1)
-	if len(x.chunks[chunk]) == 0 {
-		x.chunks = slices.Delete(x.chunks, chunk, chunk+1)
+	x.everybody.remove(entry)
+	if !entry.Invisible {
+		x.visible.remove(entry)
 	}
 	return true
 }
@@ -186,33 +149,6 @@ func (x *onlineIndex) stored(left map[UID]int64) {
 	for uid, at := range left {
 		if x.left[uid] == at {
 			delete(x.left, uid)
-		}
-	}
-}
-
-// rank returns how many visible entries are before a position. It needs mu.
-func (x *onlineIndex) rank(nameKey string, uid UID) int {
-	chunk, rank := x.locate(nameKey, uid)
-	for _, entries := range x.chunks[:chunk] {
-		rank += len(entries)
-	}
-	return rank
-}
-
-// from yields the visible entries in order, from the one with a number on. It needs mu.
-func (x *onlineIndex) from(number int) iter.Seq[*onlineEntry] {
-	return func(yield func(*onlineEntry) bool) {
-		for _, entries := range x.chunks {
-			if number >= len(entries) {
-				number -= len(entries)
-				continue
-			}
-			for _, entry := range entries[number:] {
-				if !yield(entry) {
-					return
-				}
-			}
-			number = 0
 		}
 	}
 }

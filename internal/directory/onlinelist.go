@@ -7,8 +7,8 @@ import (
 
 // listByStatus reads one page of a list that depends on who is online: in the order of ListUsers that begins with those
 // online, or filtered by status. Those between whom and the viewer a block stands are offline to it.
-func (d *Directory) listByStatus(tx Tx, query UserQuery, viewer UID, status string, onlineFirst bool, list *List[Seen]) (err error) {
-	online, err := d.onlinePart(tx, query, viewer)
+func (d *Directory) listByStatus(tx Tx, query UserQuery, caller Caller, status string, onlineFirst bool, list *List[Seen]) (err error) {
+	online, err := d.onlinePart(tx, query, caller)
 	if err != nil {
 		return err
 	}
@@ -35,7 +35,7 @@ func (d *Directory) listByStatus(tx Tx, query UserQuery, viewer UID, status stri
 	if err != nil {
 		return err
 	}
-	list.Items, err = seen(tx, query.App, viewer, users)
+	list.Items, err = seen(tx, query.App, caller.User, users)
 	return err
 }
 
@@ -70,9 +70,13 @@ func firstOnline(tx Tx, online *onlinePart, rest restPart, from, to int) (users 
 	return users, nil
 }
 
-// onlinePart is those online whom a query selects and the viewer may know as online, by name.
+// onlinePart is those online whom a query selects and the caller may know as online, by name.
 type onlinePart struct {
 	index *onlineIndex
+	// known are those of the index whom the caller may know as online. Guarded by the index.
+	known *ranking
+	// seesInvisible says that these are everybody.
+	seesInvisible bool
 	// chosen are the entries, unless nothing but excluded is left out of the index.
 	chosen   []*onlineEntry
 	excluded []*onlineEntry // in order
@@ -82,8 +86,10 @@ type onlinePart struct {
 // maxExcluded is how many entries it pays to leave out one by one.
 const maxExcluded = 256
 
-func (d *Directory) onlinePart(tx Tx, query UserQuery, viewer UID) (part *onlinePart, err error) {
-	part = &onlinePart{index: d.online.of(query.App)}
+func (d *Directory) onlinePart(tx Tx, query UserQuery, caller Caller) (part *onlinePart, err error) {
+	viewer := caller.User
+	part = &onlinePart{index: d.online.of(query.App), seesInvisible: caller.seesInvisible()}
+	part.known = part.index.knownTo(caller)
 	hidden := map[UID]bool{}
 	if viewer != "" {
 		blocked, err := othersOf(tx, query.App, Blocks, viewer)
@@ -112,7 +118,7 @@ func (d *Directory) onlinePart(tx Tx, query UserQuery, viewer UID) (part *online
 	selects := query.Activity == DeactivatedOnly || query.Search != "" || query.ChangedAfter != 0 || query.ChangedBefore != 0 ||
 		len(query.Words)+len(query.Roles)+len(query.Tags)+len(query.UIDs)+len(query.Metadata)+len(related) > 0
 	few := fewest(query.UIDs, related)
-	if selects && few == nil && d.CountOnline(query.App) > fewMatches {
+	if selects && few == nil && d.countKnownOnline(caller) > fewMatches {
 		if few, err = matchesIfFew(tx, query); err != nil {
 			return nil, err
 		}
@@ -121,7 +127,7 @@ func (d *Directory) onlinePart(tx Tx, query UserQuery, viewer UID) (part *online
 	defer part.index.mu.RUnlock()
 	if part.whole = !selects && len(hidden) <= maxExcluded; part.whole {
 		for uid := range hidden {
-			if entry, online := part.index.byUID[uid]; online && !entry.Invisible {
+			if entry, online := part.index.byUID[uid]; online && part.knows(entry) {
 				part.excluded = append(part.excluded, entry)
 			}
 		}
@@ -141,7 +147,7 @@ func (d *Directory) onlinePart(tx Tx, query UserQuery, viewer UID) (part *online
 	}
 	if few != nil {
 		for _, uid := range few {
-			if entry, online := part.index.byUID[uid]; online && !entry.Invisible {
+			if entry, online := part.index.byUID[uid]; online && part.knows(entry) {
 				add(entry)
 			}
 		}
@@ -149,7 +155,7 @@ func (d *Directory) onlinePart(tx Tx, query UserQuery, viewer UID) (part *online
 		part.chosen = slices.Compact(part.chosen)
 		return part, nil
 	}
-	for entry := range part.index.from(0) {
+	for entry := range part.known.from(0) {
 		add(entry)
 	}
 	return part, nil
@@ -193,13 +199,15 @@ func (e *onlineEntry) compare(other *onlineEntry) int {
 	return cmp.Or(cmp.Compare(e.nameKey, other.nameKey), cmp.Compare(e.User.UID, other.User.UID))
 }
 
+func (o *onlinePart) knows(entry *onlineEntry) bool { return o.seesInvisible || !entry.Invisible }
+
 func (o *onlinePart) count() int {
 	if !o.whole {
 		return len(o.chosen)
 	}
 	o.index.mu.RLock()
 	defer o.index.mu.RUnlock()
-	return max(0, o.index.visible-len(o.excluded))
+	return max(0, o.known.count-len(o.excluded))
 }
 
 // before returns how many entries are before a position.
@@ -211,14 +219,7 @@ func (o *onlinePart) before(nameKey string, uid UID) int {
 	o.index.mu.RLock()
 	defer o.index.mu.RUnlock()
 	left, _ := slices.BinarySearchFunc(o.excluded, 0, func(entry *onlineEntry, _ int) int { return side(entry.before(nameKey, uid)) })
-	return o.index.rank(nameKey, uid) - left
-}
-
-func side(before bool) int {
-	if before {
-		return -1
-	}
-	return 1
+	return o.known.rank(nameKey, uid) - left
 }
 
 // holds reports whether a user is among the entries.
@@ -237,7 +238,7 @@ func (o *onlinePart) holds(user User) bool {
 	o.index.mu.RLock()
 	defer o.index.mu.RUnlock()
 	entry, online := o.index.byUID[user.UID]
-	return online && !entry.Invisible && !slices.ContainsFunc(o.excluded, func(e *onlineEntry) bool { return e.User.UID == user.UID })
+	return online && o.knows(entry) && !slices.ContainsFunc(o.excluded, func(e *onlineEntry) bool { return e.User.UID == user.UID })
 }
 
 // onlineOrder is an order of those online.
@@ -272,7 +273,7 @@ func (o *onlinePart) stretch(from, to int, order onlineOrder) []onlineEntry {
 	defer o.index.mu.RUnlock()
 	if o.whole && order.order == ByName {
 		if order.backward {
-			count := max(0, o.index.visible-len(o.excluded))
+			count := max(0, o.known.count-len(o.excluded))
 			entries := o.unexcluded(max(0, count-to), count-from)
 			slices.Reverse(entries)
 			return entries
@@ -281,7 +282,7 @@ func (o *onlinePart) stretch(from, to int, order onlineOrder) []onlineEntry {
 	}
 	all := o.chosen
 	if o.whole {
-		for entry := range o.index.from(0) {
+		for entry := range o.known.from(0) {
 			if !slices.Contains(o.excluded, entry) {
 				all = append(all, entry)
 			}
@@ -314,12 +315,12 @@ func (o *onlinePart) unexcluded(from, to int) []onlineEntry {
 	}
 	start := from
 	for _, entry := range o.excluded {
-		if o.index.rank(entry.nameKey, entry.User.UID) <= start {
+		if o.known.rank(entry.nameKey, entry.User.UID) <= start {
 			start++
 		}
 	}
 	entries := make([]onlineEntry, 0, to-from)
-	for entry := range o.index.from(start) {
+	for entry := range o.known.from(start) {
 		if slices.Contains(o.excluded, entry) {
 			continue
 		}

@@ -22,7 +22,7 @@ type Related struct {
 	// with one of the roles.
 	BlockersAmongFriends bool
 	BlockersOfRoles      []string
-	Friends           bool
+	Friends              bool
 	// Asked are those whom To has asked to be friends, Asking those who have asked To.
 	Asked, Asking bool
 }

@@ -238,10 +238,10 @@ func (d *Directory) ListUsers(ctx context.Context, caller Caller, policy *Policy
 		return list, nil // a key has no friends
 	}
 	byStatus := filter.Status != "" || filter.onlineFirst(caller)
-	byStatus = filter.Status == StatusAvailable || byStatus && d.CountOnline(caller.App) > 0
+	byStatus = filter.Status == StatusAvailable || byStatus && d.countKnownOnline(caller) > 0
 	read := func(tx Tx, query UserQuery, list *List[Seen]) error {
 		if byStatus {
-			return d.listByStatus(tx, query, caller.User, filter.Status, filter.onlineFirst(caller), list)
+			return d.listByStatus(tx, query, caller, filter.Status, filter.onlineFirst(caller), list)
 		}
 		return listUsers(tx, query, caller.User, list)
 	}
