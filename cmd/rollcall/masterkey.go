@@ -39,24 +39,22 @@ func newMasterKey() *cobra.Command {
 	}
 
 	var sure bool
+	var database string
 	prune := &cobra.Command{
 		Use: "prune", Short: "Remove all master keys but the current one", Example: "  rollcall master-key prune --yes", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if !sure {
 				return usageError{errors.New("what is still encrypted under an old key is lost by this: when the server's log says that everything is under the current one, add --yes")}
 			}
-			path := filepath.Join(data, server.MasterKeyFile)
-			masters, err := secret.ReadFile(path)
+			removed, err := server.PruneMasterKeys(cmd.Context(), server.Config{DataDir: data, Database: database})
 			if err != nil {
 				return err
 			}
-			if err := secret.WriteFile(path, masters[:1]); err != nil {
-				return err
-			}
-			printf(cmd, "%s holds the current key alone; %d removed.\n", path, len(masters)-1)
+			printf(cmd, "%s holds the current key alone; %d removed.\n", filepath.Join(data, server.MasterKeyFile), removed)
 			return nil
 		},
 	}
+	prune.Flags().StringVar(&database, "database", envOr("ROLLCALL_DATABASE", ""), "postgres:// URL; empty means SQLite in the data directory (ROLLCALL_DATABASE)")
 	prune.Flags().BoolVar(&sure, "yes", false, "say that everything is encrypted under the current key")
 	cmd.AddCommand(rotate, prune)
 	return cmd

@@ -4,7 +4,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -54,16 +53,6 @@ func ReadFile(path string) ([]MasterKey, error) {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return masters, nil
-}
-
-// ReadOrCreateFile reads the key file at path, or makes one with a fresh master key when there is none, and says so.
-func ReadOrCreateFile(path string) (masters []MasterKey, created bool, err error) {
-	masters, err = ReadFile(path)
-	if !errors.Is(err, fs.ErrNotExist) {
-		return masters, false, err
-	}
-	masters = []MasterKey{NewMasterKey()}
-	return masters, true, WriteFile(path, masters)
 }
 
 // WriteFile replaces the key file at path, durably and in one step, with mode 0600.

@@ -4,6 +4,7 @@
 package secret
 
 import (
+	"bytes"
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/hkdf"
@@ -14,6 +15,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 )
 
 const (
@@ -159,6 +161,11 @@ func (r *Keyring) Open(sealed []byte, context string) (string, error) {
 		return string(text), nil
 	}
 	return "", ErrUnknownMasterKey
+}
+
+// Knows reports whether a sealed text was sealed under one of the master keys.
+func (r *Keyring) Knows(sealed []byte) bool {
+	return slices.ContainsFunc(r.keys, func(key derived) bool { return bytes.HasPrefix(sealed, key.id[:]) })
 }
 
 // SealedByCurrent reports whether sealed was made under the current master key.

@@ -81,16 +81,16 @@ func TestKeyring_HashesDependOnTheMasterKey(t *testing.T) {
 	}
 }
 
-func TestReadOrCreateFile(t *testing.T) {
+func TestFile(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "master.key")
-	made, created, err := secret.ReadOrCreateFile(path)
-	if err != nil || !created {
-		t.Fatal(created, err)
+	made := secret.NewMasterKey()
+	if err := secret.WriteFile(path, []secret.MasterKey{made}); err != nil {
+		t.Fatal(err)
 	}
-	found, created, err := secret.ReadOrCreateFile(path)
-	if err != nil || created || len(found) != 1 || found[0] != made[0] {
-		t.Errorf("the second time: %v", err)
+	found, err := secret.ReadFile(path)
+	if err != nil || len(found) != 1 || found[0] != made {
+		t.Errorf("what was written reads as something else: %v", err)
 	}
 	info, err := os.Stat(path)
 	if err != nil || info.Mode().Perm() != 0o600 {
@@ -99,7 +99,7 @@ func TestReadOrCreateFile(t *testing.T) {
 	if err := os.Chmod(path, 0o640); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := secret.ReadOrCreateFile(path); err == nil || !strings.Contains(err.Error(), "chmod 600") {
+	if _, err := secret.ReadFile(path); err == nil || !strings.Contains(err.Error(), "chmod 600") {
 		t.Errorf("a file that others may read: %v", err)
 	}
 }

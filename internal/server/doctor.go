@@ -116,27 +116,34 @@ func checkDisk(_ context.Context, config Config) (level, detail, advice string) 
 	return levelOK, detail, ""
 }
 
-func checkMasterKey(_ context.Context, config Config) (level, detail, advice string) {
-	if config.MasterKey != "" {
-		if _, err := secret.ParseMasterKeys(config.MasterKey); err != nil {
-			return levelProblem, err.Error(), "correct --master-key"
-		}
-		return levelOK, "from the configuration", ""
+func checkMasterKey(ctx context.Context, config Config) (level, detail, advice string) {
+	masters, origin, err := readMasterKeys(config)
+	sealed, databaseErr := readSealedKeys(ctx, config)
+	if databaseErr != nil { // which is the database's matter
+		sealed = nil
 	}
-	path := filepath.Join(config.DataDir, MasterKeyFile)
-	masters, err := secret.ReadFile(path)
-	_, databaseErr := os.Stat(filepath.Join(config.DataDir, DatabaseFile))
 	switch {
-	case errors.Is(err, fs.ErrNotExist) && databaseErr == nil:
-		return levelProblem, path + " is gone, and the database needs it", "put it back from its backup: without it no key and no token works"
+	case err != nil && config.MasterKey != "":
+		return levelProblem, err.Error(), "correct --master-key"
+	case errors.Is(err, fs.ErrNotExist) && len(sealed) > 0:
+		return levelProblem, missingMasterKey(origin), "put it back from its backup"
 	case errors.Is(err, fs.ErrNotExist):
 		return levelOK, "the first start makes one", ""
+	case errors.Is(err, fs.ErrPermission):
+		return levelProblem, err.Error(), "let the user that runs the server read the file, and nobody else"
 	case err != nil:
 		return levelProblem, err.Error(), "put the file right as the message says"
-	case len(masters) > 1:
-		return levelWarning, fmt.Sprintf("%s holds %d keys", path, len(masters)), "when the server's log says that everything is encrypted under the current one, run `rollcall master-key prune`"
 	}
-	return levelOK, path, ""
+	keyring, err := secret.NewKeyring(masters...)
+	switch {
+	case err != nil:
+		return levelProblem, err.Error(), "put the right one there"
+	case isForeign(keyring, sealed):
+		return levelProblem, foreignMasterKey(origin), "put the right one back from its backup"
+	case len(masters) > 1 && config.MasterKey == "":
+		return levelWarning, fmt.Sprintf("%s holds %d keys", origin, len(masters)), "when the server's log says that everything is encrypted under the current one, run `rollcall master-key prune`"
+	}
+	return levelOK, origin, ""
 }
 
 func checkDatabase(ctx context.Context, config Config) (level, detail, advice string) {

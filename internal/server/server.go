@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
-	"os"
 	"path/filepath"
 	"runtime/debug"
 	"sync"
@@ -72,11 +71,11 @@ func Start(ctx context.Context, config Config) (_ *Server, err error) {
 	if s.dir, err = openDataDir(config.DataDir); err != nil {
 		return nil, err
 	}
-	keyring, fresh, err := loadKeyring(config, s.dir)
-	if err != nil {
+	if s.store, err = openStore(ctx, config, s.dir); err != nil {
 		return nil, err
 	}
-	if s.store, err = openStore(ctx, config, s.dir); err != nil {
+	keyring, err := loadKeyring(ctx, config, s.dir, s.store)
+	if err != nil {
 		return nil, err
 	}
 	tombstones := &tombstoneLog{path: s.dir.file(tombstonesFile)}
@@ -95,11 +94,6 @@ func Start(ctx context.Context, config Config) (_ *Server, err error) {
 		d.WakeFollowers()
 		config.Logger.Info("the database answers and is this server's alone again")
 	})
-	if fresh {
-		if err := refuseFreshKey(ctx, d, s.dir); err != nil {
-			return nil, err
-		}
-	}
 	if erased, err := tombstones.reconcile(ctx, d); err != nil {
 		return nil, err
 	} else if erased > 0 {
@@ -125,31 +119,6 @@ func Start(ctx context.Context, config Config) (_ *Server, err error) {
 	s.background.Go(func() { giveMemoryBack(running) })
 	debug.FreeOSMemory() // what the start has used is not used again
 	return s, nil
-}
-
-// loadKeyring returns the configured keyring, and whether its master key was made just now.
-func loadKeyring(config Config, dir *dataDir) (_ *secret.Keyring, fresh bool, err error) {
-	masters, err := secret.ParseMasterKeys(config.MasterKey)
-	if config.MasterKey == "" {
-		masters, fresh, err = secret.ReadOrCreateFile(dir.file(MasterKeyFile))
-	}
-	if err != nil {
-		return nil, false, fmt.Errorf("load master key: %w", err)
-	}
-	keyring, err := secret.NewKeyring(masters...)
-	return keyring, fresh, err
-}
-
-// refuseFreshKey takes a master key made just now away again when the database has apps: none of their keys and tokens
-// would work under it.
-func refuseFreshKey(ctx context.Context, d *directory.Directory, dir *dataDir) error {
-	apps, err := d.ListApps(ctx, "", directory.Page{Size: 1})
-	if err != nil || apps.Total == 0 {
-		return err
-	}
-	path := dir.file(MasterKeyFile)
-	missing := fmt.Errorf("%s is gone, and without it no key and no token in the database works: put it back from its backup", path)
-	return errors.Join(missing, os.Remove(path))
 }
 
 func openStore(ctx context.Context, config Config, dir *dataDir) (*sqlstore.Store, error) {

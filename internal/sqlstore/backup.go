@@ -55,6 +55,28 @@ func InspectSQLite(path string) (condition Condition, err error) {
 	return condition, nil
 }
 
+const readSealed = `SELECT sealed FROM api_keys`
+
+// SealedKeysInSQLite returns the API keys in the database file at path as they are encrypted, also while a server is using it.
+func SealedKeysInSQLite(path string) (sealed [][]byte, err error) {
+	if _, err := os.Stat(path); err != nil {
+		return nil, err
+	}
+	conn, err := openConnection(path, inspectorPragmas)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, conn.close()) }()
+	if version, err := conn.schemaVersion(); err != nil || version == 0 {
+		return nil, err
+	}
+	err = conn.query(readSealed, nil, func(r row) error {
+		sealed = append(sealed, r.blob(0))
+		return nil
+	})
+	return sealed, err
+}
+
 // BackupSQLite writes a copy of the database file at path, as it is at one moment, to a new file, also while a server
 // is writing. It checks the copy and returns what is in it. target must not exist.
 func BackupSQLite(ctx context.Context, path, target string) (condition Condition, err error) {

@@ -584,3 +584,21 @@ func PingPostgres(ctx context.Context, url string) (version string, err error) {
 	err = conn.QueryRow(ctx, `SELECT 'PostgreSQL ' || current_setting('server_version')`).Scan(&version)
 	return version, err
 }
+
+// SealedKeysInPostgres is SealedKeysInSQLite for the database that url names.
+func SealedKeysInPostgres(ctx context.Context, url string) (sealed [][]byte, err error) {
+	conn, err := pgx.Connect(ctx, url)
+	if err != nil {
+		return nil, fmt.Errorf("connect to database: %w", err)
+	}
+	defer func() { err = errors.Join(err, conn.Close(ctx)) }()
+	var used bool
+	if err := conn.QueryRow(ctx, `SELECT to_regclass('api_keys') IS NOT NULL`).Scan(&used); err != nil || !used {
+		return nil, err
+	}
+	rows, err := conn.Query(ctx, readSealed)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowTo[[]byte])
+}
