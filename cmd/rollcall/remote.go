@@ -49,6 +49,9 @@ func (r *remote) connect() (*client.Client, error) {
 	if err != nil && !complete {
 		return nil, fmt.Errorf("no credentials: %w; give --data, or set ROLLCALL_APP_ID and ROLLCALL_API_KEY (ROLLCALL_MANAGEMENT_KEY and ROLLCALL_MANAGEMENT_SECRET for apps)", err)
 	}
+	if r.appID != "" && r.appID != stored.AppID {
+		stored.RestAPIKey = "" // which is another app's
+	}
 	for _, value := range []struct {
 		field  *string
 		stored string

@@ -108,7 +108,7 @@ func welcome(cmd *cobra.Command, running *server.Server, dataDir string) {
 	printf(cmd, "  reference  %s/docs\n", base)
 	path := filepath.Join(dataDir, server.CredentialsFile)
 	if credentials.AppID == "" {
-		printf(cmd, "\n%s is gone: list the apps with `rollcall apps list` and make keys with `rollcall keys create`.\n", path)
+		printf(cmd, "\n%s is gone: list the apps with `rollcall apps list`, and make a key with\n`rollcall keys create NAME --scope fullAccess --app APP`.\n", path)
 		return
 	}
 	printf(cmd, "\n  app id     %s\n  REST key   %s   (fullAccess: for your backend only)\n  auth key   %s   (authOnly)\n  all in     %s\n",

@@ -39,6 +39,10 @@ var expected = map[httpapi.Access]map[who]api.Code{
 		nobody: api.CodeEmptyAPIKey, wrongKey: api.CodeAPIKeyUnknown, authOnly: api.CodeNoAccess, user: api.CodeEmptyAPIKey, otherUser: api.CodeEmptyAPIKey,
 		revokedToken: api.CodeEmptyAPIKey, otherAppKey: api.CodeAPIKeyUnknown, otherAppToken: api.CodeEmptyAPIKey, operator: api.CodeEmptyAPIKey, wrongOperator: api.CodeEmptyAPIKey,
 	},
+	httpapi.FullAccessKeyOrManagement: {
+		nobody: api.CodeEmptyAPIKey, wrongKey: api.CodeAPIKeyUnknown, authOnly: api.CodeNoAccess, user: api.CodeEmptyAPIKey, otherUser: api.CodeEmptyAPIKey,
+		revokedToken: api.CodeEmptyAPIKey, otherAppKey: api.CodeAPIKeyUnknown, otherAppToken: api.CodeEmptyAPIKey, wrongOperator: api.CodeNoAccess,
+	},
 	httpapi.AnyKey: {
 		nobody: api.CodeEmptyAPIKey, wrongKey: api.CodeAPIKeyUnknown, user: api.CodeEmptyAPIKey, otherUser: api.CodeEmptyAPIKey,
 		revokedToken: api.CodeEmptyAPIKey, otherAppKey: api.CodeAPIKeyUnknown, otherAppToken: api.CodeEmptyAPIKey, operator: api.CodeEmptyAPIKey, wrongOperator: api.CodeEmptyAPIKey,

@@ -34,8 +34,8 @@ func (c *call) authenticate() error {
 	case Public:
 		return nil
 	case Management:
-		return c.authenticateOperator()
-	case FullAccessKey, AnyKey, UserToken, KeyOrToken, MaybeToken:
+		return c.authenticateOperator(directory.AppID(strings.ToLower(c.path("appId"))))
+	case FullAccessKey, FullAccessKeyOrManagement, AnyKey, UserToken, KeyOrToken, MaybeToken:
 	}
 	if err := c.findApp(); err != nil {
 		return err
@@ -48,6 +48,10 @@ func (c *call) authenticate() error {
 	case KeyOrToken:
 		if headerValue(c.r, headerAPIKey) == "" && headerValue(c.r, headerAuthToken) != "" {
 			return c.authenticateToken()
+		}
+	case FullAccessKeyOrManagement:
+		if headerValue(c.r, headerAPIKey) == "" && headerValue(c.r, headerManagement) != "" {
+			return c.authenticateOperator(c.policy.App.ID)
 		}
 	case Public, FullAccessKey, AnyKey, Management:
 	}
@@ -150,7 +154,7 @@ func (c *call) authenticateToken() error {
 	return nil
 }
 
-func (c *call) authenticateOperator() error {
+func (c *call) authenticateOperator(app directory.AppID) error {
 	key, secret := headerValue(c.r, headerManagement), headerValue(c.r, headerSecret)
 	if key == "" || secret == "" {
 		return errorf(api.CodeEmptyAuthHeader, "Send the management key and secret in the key and secret headers.")
@@ -158,7 +162,7 @@ func (c *call) authenticateOperator() error {
 	if !c.api.config.OpensManagement(key, secret) {
 		return &statusError{errorf(api.CodeNoAccess, "The management key or secret is wrong."), http.StatusUnauthorized}
 	}
-	c.setCaller(directory.Operator(directory.AppID(strings.ToLower(c.path("appId")))))
+	c.setCaller(directory.Operator(app))
 	return nil
 }
 

@@ -11,6 +11,8 @@ const (
 	Public Access = iota
 	// FullAccessKey needs an API key of scope fullAccess.
 	FullAccessKey
+	// FullAccessKeyOrManagement needs one of the two, so that an app whose keys are lost can get new ones.
+	FullAccessKeyOrManagement
 	// AnyKey needs an API key of either scope.
 	AnyKey
 	// UserToken needs the auth token of a logged-in user.
@@ -106,11 +108,11 @@ func (a *API) routes() []Route {
 		{"DELETE", "/users/{uid}/auth_tokens/{authToken}", FullAccessKey, Standard, deleteAuthToken},
 		{"DELETE", "/auth_tokens", FullAccessKey, Standard, revokeAuthTokens},
 
-		{"POST", "/apikeys", FullAccessKey, Standard, createAPIKey},
-		{"GET", "/apikeys", FullAccessKey, Standard, listAPIKeys},
-		{"GET", "/apikeys/{apiKey}", FullAccessKey, Standard, getAPIKey},
-		{"PUT", "/apikeys/{apiKey}", FullAccessKey, Standard, updateAPIKey},
-		{"DELETE", "/apikeys/{apiKey}", FullAccessKey, Standard, deleteAPIKey},
+		{"POST", "/apikeys", FullAccessKeyOrManagement, Standard, createAPIKey},
+		{"GET", "/apikeys", FullAccessKeyOrManagement, Standard, listAPIKeys},
+		{"GET", "/apikeys/{apiKey}", FullAccessKeyOrManagement, Standard, getAPIKey},
+		{"PUT", "/apikeys/{apiKey}", FullAccessKeyOrManagement, Standard, updateAPIKey},
+		{"DELETE", "/apikeys/{apiKey}", FullAccessKeyOrManagement, Standard, deleteAPIKey},
 
 		{"POST", "/roles", FullAccessKey, Standard, createRole},
 		{"GET", "/roles", FullAccessKey, Standard, listRoles},
