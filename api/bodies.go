@@ -261,6 +261,8 @@ type DeactivateUsersResponse struct {
 	Deactivated        []string `json:"deactivatedUids,omitempty"`
 	AlreadyDeactivated []string `json:"alreadyDeactivatedUids,omitempty"`
 	NotFound           []string `json:"notFound,omitempty"`
+	// ClosedSockets is how many live connections of the users were closed.
+	ClosedSockets int `json:"closedSockets"`
 }
 
 // ReactivateUsersRequest is the body of PUT /users.

@@ -421,6 +421,29 @@ func TestMetrics(t *testing.T) {
 	}
 }
 
+// TestChangeStreamRefusesPlacesThatAreNotInTheLog asks for what comes after an event that cannot have been one.
+func TestChangeStreamRefusesPlacesThatAreNotInTheLog(t *testing.T) {
+	t.Parallel()
+	s := apitest.Start(t, "", nil)
+	for _, id := range []string{"abc", "-1", "1e3", "999999"} {
+		request, err := http.NewRequestWithContext(t.Context(), "GET", s.URL+"/v3/changes", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, value := range map[string]string{"appId": s.Credentials.AppID, "apikey": s.Credentials.RestAPIKey, "Accept": "text/event-stream", "Last-Event-ID": id} {
+			request.Header.Set(name, value)
+		}
+		response, err := http.DefaultTransport.RoundTrip(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if response.StatusCode != http.StatusBadRequest {
+			t.Errorf("after %s: %d", id, response.StatusCode)
+		}
+		response.Body.Close()
+	}
+}
+
 func TestChangeStreamEndsWithItsKey(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {

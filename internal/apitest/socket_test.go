@@ -240,8 +240,8 @@ func TestSocketsDieWithTheirToken(t *testing.T) {
 			return revoked.ClosedSockets, err
 		}, false},
 		"the user is deactivated": {func(ctx context.Context, c *client.Client, _ string) (int, error) {
-			_, err := c.Users.Deactivate(ctx, "bob")
-			return 1, err
+			done, err := c.Users.Deactivate(ctx, "bob")
+			return done.ClosedSockets, err
 		}, true},
 		"the user is deleted": {func(ctx context.Context, c *client.Client, _ string) (int, error) {
 			return 1, c.Users.Delete(ctx, "bob")
@@ -468,6 +468,9 @@ func TestSocketResumes(t *testing.T) {
 	}
 	ada := login(api.SocketExtension{Snapshot: true})
 	want(ada, true, "bob available", "eve available")
+	if other := login(api.SocketExtension{}); other.Welcome.Rollcall.Epoch == "" || other.Welcome.Rollcall.Epoch != ada.Welcome.Rollcall.Epoch {
+		t.Errorf("who asks for nothing is at %+v", other.Welcome.Rollcall)
+	}
 	s.Login(t, apitest.Login{UID: "cy", Device: "c"})
 	_, body := ada.PresenceBody()
 	at := api.PresencePosition{Epoch: ada.Welcome.Rollcall.Epoch, Sequence: body.Sequence}

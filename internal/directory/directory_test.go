@@ -125,11 +125,11 @@ func TestDirectory_DeleteUser_leavesOnlyATombstone(t *testing.T) {
 		directory.Me{Profile: directory.UserPatch{StatusMessage: new(string)}}); err != nil {
 		t.Fatal(err)
 	}
-	tombstone, err := w.DeleteUser(t.Context(), w.backend, "Ada")
+	erased, err := w.DeleteUser(t.Context(), w.backend, "Ada")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !slices.Equal(w.erased, []directory.Tombstone{tombstone}) {
+	if !slices.Equal(w.erased, []directory.Tombstone{erased.Tombstone}) {
 		t.Errorf("announced %v", w.erased)
 	}
 	if n := strings.Count(w.everything(t), `"ada"`); n != 1 || strings.Contains(w.everything(t), "user:ada") {
@@ -142,7 +142,7 @@ func TestDirectory_DeleteUser_leavesOnlyATombstone(t *testing.T) {
 	if strings.Contains(w.everything(t), `"ada"`) {
 		t.Errorf("after a week the log still names the user: %s", w.everything(t))
 	}
-	if !strings.Contains(w.everything(t), `"adam"`) || strings.Contains(tombstone.Hash, hex.EncodeToString([]byte("ada"))) {
+	if !strings.Contains(w.everything(t), `"adam"`) || strings.Contains(erased.Tombstone.Hash, hex.EncodeToString([]byte("ada"))) {
 		t.Error("somebody else was erased, or the tombstone tells who it is for")
 	}
 	if _, _, err := w.Authenticate(t.Context(), w.policy(t), created.Token.Text); !directory.IsCode(err, directory.CodeTokenUnknown) {
@@ -154,12 +154,12 @@ func TestDirectory_ApplyTombstones(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.create(t, "ada")
-	tombstone, err := w.DeleteUser(t.Context(), w.backend, "ada")
+	erased, err := w.DeleteUser(t.Context(), w.backend, "ada")
 	if err != nil {
 		t.Fatal(err)
 	}
 	// An older backup has the user and not the tombstone; here another time in the tombstone stands for that.
-	known := tombstone
+	known := erased.Tombstone
 	known.At++
 	*w.clock = w.clock.Add(time.Second)
 	w.create(t, "ada")

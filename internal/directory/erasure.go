@@ -19,6 +19,13 @@ type Tombstone struct {
 	Notice bool
 }
 
+// Erased says what a permanent deletion left, and ended.
+type Erased struct {
+	Tombstone
+	// Sockets is how many live sockets were closed.
+	Sockets int
+}
+
 // noticeFor is how long, in seconds, the change log still names a permanently deleted uid.
 const noticeFor = 7 * secondsPerDay
 
@@ -32,9 +39,9 @@ func (t Tombstone) pseudonym() string { return "~" + t.Hash }
 // DeleteUser permanently erases a user with its auth tokens and everything else about it, active or deactivated.
 // What is left is a Tombstone, and, for seven days, the uid in the change that announces the deletion.
 // Errors: CodeUserNotFound.
-func (d *Directory) DeleteUser(ctx context.Context, caller Caller, rawUID string) (Tombstone, error) {
+func (d *Directory) DeleteUser(ctx context.Context, caller Caller, rawUID string) (Erased, error) {
 	uid := FoldUID(rawUID)
-	tombstone, err := write(ctx, d, caller, nil, func(tx Tx, log *logbook) (Tombstone, error) {
+	tombstone, sockets, err := writeCounting(ctx, d, caller, nil, func(tx Tx, log *logbook) (Tombstone, error) {
 		user, found, err := tx.User(caller.App, uid)
 		if err != nil || !found {
 			return Tombstone{}, orNotFound(err, uid)
@@ -44,7 +51,7 @@ func (d *Directory) DeleteUser(ctx context.Context, caller Caller, rawUID string
 	if err == nil {
 		d.erased(tombstone)
 	}
-	return tombstone, err
+	return Erased{tombstone, sockets}, err
 }
 
 func (d *Directory) erase(tx Tx, log *logbook, user User) (Tombstone, error) {

@@ -100,7 +100,8 @@ func isPlainURL(text string) bool {
 
 func checkOneOf(wrong *FieldErrors, field, value string, allowed []string) {
 	if !slices.Contains(allowed, value) {
-		wrong.Add(field, "The %s must be one of: %s.", field, strings.Join(allowed, ", "))
+		named := slices.DeleteFunc(slices.Clone(allowed), func(one string) bool { return one == "" })
+		wrong.Add(field, "The %s must be one of: %s.", field, strings.Join(named, ", "))
 	}
 }
 

@@ -228,6 +228,9 @@ func (d *Directory) ListUsers(ctx context.Context, caller Caller, policy *Policy
 		if some, err := policy.narrow(viewer, &query); err != nil || !some {
 			return list, err
 		}
+		if filter.Activity == DeactivatedOnly {
+			return list, nil // whom no user sees
+		}
 		if filter.FriendsOnly {
 			query.Related = append(query.Related, Related{To: viewer.UID, Friends: true})
 		}

@@ -351,6 +351,8 @@ type Activation struct {
 	Changed  []string
 	Already  []string
 	NotFound []string
+	// Sockets is how many live sockets were closed.
+	Sockets int
 }
 
 // DeactivateUsers hides users everywhere and suspends their auth tokens, keeping everything they have.
@@ -368,7 +370,7 @@ func (d *Directory) setActive(ctx context.Context, caller Caller, field string, 
 	if err := d.checkBulk(field, uids); err != nil {
 		return Activation{}, err
 	}
-	return write(ctx, d, caller, nil, func(tx Tx, log *logbook) (Activation, error) {
+	return activate(ctx, d, caller, func(tx Tx, log *logbook) (Activation, error) {
 		var done Activation
 		for _, sent := range uids {
 			user, found, err := tx.User(caller.App, FoldUID(sent))
@@ -403,9 +405,16 @@ func (d *Directory) setActive(ctx context.Context, caller Caller, field string, 
 	})
 }
 
+// activate makes a change of who is active, and counts the sockets that it closed.
+func activate(ctx context.Context, d *Directory, caller Caller, fn func(tx Tx, log *logbook) (Activation, error)) (Activation, error) {
+	done, sockets, err := writeCounting(ctx, d, caller, nil, fn)
+	done.Sockets = sockets
+	return done, err
+}
+
 // DeactivateUser deactivates one user. Errors: CodeUserNotFound, also for one that is deactivated already.
 func (d *Directory) DeactivateUser(ctx context.Context, caller Caller, rawUID string) (Activation, error) {
-	return write(ctx, d, caller, nil, func(tx Tx, log *logbook) (Activation, error) {
+	return activate(ctx, d, caller, func(tx Tx, log *logbook) (Activation, error) {
 		user, err := requireUser(tx, caller.App, FoldUID(rawUID), rawUID)
 		if err != nil {
 			return Activation{}, err

@@ -154,7 +154,7 @@ func (g *Gateway) hello(frame api.Frame, body api.AuthBody) (hello presence.Hell
 		return hello, err
 	}
 	if x := body.Rollcall; x != nil {
-		hello.Snapshot = x.Snapshot
+		hello.Snapshot, hello.KeepsPosition = x.Snapshot, true
 		if x.Resume != nil {
 			hello.Resume = &presence.Position{Epoch: x.Resume.Epoch, Sequence: x.Resume.Sequence}
 		}

@@ -167,6 +167,7 @@ func importUsers(c *call) (answer, error) {
 		} else if name == "" {
 			name = strconv.Itoa(i)
 		}
+		name = strings.ToLower(name)
 		if result.Err != nil {
 			shown[name] = map[string]any{"success": false, "error": showError(result.Err)}
 			continue

@@ -75,5 +75,5 @@ func (c *call) listRelated(q *query, list func(uid string, filter directory.User
 		return answer{}, err
 	}
 	c.caller.User, c.caller.Private = directory.FoldUID(uid), false // what follows is what that user sees
-	return c.userList(found, withTags), nil
+	return c.userList(found, "", withTags), nil
 }

@@ -25,12 +25,20 @@ func listChanges(c *call) (answer, error) {
 	q := c.query()
 	since := q.integer(math.MaxInt64, "since")
 	limit := int(q.integer(int64(q.limits.PageSize), "limit", "perPage", "per_page"))
-	if err := q.err(); err != nil {
+	err := q.err()
+	if err != nil {
 		return answer{}, err
 	}
 	if strings.Contains(headerValue(c.r, "Accept"), "text/event-stream") {
-		if last, err := strconv.ParseInt(headerValue(c.r, "Last-Event-Id"), 10, 64); err == nil && last >= 0 {
-			since = last
+		if id := headerValue(c.r, "Last-Event-Id"); id != "" {
+			if since, err = strconv.ParseInt(id, 10, 64); err != nil || since < 0 {
+				return answer{}, errorf(api.CodeBadRequest, "The Last-Event-ID must be the id of an event of this stream, which is a revision.")
+			}
+		}
+		if _, last, err := c.api.dir.ListChanges(c.ctx(), c.caller, since, 1); err != nil {
+			return answer{}, err
+		} else if since > last {
+			return answer{}, errorf(api.CodeBadRequest, "The log ends at revision %d, before %d: it may have been restored from a backup. Start anew from 0.", last, since)
 		}
 		return written, c.streamChanges(since)
 	}

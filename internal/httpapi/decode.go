@@ -380,9 +380,18 @@ func (c *call) query() *query {
 			q.wrong.Add("query", "The query string is not well-formed.")
 			continue
 		}
-		q.raw = append(q.raw, rawParameter{strings.TrimSuffix(decoded, "[]"), value})
+		q.raw = append(q.raw, rawParameter{withoutIndex(decoded), value})
 	}
 	return q
+}
+
+// withoutIndex returns the name of a list whose items come as k[]=a or k[0]=a.
+func withoutIndex(name string) string {
+	list, index, bracketed := strings.Cut(strings.TrimSuffix(name, "]"), "[")
+	if !bracketed || list == "metadata" || !strings.HasSuffix(name, "]") || strings.Trim(index, "0123456789") != "" {
+		return name
+	}
+	return list
 }
 
 func (q *query) err() error { return q.wrong.Err() }

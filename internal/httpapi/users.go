@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"iter"
@@ -103,7 +104,7 @@ func listUsers(c *call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	return c.userList(list, withTags), nil
+	return c.userList(list, filter.Affix, withTags), nil
 }
 
 // mayUse tells whether the acting user, if there is one, may use a feature.
@@ -137,7 +138,7 @@ func (q *query) userFilter() directory.UserFilter {
 }
 
 // userList answers with a page of users as the acting user sees them.
-func (c *call) userList(list directory.List[directory.Seen], withTags bool) answer {
+func (c *call) userList(list directory.List[directory.Seen], affix string, withTags bool) answer {
 	shown := func(yield func(*api.User) bool) {
 		for i := range list.Items {
 			user := c.showSeen(&list.Items[i])
@@ -152,7 +153,7 @@ func (c *call) userList(list directory.List[directory.Seen], withTags bool) answ
 	answer := answer{data: iter.Seq[*api.User](shown), meta: &api.Meta{Pagination: paginationOf(list), NextCursor: list.Next}}
 	if len(list.Items) > 0 {
 		last := list.Items[len(list.Items)-1]
-		answer.meta.Cursor = &api.Cursor{UpdatedAt: max(last.CreatedAt, last.UpdatedAt), Affix: "append"}
+		answer.meta.Cursor = &api.Cursor{UpdatedAt: max(last.CreatedAt, last.UpdatedAt), Affix: cmp.Or(affix, "append")}
 	}
 	return answer
 }
@@ -271,16 +272,17 @@ func deleteUser(c *call) (answer, error) {
 		return answer{}, err
 	}
 	if permanent {
-		if _, err := c.api.dir.DeleteUser(c.ctx(), c.caller, c.pathID("uid")); err != nil {
+		erased, err := c.api.dir.DeleteUser(c.ctx(), c.caller, c.pathID("uid"))
+		if err != nil {
 			return answer{}, err
 		}
-		return success("The user has been deleted permanently.")
+		return data(api.DisconnectResponse{Success: true, Message: "The user has been deleted permanently.", ClosedSockets: erased.Sockets})
 	}
 	done, err := c.api.dir.DeactivateUser(c.ctx(), c.caller, c.pathID("uid"))
 	if err != nil {
 		return answer{}, err
 	}
-	return data(api.DeactivateUsersResponse{Deactivated: done.Changed})
+	return data(api.DeactivateUsersResponse{Deactivated: done.Changed, ClosedSockets: done.Sockets})
 }
 
 func deactivateUsers(c *call) (answer, error) {
@@ -296,7 +298,7 @@ func deactivateUsers(c *call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	return data(api.DeactivateUsersResponse{Deactivated: done.Changed, AlreadyDeactivated: done.Already, NotFound: done.NotFound})
+	return data(api.DeactivateUsersResponse{Deactivated: done.Changed, AlreadyDeactivated: done.Already, NotFound: done.NotFound, ClosedSockets: done.Sockets})
 }
 
 func reactivateUsers(c *call) (answer, error) {

@@ -142,10 +142,12 @@ func (r *roster) epochOf(s *Session) string {
 // welcome says what a session that joins is to know. It needs the lock.
 func (r *roster) welcome(s *Session, hello Hello) Welcome {
 	w := Welcome{Position: Position{Sequence: r.recent.last}}
+	if hello.KeepsPosition || hello.Snapshot || hello.Resume != nil {
+		w.Position.Epoch = r.epochOf(s)
+	}
 	if !hello.Snapshot && hello.Resume == nil {
 		return w
 	}
-	w.Position.Epoch = r.epochOf(s)
 	if from := hello.Resume; from != nil && from.Epoch == w.Position.Epoch {
 		if subjects, complete := r.recent.since(from.Sequence, s.uid); complete {
 			w.Resumed = true

@@ -33,6 +33,8 @@ type Hello struct {
 	Status Status
 	// Snapshot asks for everybody in the subscription who is online now.
 	Snapshot bool
+	// KeepsPosition says that it wants to know its position, from which it can resume later.
+	KeepsPosition bool
 	// Resume continues where an earlier session with the same subscription ended. Nil begins anew.
 	Resume *Position
 }
