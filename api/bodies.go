@@ -45,6 +45,8 @@ type ItemResult struct {
 	Message string `json:"message"`
 	// Code is there only for an item that was refused.
 	Code Code `json:"code,omitempty"`
+	// Unchanged says, of a relation in a batch, that it was there already.
+	Unchanged bool `json:"unchanged,omitempty"`
 }
 
 // BlockRequest is the body of POST and DELETE /users/{uid}/blockedusers. The answer has an ItemResult for each uid.

@@ -67,13 +67,15 @@ func (s *settings) register(flags *pflag.FlagSet) {
 	flags.StringVar(&s.configFile, "config", "", "YAML file with any of these options")
 }
 
+const limitPrefix = "limit-"
+
 // registerLimits adds a flag for every field of the limits, named and explained by its tags.
 func registerLimits(flags *pflag.FlagSet, limits any) {
 	value := reflect.ValueOf(limits).Elem()
 	for i := range value.NumField() {
 		field := value.Type().Field(i)
 		limit := value.Field(i).Addr().Interface().(*int) //nolint:forcetypeassert // every limit is an int
-		flags.IntVar(limit, "limit-"+kebab(field.Tag.Get("json")), *limit, field.Tag.Get("help"))
+		flags.IntVar(limit, limitPrefix+kebab(field.Tag.Get("json")), *limit, field.Tag.Get("help"))
 	}
 }
 
@@ -130,6 +132,9 @@ func (s *settings) loadOption(flag *pflag.Flag, file map[string]string, getenv f
 		s.sources[flag.Name] = source
 		if err := flag.Value.Set(value); err != nil {
 			return usageError{fmt.Errorf("option %s from %s: %w", flag.Name, source, err)}
+		}
+		if strings.HasPrefix(flag.Name, limitPrefix) && strings.HasPrefix(value, "-") {
+			return usageError{fmt.Errorf("option %s from %s: a limit cannot be %s", flag.Name, source, value)}
 		}
 		return nil
 	}

@@ -147,7 +147,10 @@ func newDev() *cobra.Command {
 					ID: directory.AppID(appID), Name: "Development", FullAccessKey: restKey, AuthOnlyKey: authKey, SampleUsers: true,
 					Settings: directory.AppSettings{RevealSecrets: true},
 				}
-				if !cmd.Flags().Changed("data") {
+				end := "Everything is forgotten when this stops."
+				if cmd.Flags().Changed("data") {
+					end = "All is kept in " + config.DataDir + "."
+				} else {
 					folder, err := os.MkdirTemp("", "rollcall-dev-")
 					if err != nil {
 						return fmt.Errorf("make data directory: %w", err)
@@ -157,7 +160,7 @@ func newDev() *cobra.Command {
 				}
 				return serve(cmd, config, func(running *server.Server) {
 					welcome(cmd, running, config.DataDir)
-					printf(cmd, "Sample users: cometchat-uid-1 to cometchat-uid-5. Everything is forgotten when this stops.\n")
+					printf(cmd, "\nSample users: cometchat-uid-1 to cometchat-uid-5. %s\n", end)
 				})
 			})
 		},

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -37,6 +38,9 @@ func usersList(r *remote) *cobra.Command {
 	cmd := remoteCommand(r, &cobra.Command{Use: "list", Short: "List one page of users, newest first", Example: "  rollcall users list --search ad --per-page 20", Args: cobra.NoArgs},
 		func(cmd *cobra.Command, c *client.Client, _ []string) (any, [][]string, error) {
 			page, err := c.Users.List(cmd.Context(), options)
+			if at := page.Pagination; err == nil && at.CurrentPage < at.TotalPages {
+				fmt.Fprintf(cmd.ErrOrStderr(), "page %d of %d, of %d users; --page %d has the next\n", at.CurrentPage, at.TotalPages, at.Total, at.CurrentPage+1)
+			}
 			return page.Items, userRows(page.Items...), err
 		})
 	flags := cmd.Flags()

@@ -18,6 +18,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -68,6 +69,9 @@ func parseOptions(args []string) (options, error) {
 		if o.sdk == officialSDK { // which calls over https, and names hosts without a scheme
 			o.rollcallBrowser = "127.0.0.1:8443"
 		}
+	}
+	if _, host, isURL := strings.Cut(o.rollcallBrowser, "://"); isURL && o.sdk == officialSDK {
+		o.rollcallBrowser = strings.TrimSuffix(host, "/")
 	}
 	return o, nil
 }

@@ -179,6 +179,7 @@ func (d *Directory) PutRelations(ctx context.Context, caller Caller, rows []Rela
 			if err != nil && outcomes[i].Err == nil {
 				return nil, err
 			}
+			outcomes[i].Unchanged = err == nil && !fresh[i]
 		}
 		for i, row := range rows {
 			if !fresh[i] {

@@ -257,17 +257,20 @@ var userFeatures = []struct {
 
 var featureForm = regexp.MustCompile(`^([a-z]\.)?[A-Za-z][A-Za-z0-9]{0,59}$`)
 
-// featureID gives user-scope features their prefix and leaves the others as they are.
+// userScope begins the names of the features that are used here.
+const userScope = "u."
+
+// featureID gives user-scope features their prefix and their capitals, and leaves the others as they are.
 func featureID(text string) (Feature, bool) {
 	if !featureForm.MatchString(text) {
 		return "", false
 	}
 	for _, feature := range userFeatures {
-		if string(feature.ID) == text || string(feature.ID) == "u."+text {
+		if strings.EqualFold(string(feature.ID), text) || strings.EqualFold(string(feature.ID), "u."+text) {
 			return feature.ID, true
 		}
 	}
-	return Feature(text), true
+	return Feature(text), !strings.HasPrefix(text, userScope) // which would keep nobody from anything
 }
 
 // DescribeFeature returns a feature's title and description for people.

@@ -68,6 +68,8 @@ func relationTo(tx Tx, app AppID, viewer, other UID) (Relation, error) {
 type Outcome struct {
 	ID  string
 	Err *Error `json:",omitempty"`
+	// Unchanged says that everything was as wished before.
+	Unchanged bool `json:",omitempty"`
 }
 
 // forEachOther runs fn for each of the uids sent, once each, as one update for the user uid, and gathers what became

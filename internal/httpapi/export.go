@@ -130,6 +130,9 @@ func batchRelations(c *call) (answer, error) {
 	response := api.RelationsResponse{Results: make([]api.ItemResult, len(done))}
 	for i, outcome := range done {
 		response.Results[i] = api.ItemResult{Success: true, Message: "The relation is there."}
+		if outcome.Unchanged {
+			response.Results[i] = api.ItemResult{Success: true, Message: "The relation was there already.", Unchanged: true}
+		}
 		if outcome.Err != nil {
 			response.Results[i] = api.ItemResult{Message: outcome.Err.Message, Code: api.Code(outcome.Err.Code)}
 		}

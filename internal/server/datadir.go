@@ -55,6 +55,16 @@ func openDataDir(path string) (*dataDir, error) {
 	return &dataDir{path: path, lock: lock}, nil
 }
 
+// isHeld reports whether a process holds the data directory at path.
+func isHeld(path string) bool {
+	lock, err := os.Open(filepath.Join(path, lockFile))
+	if err != nil {
+		return false
+	}
+	defer lock.Close()
+	return errors.Is(syscall.Flock(int(lock.Fd()), syscall.LOCK_SH|syscall.LOCK_NB), syscall.EWOULDBLOCK)
+}
+
 func (d *dataDir) file(name string) string { return filepath.Join(d.path, name) }
 
 // release gives the directory back. The lock file stays: removing it could take it from under the next process.

@@ -65,6 +65,9 @@ func checkConfig(_ context.Context, config Config) (level, detail, advice string
 	if config.HTTP == "" && config.HTTPS == "" {
 		return levelProblem, "neither --http nor --https has an address", "give one of them an address"
 	}
+	if config.Database != "" && !strings.HasPrefix(config.Database, "postgres://") && !strings.HasPrefix(config.Database, "postgresql://") {
+		return levelProblem, "--database is not the URL of a PostgreSQL database", "give it one that begins with postgres://"
+	}
 	if (config.TLSCert == "") != (config.TLSKey == "") {
 		return levelProblem, "only one of --tls-cert and --tls-key is given", "give both, or none for a self-signed certificate"
 	}
@@ -94,7 +97,7 @@ func checkDisk(_ context.Context, config Config) (level, detail, advice string) 
 	free := stat.Bavail * uint64(stat.Bsize)
 	probe, err := os.CreateTemp(folder, ".rollcall-doctor-*")
 	if err != nil {
-		return levelProblem, err.Error(), "make the data directory writable for the user that runs the server"
+		return levelProblem, err.Error(), "make " + folder + " writable for the user that runs the server"
 	}
 	defer os.Remove(probe.Name())
 	defer probe.Close()
@@ -106,7 +109,11 @@ func checkDisk(_ context.Context, config Config) (level, detail, advice string) 
 		return levelProblem, err.Error(), "check the disk: it does not accept writes"
 	}
 	took := time.Since(started)
-	detail = fmt.Sprintf("%.1f GB free, a write reaches the disk in %s", float64(free)/1e9, took.Round(10*time.Microsecond))
+	space := fmt.Sprintf("%.1f GB", float64(free)/1e9)
+	if free < spareDisk {
+		space = fmt.Sprintf("%.1f MB", float64(free)/1e6)
+	}
+	detail = fmt.Sprintf("%s free, a write reaches the disk in %s", space, took.Round(10*time.Microsecond))
 	switch {
 	case free < spareDisk:
 		return levelWarning, detail, "make room: when the disk is full, no change is accepted"
@@ -160,7 +167,7 @@ func checkDatabase(ctx context.Context, config Config) (level, detail, advice st
 	case errors.Is(err, fs.ErrNotExist):
 		return levelOK, "the first start makes " + path, ""
 	case err != nil:
-		return levelProblem, err.Error(), "restore a backup if the file is damaged"
+		return levelProblem, err.Error(), "let the user that runs the server read and write the file, or restore a backup if it is damaged"
 	case len(condition.Problems) > 0:
 		return levelProblem, strings.Join(condition.Problems, "; "), "stop the server, keep a copy of the file, and restore a backup"
 	case condition.Version > condition.LatestVersion:
@@ -168,7 +175,7 @@ func checkDatabase(ctx context.Context, config Config) (level, detail, advice st
 	case condition.Version < condition.LatestVersion:
 		return levelOK, fmt.Sprintf("schema version %d; the next start migrates it to %d", condition.Version, condition.LatestVersion), ""
 	}
-	return levelOK, fmt.Sprintf("%s is sound: %d apps, %d users, %d changes", path, condition.Apps, condition.Users, condition.Changes), ""
+	return levelOK, fmt.Sprintf("%s is sound; apps: %d, users: %d, changes: %d", path, condition.Apps, condition.Users, condition.Changes), ""
 }
 
 // builtAfter is a time that no right clock is before.
@@ -202,7 +209,11 @@ func checkCertificate(_ context.Context, config Config) (level, detail, advice s
 		return levelProblem, err.Error(), "give --tls-cert and --tls-key a PEM certificate and its key"
 	}
 	left := time.Until(certificate.Leaf.NotAfter)
-	detail = fmt.Sprintf("%s, valid until %s", strings.Join(certificate.Leaf.DNSNames, ", "), certificate.Leaf.NotAfter.UTC().Format(time.DateOnly))
+	names := strings.Join(certificate.Leaf.DNSNames, ", ")
+	if names == "" {
+		names = "a certificate for no host name"
+	}
+	detail = fmt.Sprintf("%s, valid until %s", names, certificate.Leaf.NotAfter.UTC().Format(time.DateOnly))
 	switch {
 	case left < 0:
 		return levelProblem, detail, "renew it: clients refuse it"
@@ -216,20 +227,25 @@ func checkCertificate(_ context.Context, config Config) (level, detail, advice s
 
 func checkAddresses(ctx context.Context, config Config) (level, detail, advice string) {
 	var free, busy []string
+	var refused error
 	for _, address := range []string{config.HTTP, config.HTTPS} {
 		if address == "" {
 			continue
 		}
 		listener, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
 		if err != nil {
-			busy = append(busy, address)
+			busy, refused = append(busy, address), err
 			continue
 		}
 		free = append(free, address)
 		_ = listener.Close() // nobody connected
 	}
-	if len(busy) > 0 {
-		return levelWarning, strings.Join(busy, ", ") + " cannot be listened on", "if it is not this server that listens there already, choose another address"
+	switch {
+	case len(busy) == 0:
+	case isHeld(config.DataDir):
+		return levelOK, strings.Join(busy, ", ") + " cannot be listened on: a server with this data directory runs", ""
+	default:
+		return levelProblem, strings.Join(busy, ", ") + " cannot be listened on: " + refused.Error(), "choose another address, or stop what listens there"
 	}
 	return levelOK, strings.Join(free, ", ") + " can be listened on", ""
 }

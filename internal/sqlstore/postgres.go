@@ -44,7 +44,7 @@ const (
 func OpenPostgres(ctx context.Context, url string) (*Store, error) {
 	config, err := pgxpool.ParseConfig(url)
 	if err != nil {
-		return nil, fmt.Errorf("read database address: %w", err)
+		return nil, fmt.Errorf("read database address, which is to be a postgres:// URL: %w", err)
 	}
 	if config.ConnConfig.RuntimeParams["application_name"] == "" {
 		config.ConnConfig.RuntimeParams["application_name"] = "rollcall"

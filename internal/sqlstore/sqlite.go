@@ -513,6 +513,9 @@ const maxStatements = 200
 
 func openConnection(path string, pragmas []string) (*connection, error) {
 	conn, err := sqlite3.Open(dataSource(path, pragmas))
+	if errors.Is(err, sqlite3.NOTADB) {
+		return nil, fmt.Errorf("%s is not a SQLite database", path)
+	}
 	if err != nil {
 		return nil, sqliteError("open database", err)
 	}

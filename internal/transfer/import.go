@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -389,8 +390,10 @@ func (r *importRun) users(ctx context.Context, lines []Line, good []int, results
 		}
 		if refused := done[n].Error; refused != nil {
 			results[i].Code, results[i].Error = string(refused.Code), refused.Message
-			for field, wrong := range refused.Details {
-				results[i].Error += fmt.Sprintf(" [%s: %v]", field, wrong)
+			if len(refused.Details) > 1 {
+				for _, field := range slices.Sorted(maps.Keys(refused.Details)) {
+					results[i].Error += fmt.Sprintf(" [%s: %s]", field, strings.Join(refused.Details[field], " "))
+				}
 			}
 		}
 	}
@@ -414,6 +417,9 @@ func (r *importRun) relations(ctx context.Context, lines []Line, good []int, res
 	}
 	for n, i := range good {
 		results[i].Status = "created"
+		if done[n].Unchanged {
+			results[i].Status = "unchanged"
+		}
 		if !done[n].Success {
 			results[i].Status, results[i].Code, results[i].Error = "failed", string(done[n].Code), done[n].Message
 		}
@@ -444,15 +450,18 @@ func (r *importRun) roles(ctx context.Context, lines []Line, good []int, results
 
 func (r *importRun) role(ctx context.Context, entry api.ExportLine) (status string, err error) {
 	role := entry.Role
-	status = "updated"
-	request := api.UpdateRoleRequest{Name: &role.Name, Description: &role.Description, Settings: role.Settings}
-	if len(role.Metadata) > 0 {
-		request.Metadata = &role.Metadata
-	}
-	_, err = r.Client.Roles.Update(ctx, role.Role, request)
-	if client.IsCode(err, api.CodeRoleNotFound) {
-		status = "created"
+	before, err := r.standing(ctx, role.Role)
+	switch {
+	case err != nil:
+		return "", err
+	case before == "":
 		_, err = r.Client.Roles.Create(ctx, api.CreateRoleRequest{Role: role.Role, Name: role.Name, Description: role.Description, Metadata: role.Metadata, Settings: role.Settings})
+	default:
+		request := api.UpdateRoleRequest{Name: &role.Name, Description: &role.Description, Settings: role.Settings}
+		if len(role.Metadata) > 0 {
+			request.Metadata = &role.Metadata
+		}
+		_, err = r.Client.Roles.Update(ctx, role.Role, request)
 	}
 	if err == nil && len(entry.Permissions) > 0 {
 		_, err = r.Client.Roles.SetPermissions(ctx, role.Role, api.UpdatePermissionsRequest{Permissions: entry.Permissions})
@@ -461,7 +470,36 @@ func (r *importRun) role(ctx context.Context, entry api.ExportLine) (status stri
 		slices.Sort(entry.RestrictedFeatures)
 		err = r.Client.Roles.RestrictFeatures(ctx, role.Role, entry.RestrictedFeatures...)
 	}
-	return status, err
+	if err != nil || before == "" {
+		return "created", err
+	}
+	after, err := r.standing(ctx, role.Role)
+	if after == before {
+		return "unchanged", err
+	}
+	return "updated", err
+}
+
+// standing returns all there is to a role, as text; nothing when there is no such role.
+func (r *importRun) standing(ctx context.Context, id string) (string, error) {
+	role, err := r.Client.Roles.Get(ctx, id)
+	if client.IsCode(err, api.CodeRoleNotFound) {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	role.UpdatedAt = 0
+	permissions, err := r.Client.Roles.Permissions(ctx, id)
+	if err != nil {
+		return "", err
+	}
+	restricted, err := r.Client.Roles.RestrictedFeatures(ctx, id, client.PageOptions{PerPage: 1000})
+	if err != nil {
+		return "", err
+	}
+	text, err := json.Marshal([]any{role, permissions, restricted.Items})
+	return string(text), err
 }
 
 // appendChange appends what a dry run would change, as text.

@@ -91,7 +91,7 @@ function Person({ user, onChange }) {
 }
 
 function lastSeen(user, status) {
-  if (status !== "offline") return "";
+  if (status !== "offline" || user.blockedByMe || user.hasBlockedMe) return ""; // with a block in between, nobody is told
   return user.lastActiveAt ? `Last seen ${new Date(user.lastActiveAt * 1000).toLocaleString()}` : "Never seen";
 }
 

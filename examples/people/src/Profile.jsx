@@ -35,8 +35,10 @@ export function Profile({ onDone }) {
           <option>invisible</option>
         </select>
       </label>
-      <button className="primary">Save</button>
-      <button type="button" onClick={onDone}>Cancel</button>
+      <div className="actions">
+        <button className="primary">Save</button>
+        <button type="button" onClick={onDone}>Cancel</button>
+      </div>
     </form>
   );
 }
