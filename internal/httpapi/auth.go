@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/rollcall/rollcall/api"
 	"github.com/rollcall/rollcall/internal/directory"
@@ -21,10 +22,14 @@ const (
 
 // headerValue returns the first value of a header, in UTF-8.
 func headerValue(r *http.Request, name string) string {
-	if values := r.Header[name]; len(values) > 0 {
+	values := r.Header[name]
+	if len(values) == 0 {
+		return ""
+	}
+	if !utf8.ValidString(values[0]) {
 		return strings.ToValidUTF8(strings.TrimSpace(values[0]), "\ufffd")
 	}
-	return ""
+	return strings.TrimSpace(values[0])
 }
 
 // authenticate finds out who calls and whether the route is open to them. The app is checked before the credentials,
