@@ -65,6 +65,9 @@ func usersCreate(r *remote) *cobra.Command {
 	var request api.CreateUserRequest
 	cmd := remoteCommand(r, &cobra.Command{Use: "create UID", Short: "Create a user", Example: "  rollcall users create ada --name 'Ada Lovelace' --tag founder", Args: cobra.ExactArgs(1)},
 		func(cmd *cobra.Command, c *client.Client, args []string) (any, [][]string, error) {
+			if request.Name == "" {
+				return nil, nil, usageError{errors.New("a user needs a name: give --name")}
+			}
 			request.UID = args[0]
 			user, err := c.Users.Create(cmd.Context(), request)
 			return user, userRows(user), err
