@@ -6,7 +6,6 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"slices"
 	"strings"
 	"unicode"
@@ -268,10 +267,13 @@ func (f UserFilter) hidesBlockedTimes(caller Caller, query UserQuery) bool {
 // viewer a block stands. They come behind it, the newest first, so that their places do not tell when they were active.
 func listBlockedLast(tx Tx, query UserQuery, viewer UID, read func(Tx, UserQuery, *List[Seen]) error, list *List[Seen]) error {
 	blocks, err := tx.PairsOf(query.App, Blocks, viewer)
-	amongBlocked := query.After.fits(NewestFirst)
-	if err != nil || len(blocks) == 0 && !amongBlocked {
-		return errors.Join(err, read(tx, query, list))
+	if err != nil {
+		return err
 	}
+	if amongBlocked := query.After.fits(NewestFirst); len(blocks) == 0 && !amongBlocked {
+		return read(tx, query, list)
+	}
+	*list = List[Seen]{Page: list.Page}
 	others, blocked := query, query
 	others.NotBlockedWith = viewer
 	blocked.Related = append(slices.Clone(query.Related), Related{To: viewer, Blocked: true, Blockers: true})
