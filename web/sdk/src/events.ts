@@ -39,7 +39,10 @@ export class Emitter<Events extends object> {
   iterate<Name extends keyof Events>(name: Name, options: { signal?: AbortSignal } = {}): AsyncIterableIterator<Events[Name]> {
     const { signal } = options;
     const queue: Events[Name][] = [];
-    let wake = () => {};
+    const waiting: (() => void)[] = [];
+    const wake = () => {
+      for (const go of waiting.splice(0)) go();
+    };
     let ended = false;
     const off = this.on(name, (detail) => {
       queue.push(detail);
@@ -57,7 +60,7 @@ export class Emitter<Events extends object> {
     else signal?.addEventListener("abort", end);
     return {
       async next() {
-        while (!ended && queue.length === 0) await new Promise<void>((resolve) => (wake = resolve));
+        while (!ended && queue.length === 0) await new Promise<void>((resolve) => waiting.push(resolve));
         return ended ? { done: true, value: undefined } : { done: false, value: queue.shift() as Events[Name] };
       },
       async return() {

@@ -227,9 +227,9 @@ test("iterations begin at once, and end with their loop, their signal and the cl
   const [first, second, third] = [client.presence.events(), client.presence.events({ signal: AbortSignal.timeout(2000) }), client.presence.events()];
   const other = await Person.enter(context, "e-bob");
   while ((await first.next()).value.uid !== "e-bob"); // others' tests may still be on their way out
-  const waiting = first.next();
+  const waiting = [first.next(), first.next()];
   await first.return();
-  assert.equal((await waiting).done, true);
+  assert.deepEqual((await Promise.all(waiting)).map(({ done }) => done), [true, true]);
   const heard = [];
   for await (const { uid } of second) heard.push(uid);
   assert.ok(heard.includes("e-bob"));
