@@ -298,12 +298,15 @@ func (f *fields) texts(name string) []string {
 	}
 	texts := make([]string, len(items))
 	for i, item := range items {
+		problem := ""
 		if err := json.Unmarshal(item, &texts[i]); err != nil || item.Kind() != '"' {
-			member := name + "." + strconv.Itoa(i)
-			f.wrong.Add(member, "The %s must be a string.", member)
+			problem = "The %s must be a string."
 		} else if !directory.IsText(texts[i]) {
+			problem = noZero
+		}
+		if problem != "" {
 			member := name + "." + strconv.Itoa(i)
-			f.wrong.Add(member, noZero, member)
+			f.wrong.Add(member, problem, member)
 		}
 	}
 	return texts

@@ -20,12 +20,17 @@ type Condition struct {
 
 var inspectorPragmas = []string{"busy_timeout(10000)", "query_only(on)"}
 
+// openInspector opens the database file at path to look at it. It makes none.
+func openInspector(path string) (*connection, error) {
+	if _, err := os.Stat(path); err != nil {
+		return nil, err
+	}
+	return openConnection(path, inspectorPragmas)
+}
+
 // InspectSQLite checks the database file at path, also while a server is using it.
 func InspectSQLite(path string) (condition Condition, err error) {
-	if _, err := os.Stat(path); err != nil {
-		return condition, err
-	}
-	conn, err := openConnection(path, inspectorPragmas)
+	conn, err := openInspector(path)
 	if err != nil {
 		return condition, err
 	}
@@ -59,10 +64,7 @@ const readSealed = `SELECT sealed FROM api_keys`
 
 // SealedKeysInSQLite returns the API keys in the database file at path as they are encrypted, also while a server is using it.
 func SealedKeysInSQLite(path string) (sealed [][]byte, err error) {
-	if _, err := os.Stat(path); err != nil {
-		return nil, err
-	}
-	conn, err := openConnection(path, inspectorPragmas)
+	conn, err := openInspector(path)
 	if err != nil {
 		return nil, err
 	}

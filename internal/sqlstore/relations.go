@@ -12,19 +12,13 @@ import (
 // app is a placeholder of the statement that it will be part of.
 func relatedUIDs(s *statement, app string, related directory.Related) string {
 	uid := s.arg(string(related.To))
-	var blockers statement
+	blockers := ""
 	if related.BlockersAmongFriends {
-		blockers.add(` AND uid IN (SELECT friend FROM friends WHERE app = ` + app + ` AND uid = ` + uid + `)`)
+		blockers += ` AND uid IN (SELECT friend FROM friends WHERE app = ` + app + ` AND uid = ` + uid + `)`
 	}
 	if len(related.BlockersOfRoles) > 0 {
-		blockers.add(` AND EXISTS (SELECT 1 FROM users AS blocker WHERE blocker.app = ` + app + ` AND blocker.uid = blocks.uid AND blocker.role IN (`)
-		for i, role := range related.BlockersOfRoles {
-			if i > 0 {
-				blockers.add(`, `)
-			}
-			blockers.add(s.arg(role))
-		}
-		blockers.add(`))`)
+		blockers += ` AND EXISTS (SELECT 1 FROM users AS blocker WHERE blocker.app = ` + app +
+			` AND blocker.uid = blocks.uid AND blocker.role IN ` + argList(s, related.BlockersOfRoles) + `)`
 	}
 	var places []string
 	for _, place := range []struct {
@@ -32,7 +26,7 @@ func relatedUIDs(s *statement, app string, related directory.Related) string {
 		column, table, where, also string
 	}{
 		{related.Blocked, "blocked", "blocks", "uid", ""},
-		{related.Blockers, "uid", "blocks", "blocked", blockers.sql.String()},
+		{related.Blockers, "uid", "blocks", "blocked", blockers},
 		{related.Friends, "friend", "friends", "uid", ""},
 		{related.Asked, "receiver", "friend_requests", "uid", ""},
 		{related.Asking, "uid", "friend_requests", "receiver", ""},

@@ -233,12 +233,14 @@ func (s *statement) arg(value any) string {
 
 // in adds "column IN (…)" for the values.
 func in[T ~string](s *statement, column string, values []T) {
-	s.add(column + " IN (")
+	s.add(column + " IN " + argList(s, values))
+}
+
+// argList makes values arguments of a statement and returns the list of their placeholders.
+func argList[T ~string](s *statement, values []T) string {
+	placeholders := make([]string, len(values))
 	for i, value := range values {
-		if i > 0 {
-			s.add(", ")
-		}
-		s.add(s.arg(string(value)))
+		placeholders[i] = s.arg(string(value))
 	}
-	s.add(")")
+	return "(" + strings.Join(placeholders, ", ") + ")"
 }
