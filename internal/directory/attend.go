@@ -102,7 +102,7 @@ func (d *Directory) ActiveUser(ctx context.Context, app AppID, uid UID) (user Us
 // who sees whom says of two roles and a relation.
 func (p *Policy) Hears(viewerRole, subjectRole string, relation Relation) bool {
 	sight := p.see(User{UID: "viewer", Role: viewerRole}, User{UID: "subject", Role: subjectRole}, relation)
-	return sight.Presence && (sight.Listed || sight.Detailed)
+	return sight.Presence && sight.Visible()
 }
 
 // Sessions holds the live sessions of users. Implementations are safe for concurrent use.

@@ -38,7 +38,7 @@ func (d *Directory) requireOther(tx Tx, caller Caller, policy *Policy, user User
 		return Relation{}, err
 	}
 	relation, err := relationTo(tx, caller.App, user.UID, other)
-	if err == nil && caller.User != "" && !policy.see(user, subject, relation).Listed {
+	if err == nil && caller.User != "" && !policy.see(user, subject, relation).Visible() {
 		err = ErrUserNotFound(string(other))
 	}
 	return relation, err
