@@ -207,7 +207,7 @@ type User struct {
 	StatusMessage string          `json:"statusMessage,omitempty"`
 	Tags          []string        `json:"tags,omitempty"`
 	LastActiveAt  int64           `json:"lastActiveAt,omitempty"`
-	CreatedAt     int64           `json:"createdAt"`
+	CreatedAt     int64           `json:"createdAt,omitempty"` // absent in presence frames
 	UpdatedAt     int64           `json:"updatedAt,omitempty"`
 	DeactivatedAt int64           `json:"deactivatedAt,omitempty"`
 	// ConversationID and what follows about blocks are there only for an acting user.

@@ -21,6 +21,14 @@ func (d *Directory) SetOffline(app AppID, uid UID, lastActiveAt int64) {
 	d.online.of(app).remove(uid, lastActiveAt)
 }
 
+// ForgetLastActive drops when a user was last active who was erased before that was stored.
+func (d *Directory) ForgetLastActive(app AppID, uid UID) {
+	index := d.online.of(app)
+	index.mu.Lock()
+	defer index.mu.Unlock()
+	delete(index.left, uid)
+}
+
 // CountOnline counts the users of an app who are online and do not hide it.
 func (d *Directory) CountOnline(app AppID) int {
 	index := d.online.of(app)

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/rollcall/rollcall/internal/awake"
 	"github.com/rollcall/rollcall/internal/directory"
 )
 
@@ -63,6 +64,9 @@ type Observer interface {
 type Presence struct {
 	config Config
 	dir    *directory.Directory
+	// clock is what every span of time is measured with: while the server does not run, nobody's time runs out.
+	clock *awake.Clock
+	began time.Time
 
 	mu      sync.Mutex
 	rosters map[directory.AppID]*roster // guarded by mu
@@ -94,9 +98,27 @@ func New(config Config) *Presence {
 	if config.Observer == nil {
 		config.Observer = nobody{}
 	}
-	p := &Presence{config: config, dir: config.Directory, rosters: map[directory.AppID]*roster{}, making: map[directory.AppID]chan struct{}{}}
+	p := &Presence{
+		config: config, dir: config.Directory, clock: awake.NewClock(), began: time.Now(),
+		rosters: map[directory.AppID]*roster{}, making: map[directory.AppID]chan struct{}{},
+	}
 	p.running, p.stop = context.WithCancel(context.Background())
+	p.work.Go(func() { p.clock.Run(p.running) })
 	return p
+}
+
+// Clock is the clock that presence goes by. It runs until Close.
+func (p *Presence) Clock() *awake.Clock { return p.clock }
+
+// now is the time by the clock. Times within this package are such times, and compared with nothing else.
+func (p *Presence) now() time.Time { return p.began.Add(p.clock.Now()) }
+
+// local returns the time by the clock of a moment of the lately past or of the future.
+func (p *Presence) local(at time.Time) time.Time {
+	if at.IsZero() {
+		return at
+	}
+	return p.now().Add(time.Until(at))
 }
 
 // Drain makes sessions end without a word to anybody, because the server stops: their users are expected back.
@@ -183,8 +205,10 @@ func errClosed() error {
 	return &directory.Error{Code: directory.CodeOperationFailed, Message: "The server is stopping. Try again in a moment."}
 }
 
-// stamp is the directory's time of a moment of the lately past, in Unix seconds.
-func (p *Presence) stamp(at time.Time) int64 { return p.dir.Now() - int64(time.Since(at)/time.Second) }
+// stamp is the directory's time of a moment by the clock, in Unix seconds.
+func (p *Presence) stamp(at time.Time) int64 {
+	return p.dir.Now() - int64(p.now().Sub(at)/time.Second)
+}
 
 type nobody struct{}
 

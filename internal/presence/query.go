@@ -31,10 +31,10 @@ func (p *Presence) Devices(app directory.AppID, uid directory.UID) []Device {
 	}
 	var devices []Device
 	for _, s := range person.sessions {
-		devices = append(devices, Device{Device: s.device, Token: s.token.id, Status: s.status, Text: s.text, OpenedAt: r.presence.stamp(s.openedAt)})
+		devices = append(devices, Device{Device: s.device, Token: s.token.id, Status: s.shown.status, Text: s.shown.text, OpenedAt: r.presence.stamp(s.openedAt)})
 	}
 	for _, absence := range person.lingering {
-		devices = append(devices, Device{Device: absence.device, Status: absence.status, Text: absence.text, AwayUntil: r.presence.stamp(absence.until)})
+		devices = append(devices, Device{Device: absence.device, Status: absence.shown.status, Text: absence.shown.text, AwayUntil: r.presence.stamp(absence.until)})
 	}
 	return devices
 }
@@ -66,7 +66,7 @@ func (p *Presence) Disconnect(app directory.AppID, uid directory.UID, device str
 	}
 	closed := r.endWhere(uid, Disconnected, func(_ token, of string) bool { return device == "" || of == device })
 	if device == "" {
-		closed += r.leaveForGood(uid, Disconnected)
+		closed += r.leaveForGood(uid, Disconnected, everySession)
 	}
 	return closed
 }

@@ -138,10 +138,10 @@ func (s *Server) buildEdges(d *directory.Directory, keyring *secret.Keyring, wer
 		Directory: d, Were: were, SessionsPerUser: s.config.SessionsPerUser, Grace: s.config.Grace, ReturnWithin: s.config.ReturnWithin, Logger: s.config.Logger, Observer: numbers,
 	})
 	d.UseSessions(s.presence)
-	s.gateway, err = gateway.New(gateway.Config{Directory: d, Presence: s.presence, Signer: signer, AuthTimeout: s.config.AuthTimeout, MaxWaiting: s.config.MaxWaiting, Logger: s.config.Logger, Observer: numbers})
-	if err != nil {
-		return err
-	}
+	s.gateway = gateway.New(gateway.Config{
+		Directory: d, Presence: s.presence, Signer: signer, AuthTimeout: s.config.AuthTimeout, MaxWaiting: s.config.MaxWaiting,
+		Logger: s.config.Logger, Observer: numbers,
+	})
 	s.api, err = httpapi.New(httpapi.Config{
 		Directory: d, Presence: s.presence, Signer: keyring, SocketSigner: signer, OpensManagement: keyring.OpensManagement, PublicHost: s.config.PublicHost, BodyLimit: s.config.BodyLimit,
 		RequestTimeout: s.config.RequestTimeout, RateLimits: s.config.RateLimits, Logger: s.config.Logger, Registerer: registry,
