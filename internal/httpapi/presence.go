@@ -16,6 +16,9 @@ import (
 // showPresence returns how a user presents itself to the caller.
 func (c *call) showPresence(seen directory.Seen) api.PresenceStatus {
 	shown := api.PresenceStatus{UID: string(seen.UID), Status: presence.Offline.String()}
+	if c.caller.User != "" {
+		c.api.config.Presence.NoteReader(c.caller.App, c.caller.User)
+	}
 	if !seen.Present {
 		return shown
 	}

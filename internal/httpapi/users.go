@@ -30,6 +30,7 @@ func (c *call) showUser(user *directory.User) api.User {
 		shown.Metadata = directory.PublicMetadata(user.Metadata)
 	}
 	if c.caller.User != "" && c.caller.User != user.UID {
+		c.api.config.Presence.NoteReader(c.caller.App, c.caller.User)
 		shown.ConversationID = conversationID(c.caller.User, user.UID)
 	}
 	return shown

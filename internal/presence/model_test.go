@@ -45,6 +45,8 @@ type shown struct {
 	until           time.Time
 }
 
+func lasting(status presence.Status) shown { return shown{status: status, lasting: status} }
+
 func (s *shown) set(status presence.Status, until time.Time) {
 	if s.now(); until.IsZero() {
 		s.lasting = status
@@ -223,7 +225,7 @@ func (r *run) draw() (name string, act func()) {
 }
 
 func (r *run) connect(uid directory.UID) {
-	r.open(uid, fmt.Sprint("device", r.random.IntN(1000)), shown{status: presence.Available, lasting: presence.Available})
+	r.open(uid, fmt.Sprint("device", r.random.IntN(1000)), lasting(presence.Available))
 }
 
 func (r *run) open(uid directory.UID, name string, as shown) {
@@ -234,9 +236,12 @@ func (r *run) open(uid directory.UID, name string, as shown) {
 		{Scope: presence.TheseUsers, UIDs: []directory.UID{"ada", "cy"}},
 		{},
 	}
+	r.join(uid, name, as, scopes[r.random.IntN(len(scopes))])
+}
+
+func (r *run) join(uid directory.UID, name string, as shown, to presence.Subscription) {
 	d := &device{shown: as, listener: &listener{
-		run: r, uid: uid, name: name, view: map[directory.UID]told{}, subscription: scopes[r.random.IntN(len(scopes))],
-		extended: r.random.IntN(2) == 0,
+		run: r, uid: uid, name: name, view: map[directory.UID]told{}, subscription: to, extended: r.random.IntN(2) == 0,
 	}}
 	// Who is back is as it was, whether it says so again or not.
 	hello := presence.Hello{

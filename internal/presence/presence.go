@@ -67,6 +67,8 @@ type Presence struct {
 	// clock is what every span of time is measured with: while the server does not run, nobody's time runs out.
 	clock *awake.Clock
 	began time.Time
+	// readers are there for the apps of config.Were, and not changed.
+	readers map[directory.AppID]*readers
 
 	mu      sync.Mutex
 	rosters map[directory.AppID]*roster // guarded by mu
@@ -101,6 +103,10 @@ func New(config Config) *Presence {
 	p := &Presence{
 		config: config, dir: config.Directory, clock: awake.NewClock(), began: time.Now(),
 		rosters: map[directory.AppID]*roster{}, making: map[directory.AppID]chan struct{}{},
+		readers: map[directory.AppID]*readers{},
+	}
+	for app := range config.Were {
+		p.readers[app] = newReaders()
 	}
 	p.running, p.stop = context.WithCancel(context.Background())
 	p.work.Go(func() { p.clock.Run(p.running) })

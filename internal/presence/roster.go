@@ -32,8 +32,8 @@ type roster struct {
 	online    int
 	// expected are those who were online when the server last ran, until the first session is opened.
 	expected []*person
-	// readers are those who have read since the start who is online, while somebody is expected back.
-	readers map[directory.UID]struct{}
+	// returnUntil is when those expected must be back; zero until the first session is opened.
+	returnUntil time.Time
 	// followed is the revision up to which the change log has been acted on, and progress is closed when it grows.
 	followed int64
 	progress chan struct{}
@@ -114,9 +114,13 @@ func (r *roster) expect(users []directory.User) {
 
 // awaitReturns sets the time within which those expected must be back, when the first session is opened. It needs the lock.
 func (r *roster) awaitReturns() {
+	if len(r.expected) == 0 {
+		return
+	}
+	now := r.presence.now()
+	r.returnUntil = now.Add(r.presence.config.ReturnWithin)
 	for _, p := range r.expected {
-		now := r.presence.now()
-		p.expectedUntil = now.Add(r.presence.config.ReturnWithin)
+		p.expectedUntil = r.returnUntil
 		r.look(p, now)
 	}
 	r.expected = nil
@@ -158,8 +162,9 @@ func (r *roster) welcomeBack(p *person) {
 	if is.status.public() == Offline {
 		return
 	}
+	readers := r.presence.readers[r.app]
 	r.eachListener(p, func(s *Session) {
-		if _, reads := r.readers[s.uid]; reads || s.informed {
+		if s.informed || readers.has(s.uid) {
 			tell(s)
 		}
 	})
