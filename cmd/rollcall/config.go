@@ -61,6 +61,8 @@ func (s *settings) register(flags *pflag.FlagSet) {
 	flags.DurationVar(&c.AuthTimeout, "auth-timeout", c.AuthTimeout, "how long a socket may take to authenticate")
 	flags.IntVar(&c.MaxWaiting, "max-waiting", c.MaxWaiting, "frames that may wait for a socket's client that does not read")
 	flags.IntVar(&c.SessionsPerUser, "sessions-per-user", c.SessionsPerUser, "sockets of a user")
+	flags.IntVar(&c.WatchedPerUser, "watched-per-user", c.WatchedPerUser, "users that the sockets of one user watch by their uids")
+	flags.IntVar(&c.WatchedPerApp, "watched-per-app", c.WatchedPerApp, "users that all sockets of an app watch by their uids")
 	registerLimits(flags, &c.Limits)
 	flags.StringVar(&s.logLevel, "log-level", "info", "least level to log: debug, info, warn, error")
 	flags.StringVar(&s.logFormat, "log-format", "auto", "json, text, or auto: text on a terminal")

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/rollcall/rollcall/api"
 	"github.com/rollcall/rollcall/client"
@@ -314,24 +315,65 @@ func freshDatabase(t *testing.T, database string) string {
 	return url
 }
 
-func TestOldestTokensAreRevoked(t *testing.T) {
+// TestSpareTokensAreRevoked mints more tokens than a user may have, on either engine.
+func TestSpareTokensAreRevoked(t *testing.T) {
 	t.Parallel()
 	onEveryEngine(t, func(t *testing.T, database string) {
-		s := apitest.Start(t, database, func(config *server.Config) { config.Limits.TokensPerUser = 3 })
-		backend := s.Backend(t)
-		if _, err := backend.Users.Create(t.Context(), api.CreateUserRequest{UID: "ada", Name: "Ada"}); err != nil {
-			t.Fatal(err)
-		}
-		var tokens []string
-		for range 5 { // all in the same second
-			tokens = append(tokens, mint(t, backend, "ada"))
-		}
-		for i, token := range tokens {
+		works := func(t *testing.T, s *apitest.Server, token string) bool {
+			t.Helper()
 			_, err := s.Client(t, client.WithAuthToken(token)).Me.Get(t.Context())
-			if works := err == nil; works != (i >= 2) {
-				t.Errorf("token %d of 5: %v", i+1, err)
+			if err != nil && !client.IsCode(err, api.CodeAuthTokenUnknown) {
+				t.Fatal(err)
 			}
+			return err == nil
 		}
+		start := func(t *testing.T) *apitest.Server {
+			return startSockets(t, freshDatabase(t, database), func(config *server.Config) { config.Limits.TokensPerUser = 3 }, "ada")
+		}
+		t.Run("of unused tokens the oldest", func(t *testing.T) {
+			s := start(t)
+			var tokens []string
+			for range 5 { // all in the same second
+				tokens = append(tokens, mint(t, s.Backend(t), "ada"))
+			}
+			for i, token := range tokens {
+				if works := works(t, s, token); works != (i >= 2) {
+					t.Errorf("token %d of 5 works: %t", i+1, works)
+				}
+			}
+		})
+		t.Run("not those with a live socket, and not those used lately", func(t *testing.T) {
+			s := start(t)
+			jwt, online := s.JWT(t, "ada")
+			phone := s.Login(t, apitest.Login{UID: "ada", Device: "phone", Body: api.AuthBody{Auth: jwt}})
+			s.Clock().Advance(time.Hour)
+			used := mint(t, s.Backend(t), "ada")
+			s.Clock().Advance(time.Hour)
+			unused := mint(t, s.Backend(t), "ada")
+			s.Clock().Advance(time.Hour)
+			if !works(t, s, used) {
+				t.Fatal("a token does not work that was just minted")
+			}
+			for range 100 { // as many as a script that is wrong about it may mint
+				s.Clock().Advance(-time.Second) // what was used stays the last that was
+				mint(t, s.Backend(t), "ada")
+			}
+			if !works(t, s, online) || !works(t, s, used) || works(t, s, unused) {
+				t.Errorf("live: %t, used: %t, unused: %t", works(t, s, online), works(t, s, used), works(t, s, unused))
+			}
+			phone.SendText(`{"action":"ping","ack":"true"}`)
+			phone.Close(1000, "")
+		})
+		t.Run("those with a live socket when there are no others", func(t *testing.T) {
+			s := start(t)
+			first := s.Login(t, apitest.Login{UID: "ada", Device: "1"})
+			for _, device := range []string{"2", "3", "4"} {
+				s.Login(t, apitest.Login{UID: "ada", Device: device})
+			}
+			if code, _ := first.ClosedWith(); code != api.CloseRevoked {
+				t.Errorf("closed with %d", code)
+			}
+		})
 	})
 }
 

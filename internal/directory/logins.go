@@ -27,6 +27,7 @@ type login struct {
 	user     User
 	token    Token
 	loadedAt uint64
+	usedAt   *atomic.Int64 // in Unix seconds
 }
 
 func newLogins() *logins {
@@ -56,8 +57,18 @@ func (l *logins) get(app AppID, key string) (login, bool) {
 }
 
 // put remembers what was read from the store after begin returned loadedAt.
-func (l *logins) put(key string, user User, token Token, loadedAt uint64) {
-	l.cache.Set(key, login{user, token, loadedAt})
+func (l *logins) put(key string, user User, token Token, loadedAt uint64) login {
+	known := login{user: user, token: token, loadedAt: loadedAt, usedAt: new(atomic.Int64)}
+	l.cache.Set(key, known)
+	return known
+}
+
+// usedAt returns when a token was last used, in Unix seconds: 0 when that is not known any more.
+func (l *logins) usedAt(app AppID, hash []byte) int64 {
+	if known, ok := l.cache.GetEntryQuietly(loginKey(app, hash)); ok {
+		return known.Value.usedAt.Load()
+	}
+	return 0
 }
 
 // touch forgets the logins of users. Call it when a write about them may have been committed, before anybody is told.

@@ -1,10 +1,12 @@
 package directory
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 )
 
@@ -44,8 +46,8 @@ const (
 
 func tokenContext(app AppID, id TokenID) string { return "token:" + string(app) + ":" + string(id) }
 
-// CreateToken mints an auth token for a user. When the user has more than Limits.TokensPerUser, the oldest are
-// revoked. Errors: CodeUserNotFound, CodeBadRequest.
+// CreateToken mints an auth token for a user. When the user has more than Limits.TokensPerUser, those are revoked that were not
+// used for the longest time, and of those with a live session the last. Errors: CodeUserNotFound, CodeBadRequest.
 func (d *Directory) CreateToken(ctx context.Context, caller Caller, rawUID string, device Device) (Token, error) {
 	uid := FoldUID(rawUID)
 	if err := d.checkDevice(&device); err != nil {
@@ -65,7 +67,7 @@ func (d *Directory) mint(tx Tx, log *logbook, caller Caller, uid UID, device Dev
 		return Token{}, err
 	}
 	if count >= d.limits.TokensPerUser {
-		if err := d.revokeOldest(tx, log, uid, count); err != nil {
+		if err := d.revokeSpare(tx, log, uid, count); err != nil {
 			return Token{}, err
 		}
 	}
@@ -86,14 +88,32 @@ func (d *Directory) mint(tx Tx, log *logbook, caller Caller, uid UID, device Dev
 	return token, tx.PutToken(log.app, token)
 }
 
-func (d *Directory) revokeOldest(tx Tx, log *logbook, uid UID, count int) error {
-	keep := d.limits.TokensPerUser - 1
-	oldest, err := tx.Tokens(log.app, uid, count-keep, keep)
+// revokeSpare revokes as many of a user's tokens as are too many for one more: first those without a live session, and of both
+// kinds first those that were not used for the longest time. When a token was used is known since the server's start; before that,
+// when it was minted counts.
+func (d *Directory) revokeSpare(tx Tx, log *logbook, uid UID, count int) error {
+	tokens, err := tx.Tokens(log.app, uid, count, 0)
 	if err != nil {
 		return err
 	}
+	live := d.sessions.LiveTokens(log.app, uid)
+	used := make(map[TokenID]int64, len(tokens))
+	for _, token := range tokens {
+		used[token.ID] = max(token.CreatedAt, d.logins.usedAt(log.app, token.Hash))
+	}
+	slices.SortFunc(tokens, func(a, b Token) int {
+		_, aLives := live[a.ID]
+		_, bLives := live[b.ID]
+		switch {
+		case aLives && !bLives:
+			return 1
+		case bLives && !aLives:
+			return -1
+		}
+		return cmp.Or(cmp.Compare(used[a.ID], used[b.ID]), cmp.Compare(a.Revision, b.Revision))
+	})
 	var ids []string
-	for _, token := range oldest {
+	for _, token := range tokens[:max(0, count-(d.limits.TokensPerUser-1))] {
 		if err := tx.DeleteToken(log.app, token.ID); err != nil {
 			return err
 		}
@@ -126,8 +146,9 @@ func (d *Directory) Authenticate(ctx context.Context, policy *Policy, text strin
 		if known, err = d.findLogin(ctx, app, text, hashes); err != nil {
 			return user, token, err
 		}
-		d.logins.put(key, known.user, known.token, loadedAt)
+		known = d.logins.put(key, known.user, known.token, loadedAt)
 	}
+	known.usedAt.Store(d.Now())
 	if known.token.CreatedAt < policy.App.Settings.TokensValidFrom || known.user.DeactivatedAt != 0 {
 		return user, token, errTokenUnknown()
 	}

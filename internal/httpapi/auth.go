@@ -17,6 +17,7 @@ const (
 	headerAuthToken  = "Authtoken"
 	headerOnBehalfOf = "Onbehalfof"
 	headerManagement = "Key"
+	headerSDK        = "Sdk"
 	headerSecret     = "Secret"
 )
 

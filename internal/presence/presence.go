@@ -28,6 +28,9 @@ type Config struct {
 	Quiet time.Duration
 	// SessionsPerUser is how many live sessions a user may have. Zero means DefaultSessionsPerUser.
 	SessionsPerUser int
+	// WatchedPerUser is how many users the sessions of one user may watch by their uids, counted for each session, and
+	// WatchedPerApp the same for all sessions of an app. Zero means DefaultWatchedPerUser and DefaultWatchedPerApp.
+	WatchedPerUser, WatchedPerApp int
 	// Were are the users who were online when the server last ran. Clients that come back believe it still: those who do
 	// not return within ReturnWithin are announced as offline, and for those who do nothing needs to be said.
 	Were map[directory.AppID][]directory.User
@@ -44,6 +47,8 @@ const (
 	DefaultGrace           = 8 * time.Second
 	DefaultReturnWithin    = 15 * time.Second
 	DefaultSessionsPerUser = 100
+	DefaultWatchedPerUser  = 50_000
+	DefaultWatchedPerApp   = 5_000_000
 )
 
 // Observer counts what happens. Its methods are called under a lock, and must be quick.
@@ -91,8 +96,16 @@ func New(config Config) *Presence {
 			*duration.field = duration.standby
 		}
 	}
-	if config.SessionsPerUser <= 0 {
-		config.SessionsPerUser = DefaultSessionsPerUser
+	for _, limit := range []struct {
+		field   *int
+		standby int
+	}{
+		{&config.SessionsPerUser, DefaultSessionsPerUser}, {&config.WatchedPerUser, DefaultWatchedPerUser},
+		{&config.WatchedPerApp, DefaultWatchedPerApp},
+	} {
+		if *limit.field <= 0 {
+			*limit.field = limit.standby
+		}
 	}
 	if config.Logger == nil {
 		config.Logger = slog.New(slog.DiscardHandler)

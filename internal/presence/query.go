@@ -39,6 +39,28 @@ func (p *Presence) Devices(app directory.AppID, uid directory.UID) []Device {
 	return devices
 }
 
+// LiveTokens returns the auth tokens of a user on which a session stands, or stood that may be back.
+func (p *Presence) LiveTokens(app directory.AppID, uid directory.UID) map[directory.TokenID]struct{} {
+	r := p.known(app)
+	if r == nil {
+		return nil
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	person, there := r.people[uid]
+	if !there {
+		return nil
+	}
+	live := map[directory.TokenID]struct{}{}
+	for _, s := range person.sessions {
+		live[s.token.id] = struct{}{}
+	}
+	for _, absence := range person.lingering {
+		live[absence.token.id] = struct{}{}
+	}
+	return live
+}
+
 // Status returns how a user presents itself now, and the text that goes with it. others says as others see it.
 func (p *Presence) Status(app directory.AppID, uid directory.UID, others bool) (status Status, text string) {
 	r := p.known(app)

@@ -146,7 +146,10 @@ func (r *roster) admit(s *Session) error {
 		count += len(p.sessions)
 	}
 	if limit := r.presence.config.SessionsPerUser; count >= limit {
-		return &directory.Error{Code: directory.CodeQuota, Message: "This user has too many open sessions. Close some first."}
+		return quotaError("This user has %d open sessions, and may have %d. Close some first.", count, limit)
+	}
+	if err := r.reserveWatched(s); err != nil {
+		return err
 	}
 	r.opening[s.uid] = append(r.opening[s.uid], s)
 	r.awaitReturns()
@@ -158,6 +161,7 @@ func (r *roster) dismiss(s *Session) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.forgetOpening(s)
+	r.releaseWatched(s)
 	s.state = ended
 }
 
@@ -179,6 +183,7 @@ func (r *roster) join(s *Session, hello Hello, attendee directory.Attendee, frie
 	}
 	r.forgetOpening(s)
 	if r.closed {
+		r.releaseWatched(s)
 		s.state = ended
 		return false, errClosed()
 	}
@@ -201,6 +206,7 @@ func (r *roster) join(s *Session, hello Hello, attendee directory.Attendee, frie
 		s.state = ended
 		p.sessions = without(p.sessions, s)
 		r.unsubscribe(s)
+		r.releaseWatched(s)
 		r.look(p, now)
 		return true, nil
 	}
@@ -273,6 +279,7 @@ func (r *roster) end(s *Session, cause Cause, lastHeard time.Time) {
 	s.state = ended
 	p.sessions = without(p.sessions, s)
 	r.unsubscribe(s)
+	r.releaseWatched(s)
 	r.presence.config.Observer.SessionEnded(cause)
 	r.record(s, Offline, cause)
 	if len(p.sessions) == 0 && p.listed != Invisible { // who is invisible was last active when it hid

@@ -55,6 +55,9 @@ type Config struct {
 	MaxWaiting int
 	// SessionsPerUser is how many sockets a user may have at a time. Zero means 100.
 	SessionsPerUser int
+	// WatchedPerUser is how many users the sockets of one user may watch by their uids, counted for each socket, and
+	// WatchedPerApp the same for all sockets of an app. Zero means 50,000 and 5,000,000.
+	WatchedPerUser, WatchedPerApp int
 
 	// FirstApp is the app to make when the database has none. Zero fields are filled in.
 	FirstApp directory.NewApp
@@ -90,6 +93,8 @@ func (c Config) OrDefault() Config {
 	}{
 		{&c.MaxWaiting, gateway.DefaultMaxWaiting},
 		{&c.SessionsPerUser, presence.DefaultSessionsPerUser},
+		{&c.WatchedPerUser, presence.DefaultWatchedPerUser},
+		{&c.WatchedPerApp, presence.DefaultWatchedPerApp},
 	} {
 		if *count.field <= 0 {
 			*count.field = count.standby

@@ -135,7 +135,9 @@ func (s *Server) buildEdges(d *directory.Directory, keyring *secret.Keyring, wer
 	numbers := newPresenceMetrics(registry)
 	signer := socketjwt.NewSigner(keyring)
 	s.presence = presence.New(presence.Config{
-		Directory: d, Were: were, SessionsPerUser: s.config.SessionsPerUser, Grace: s.config.Grace, ReturnWithin: s.config.ReturnWithin, Logger: s.config.Logger, Observer: numbers,
+		Directory: d, Were: were, SessionsPerUser: s.config.SessionsPerUser, WatchedPerUser: s.config.WatchedPerUser,
+		WatchedPerApp: s.config.WatchedPerApp, Grace: s.config.Grace, ReturnWithin: s.config.ReturnWithin, Logger: s.config.Logger,
+		Observer: numbers,
 	})
 	d.UseSessions(s.presence)
 	s.gateway = gateway.New(gateway.Config{
