@@ -77,6 +77,8 @@ type run struct {
 	caller   directory.Caller
 	counts   *counts
 	tokens   map[directory.UID]directory.TokenID
+	// skew is by how much the time of day is wrong, in nanoseconds.
+	skew atomic.Int64
 
 	// mu guards what follows from the presence, which looks at it when it delivers. It is not held while calling into it.
 	mu      sync.Mutex
@@ -96,15 +98,15 @@ func newRun(t *testing.T, seed uint64) *run {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := directory.New(directory.Config{Store: store, Secrets: keyring})
+	r := &run{T: t, random: rand.New(rand.NewPCG(seed, 1)), counts: &counts{}, tokens: map[directory.UID]directory.TokenID{}}
+	dir := directory.New(directory.Config{Store: store, Secrets: keyring, Now: func() time.Time {
+		return time.Now().Add(time.Duration(r.skew.Load()))
+	}})
 	created, err := dir.CreateApp(t.Context(), "operator", directory.NewApp{Name: "Model"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &run{
-		T: t, random: rand.New(rand.NewPCG(seed, 1)), dir: dir, counts: &counts{}, tokens: map[directory.UID]directory.TokenID{},
-		caller: directory.Caller{App: created.App.ID, Actor: "key:test", Private: true},
-	}
+	r.dir, r.caller = dir, directory.Caller{App: created.App.ID, Actor: "key:test", Private: true}
 	r.presence = presence.New(presence.Config{Directory: dir, Observer: r.counts, Grace: 8 * time.Second, SilenceGrace: 5 * time.Second})
 	dir.UseSessions(r.presence)
 	t.Cleanup(func() {

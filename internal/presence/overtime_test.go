@@ -169,6 +169,27 @@ func TestNothingNewIsNotTold(t *testing.T) {
 	})
 }
 
+// TestClockJumps sets the time of day forward and back by hours, as machines do that find out what time it is.
+func TestClockJumps(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRun(t, 1)
+		_, ada := r.enter("ada", presence.Hello{})
+		bob, _ := r.enter("bob", presence.Hello{Device: "b"})
+		cy, _ := r.enter("cy", presence.Hello{Device: "c", Status: presence.Busy, Until: time.Now().Add(time.Minute)})
+		ada.has(t, "bob available", "cy busy")
+		for _, jump := range []time.Duration{3 * time.Hour, -5 * time.Hour, 2 * time.Hour} {
+			bob.End(presence.Reset, time.Now())
+			r.skew.Add(int64(jump))
+			time.Sleep(4 * time.Second)
+			bob, _ = r.enter("bob", presence.Hello{Device: "b"})
+			time.Sleep(time.Minute)
+			ada.has(t)
+		}
+		cy.End(presence.Closed, time.Now())
+		ada.has(t, "cy offline")
+	})
+}
+
 // TestErasedUserLeavesNothing erases somebody who is online, and makes the uid again at once.
 func TestErasedUserLeavesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
