@@ -30,7 +30,9 @@ func TestPausedServerBlamesNobody(t *testing.T) {
 			t.Fatal(err)
 		}
 		body.Auth, _ = s.JWT(t, uid)
-		return func() *apitest.Socket { return s.Login(t, apitest.Login{UID: uid, Device: "device of " + uid, Body: body}) }
+		return func() *apitest.Socket {
+			return s.Login(t, apitest.Login{UID: uid, Device: "device of " + uid, Body: body})
+		}
 	}
 	watcher := login("watcher", api.AuthBody{PresenceSubscription: api.SubscribeAllUsers})()
 	var clients []*apitest.Socket

@@ -35,11 +35,11 @@ func TestHeartbeat(t *testing.T) {
 		heard []string
 	}{
 		{"a client that only answers pings lives for hours", func(h *house) {
-			h.connect("a")
+			h.connect()
 			time.Sleep(2 * time.Hour)
 		}, []string{"online"}},
 		{"a client that only pings lives for hours", func(h *house) {
-			bob := h.connect("a")
+			bob := h.connect()
 			bob.deaf = true
 			for range 4 * 60 {
 				time.Sleep(15 * time.Second)
@@ -47,47 +47,47 @@ func TestHeartbeat(t *testing.T) {
 			}
 		}, []string{"online"}},
 		{"a client that says nothing at all is gone after 25 s", func(h *house) {
-			h.connect("a").deaf = true
+			h.connect().deaf = true
 			time.Sleep(25*time.Second - time.Millisecond)
 			h.hasHeard("online")
 			time.Sleep(time.Second) // sockets are looked at twice a second
 		}, []string{"online", "offline"}},
 		{"a client that falls silent after an hour is gone after 25 s", func(h *house) {
-			bob := h.connect("a")
+			bob := h.connect()
 			time.Sleep(time.Hour)
 			bob.deaf = true
 			time.Sleep(46 * time.Second) // it may just have answered
 		}, []string{"online", "offline"}},
 		{"a goodbye", func(h *house) {
-			bob := h.connect("a")
+			bob := h.connect()
 			time.Sleep(time.Second) // events of one user are spaced
 			bob.leave(ws.StatusNormalClosure)
 		}, []string{"online", "offline"}},
 		{"a goodbye long after a ping", func(h *house) {
-			bob := h.connect("a")
+			bob := h.connect()
 			bob.say(ping)
 			time.Sleep(6 * time.Second)
 			bob.leave(ws.StatusNormalClosure)
 		}, []string{"online", "offline"}},
 		{"a client that has missed a pong, and is back 5 s later", func(h *house) {
-			bob := h.connect("a")
+			bob := h.connect()
 			bob.say(ping)
 			time.Sleep(3 * time.Second)
 			bob.leave(ws.StatusNormalClosure)
 			time.Sleep(5 * time.Second)
-			h.connect("a")
+			h.connect()
 			time.Sleep(time.Minute)
 		}, []string{"online"}},
 		{"a client whose ping and close were held up together", func(h *house) {
-			bob := h.connect("a")
+			bob := h.connect()
 			bob.say(ping)
 			bob.leave(ws.StatusNormalClosure)
 			time.Sleep(5 * time.Second)
-			h.connect("a")
+			h.connect()
 			time.Sleep(time.Minute)
 		}, []string{"online"}},
 		{"a client that has missed a pong, and does not come back", func(h *house) {
-			bob := h.connect("a")
+			bob := h.connect()
 			bob.say(ping)
 			time.Sleep(3 * time.Second)
 			bob.leave(ws.StatusNormalClosure)
@@ -96,29 +96,29 @@ func TestHeartbeat(t *testing.T) {
 			time.Sleep(time.Millisecond)
 		}, []string{"online", "offline"}},
 		{"a library that gives up on a ping of WebSocket itself", func(h *house) {
-			bob := h.connect("a")
+			bob := h.connect()
 			bob.write(ws.NewPingFrame([]byte("there?")))
 			time.Sleep(3 * time.Second)
 			bob.leave(ws.StatusNormalClosure)
 			time.Sleep(5 * time.Second)
-			h.connect("a")
+			h.connect()
 		}, []string{"online"}},
 		{"a page that is closed, and opened again", func(h *house) {
-			h.connect("a").leave(ws.StatusGoingAway)
+			h.connect().leave(ws.StatusGoingAway)
 			time.Sleep(7 * time.Second)
-			h.connect("a")
+			h.connect()
 			time.Sleep(time.Minute)
 		}, []string{"online"}},
 		{"a client that was told to begin anew", func(h *house) {
-			bob := h.connect("a")
+			bob := h.connect()
 			h.presence.LetRestart(h.app, "bob", h.tokens["bob"])
 			bob.leave(ws.StatusNormalClosure)
 			time.Sleep(time.Second)
-			h.connect("a")
+			h.connect()
 			time.Sleep(time.Minute)
 		}, []string{"online"}},
 		{"a client that was told to begin anew, and says goodbye a minute later", func(h *house) {
-			bob := h.connect("a")
+			bob := h.connect()
 			h.presence.LetRestart(h.app, "bob", h.tokens["bob"])
 			time.Sleep(time.Minute)
 			bob.leave(ws.StatusNormalClosure)
@@ -233,12 +233,7 @@ type visitor struct {
 }
 
 // connect opens a socket of bob's, and waits until it is in.
-func (h *house) connect(device string) *visitor {
-	h.Helper()
-	return h.connectWith(device, api.AuthBody{})
-}
-
-func (h *house) connectWith(device string, body api.AuthBody) *visitor {
+func (h *house) connect() *visitor {
 	h.Helper()
 	near, far := net.Pipe()
 	v := &visitor{house: h, conn: near, frames: make(chan api.Frame, 1000)}
@@ -254,14 +249,10 @@ func (h *house) connectWith(device string, body api.AuthBody) *visitor {
 		<-done
 	})
 	now := h.dir.Now()
-	body.Auth = h.signer.Sign(socketjwt.Claims{
+	jwt := h.signer.Sign(socketjwt.Claims{
 		App: string(h.app), UID: "bob", Token: string(h.tokens["bob"]), IssuedAt: now, ExpiresAt: now + 900,
 	})
-	encoded, err := json.Marshal(body)
-	if err != nil {
-		h.Fatal(err)
-	}
-	v.say(fmt.Sprintf(`{"type":"auth","appId":%q,"deviceId":%q,"sender":"bob","body":%s}`, h.app, device, encoded))
+	v.say(fmt.Sprintf(`{"type":"auth","appId":%q,"deviceId":"phone","sender":"bob","body":{"auth":%q}}`, h.app, jwt))
 	if reply := <-v.frames; reply.Type != api.FrameAuth || !strings.Contains(string(reply.Body), `"200"`) {
 		h.Fatalf("the auth frame is answered with %+v %s", reply, reply.Body)
 	}
@@ -292,6 +283,7 @@ func (v *visitor) read() {
 		case ws.OpClose:
 			v.conn.Close()
 			return
+		default: // there is nothing else
 		}
 	}
 }

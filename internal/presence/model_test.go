@@ -45,7 +45,7 @@ type shown struct {
 	until           time.Time
 }
 
-func lasting(status presence.Status) shown { return shown{status: status, lasting: status} }
+func available() shown { return shown{status: presence.Available, lasting: presence.Available} }
 
 func (s *shown) set(status presence.Status, until time.Time) {
 	if s.now(); until.IsZero() {
@@ -227,7 +227,7 @@ func (r *run) draw() (name string, act func()) {
 }
 
 func (r *run) connect(uid directory.UID) {
-	r.open(uid, fmt.Sprint("device", r.random.IntN(1000)), lasting(presence.Available))
+	r.open(uid, fmt.Sprint("device", r.random.IntN(1000)), available())
 }
 
 func (r *run) open(uid directory.UID, name string, as shown) {

@@ -393,15 +393,15 @@ func TestPolicyReachesEverySubscription(t *testing.T) {
 					r.do(r.dir.AddFriends(t.Context(), r.caller, "ada", []string{"cy"}))
 					r.do(r.dir.UpdateUser(t.Context(), r.caller, "dan", role("star")))
 					for _, uid := range []directory.UID{"bob", "cy", "dan"} {
-						r.join(uid, "phone", lasting(presence.Available), presence.Subscription{})
+						r.join(uid, "phone", available(), presence.Subscription{})
 					}
-					r.join("ada", "phone", lasting(presence.Available), scope)
+					r.join("ada", "phone", available(), scope)
 					time.Sleep(time.Second)
 					synctest.Wait()
 					r.compare("before")
 					r.unsettle()
 					change.make(r)
-					r.join("ada", "laptop", lasting(presence.Available), scope)
+					r.join("ada", "laptop", available(), scope)
 					time.Sleep(time.Second)
 					synctest.Wait()
 					r.compare(change.name)

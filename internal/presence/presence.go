@@ -100,7 +100,8 @@ func New(config Config) *Presence {
 		field   *int
 		standby int
 	}{
-		{&config.SessionsPerUser, DefaultSessionsPerUser}, {&config.WatchedPerUser, DefaultWatchedPerUser},
+		{&config.SessionsPerUser, DefaultSessionsPerUser},
+		{&config.WatchedPerUser, DefaultWatchedPerUser},
 		{&config.WatchedPerApp, DefaultWatchedPerApp},
 	} {
 		if *limit.field <= 0 {
