@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -40,14 +41,14 @@ func TestHeartbeat(t *testing.T) {
 		}, []string{"online"}},
 		{"a client that only pings lives for hours", func(h *house) {
 			bob := h.connect()
-			bob.deaf = true
+			bob.deaf.Store(true)
 			for range 4 * 60 {
 				time.Sleep(15 * time.Second)
 				bob.say(ping)
 			}
 		}, []string{"online"}},
 		{"a client that says nothing at all is gone after 25 s", func(h *house) {
-			h.connect().deaf = true
+			h.connect().deaf.Store(true)
 			time.Sleep(25*time.Second - time.Millisecond)
 			h.hasHeard("online")
 			time.Sleep(time.Second) // sockets are looked at twice a second
@@ -55,7 +56,7 @@ func TestHeartbeat(t *testing.T) {
 		{"a client that falls silent after an hour is gone after 25 s", func(h *house) {
 			bob := h.connect()
 			time.Sleep(time.Hour)
-			bob.deaf = true
+			bob.deaf.Store(true)
 			time.Sleep(46 * time.Second) // it may just have answered
 		}, []string{"online", "offline"}},
 		{"a goodbye", func(h *house) {
@@ -229,7 +230,7 @@ type visitor struct {
 	conn   net.Conn
 	frames chan api.Frame
 	// deaf visitors answer no pings.
-	deaf bool
+	deaf atomic.Bool
 }
 
 // connect opens a socket of bob's, and waits until it is in.
@@ -272,7 +273,7 @@ func (v *visitor) read() {
 		}
 		switch header.OpCode {
 		case ws.OpPing:
-			if !v.deaf {
+			if !v.deaf.Load() {
 				go v.write(ws.NewPongFrame(payload)) // a pipe has room for nothing
 			}
 		case ws.OpText:

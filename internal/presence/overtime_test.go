@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,7 +16,8 @@ import (
 
 // diary is a listener that writes down what it hears, as "uid status text".
 type diary struct {
-	lines []string
+	mu    sync.Mutex
+	lines []string // guarded by mu
 	// present is what it was shown at first.
 	present []string
 }
@@ -29,6 +31,8 @@ func (d *diary) Joined(_ *presence.Session, welcome presence.Welcome) bool {
 }
 
 func (d *diary) Deliver(event *presence.Event) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	d.lines = append(d.lines, line(event.User.UID, event.Status, event.Text))
 }
 
@@ -41,11 +45,19 @@ func line(uid directory.UID, status presence.Status, text string) string {
 // has fails unless the diary says this since it was last asked.
 func (d *diary) has(t *testing.T, want ...string) {
 	t.Helper()
-	synctest.Wait()
-	if !slices.Equal(d.lines, want) {
-		t.Errorf("heard %q, want %q", d.lines, want)
+	if heard := d.take(); !slices.Equal(heard, want) {
+		t.Errorf("heard %q, want %q", heard, want)
 	}
+}
+
+// take returns what the diary says since it was last asked.
+func (d *diary) take() []string {
+	synctest.Wait()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	lines := d.lines
 	d.lines = nil
+	return lines
 }
 
 // enter opens a session of a user, which hears of everybody.
@@ -139,12 +151,13 @@ func TestStatusWithAnEnd(t *testing.T) {
 				bob, _ := r.enter("bob", presence.Hello{Device: "b", Extended: true})
 				time.Sleep(time.Second)
 				ada.has(t, "cy available", "bob available")
-				cy.lines = nil
+				cy.take()
 				test.play(t, r, bob, ada)
-				for i, heard := range cy.lines { // who knows only two states hears them in turns
+				lines := cy.take()
+				for i, heard := range lines { // who knows only two states hears them in turns
 					if want := []string{"bob offline", "bob available"}[i%2]; !strings.HasPrefix(heard, want) &&
 						(i%2 == 0 || heard == "bob offline") {
-						t.Errorf("who knows only who is online heard %q", cy.lines)
+						t.Errorf("who knows only who is online heard %q", lines)
 					}
 				}
 			})
