@@ -42,6 +42,8 @@ export interface ClientEvents {
   connection: { state: ConnectionState; closed?: Closed };
   /** Somebody presents itself so. initial says that it was so before this session began. */
   presence: { status: PresenceStatus; initial: boolean };
+  /** Everybody who is online has been told, as far as the subscription goes: what was known before it began is replaced. */
+  presenceComplete: undefined;
 }
 
 /** What is kept of a login. */
@@ -215,6 +217,7 @@ export class RollcallClient extends Emitter<ClientEvents> {
     if (this.#own) connection.setStatus(this.#own);
     connection.on("state", (detail) => this.emit("connection", detail));
     connection.on("presence", (detail) => this.emit("presence", detail));
+    connection.on("complete", () => this.emit("presenceComplete", undefined));
     connection.open();
   }
 

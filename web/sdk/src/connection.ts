@@ -42,6 +42,8 @@ export interface ConnectionEvents {
   state: { state: ConnectionState; closed?: Closed };
   /** A user presents itself so. initial says that it was so before the session began. */
   presence: { status: PresenceStatus; initial: boolean };
+  /** Everybody in the subscription who is online has been told. */
+  complete: undefined;
 }
 
 /** @internal */
@@ -282,6 +284,7 @@ export class Connection extends Emitter<ConnectionEvents> {
     }
     if (this.#next) this.#position = this.#next;
     this.#next = undefined;
+    if (complete) this.emit("complete", undefined);
   }
 
   #tell(status: PresenceStatus, initial: boolean): void {
