@@ -1,5 +1,5 @@
 import { useConnection, useMe, usePresence, useRollcall, useUsers } from "@rollcall/react";
-import { useDeferredValue, useEffect, useRef, useState } from "react";
+import { useEffect, useRef, useState } from "react";
 
 import { Avatar } from "./LogIn.jsx";
 import { Profile } from "./Profile.jsx";
@@ -19,7 +19,7 @@ export function People() {
   const [filter, setFilter] = useState("Everybody");
   const [hideBlocked, setHideBlocked] = useState(false);
   const [editing, setEditing] = useState(false);
-  const list = useUsers({ search: useDeferredValue(search), hideBlockedUsers: hideBlocked, ...filters[filter] });
+  const list = useUsers({ search, hideBlockedUsers: hideBlocked, ...filters[filter] });
 
   return (
     <main className="card">

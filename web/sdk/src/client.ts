@@ -42,6 +42,8 @@ export interface ClientEvents {
   connection: { state: ConnectionState; closed?: Closed };
   /** Somebody presents itself so. initial says that it was so before this session began. */
   presence: { status: PresenceStatus; initial: boolean };
+  /** Everybody who is online has been told, as far as the subscription goes: what was known before it began is replaced. */
+  presenceComplete: undefined;
 }
 
 /** What is kept of a login. */
@@ -101,7 +103,7 @@ export class RollcallClient extends Emitter<ClientEvents> {
     this.users = new Users(call, (user) => this.#profileChanged(user));
     this.blocks = new Blocks(call);
     this.presence = new Presence(this, call, {
-      connection: () => this.#connection,
+      connection: () => (this.#connection?.wanted ? this.#connection : undefined),
       subscribe: (subscription) => {
         this.#subscription = subscription;
         this.#connection?.subscribe(subscription);
@@ -138,9 +140,10 @@ export class RollcallClient extends Emitter<ClientEvents> {
         method: "PUT", path: "/me", body: { platform: "WEB", deviceId: this.#deviceId }, authToken: token, signal: options.signal,
       });
       if (this.#closed) throw wrong("-1", "The client was closed during the login.", "CLOSED");
-      this.disconnect();
-      if (this.#session?.user.uid !== data.uid) this.#own = undefined;
+      const other = this.#session?.user.uid !== data.uid;
+      if (other) this.#forget();
       this.#keep(data, token);
+      if (!other) this.#connection?.renew();
       const user = this.me!;
       this.emit("loggedIn", user);
       this.#connectIfWanted();
@@ -214,13 +217,19 @@ export class RollcallClient extends Emitter<ClientEvents> {
     if (this.#own) connection.setStatus(this.#own);
     connection.on("state", (detail) => this.emit("connection", detail));
     connection.on("presence", (detail) => this.emit("presence", detail));
+    connection.on("complete", () => this.emit("presenceComplete", undefined));
     connection.open();
   }
 
-  /** Goes offline, and stays logged in. */
+  /** Goes offline, and stays logged in. What happens until the next `connect()` is told then. */
   disconnect(): void {
+    this.#connection?.close();
+  }
+
+  // What there was of a user is not the next one's.
+  #forget(): void {
     const connection = this.#connection;
-    this.#connection = undefined;
+    this.#connection = this.#own = undefined;
     connection?.close();
   }
 
@@ -268,9 +277,9 @@ export class RollcallClient extends Emitter<ClientEvents> {
 
   #end(reason: LogoutReason, error?: RollcallError): void {
     const own = this.#kept()?.token === this.#session?.token; // another tab may have a newer login
-    this.#session = this.#own = undefined;
+    this.#session = undefined;
     if (reason !== "elsewhere" && own) this.#store.removeItem(this.#key);
-    this.disconnect();
+    this.#forget();
     this.emit("loggedOut", error ? { reason, error } : { reason });
   }
 
@@ -382,7 +391,10 @@ export class Presence {
     };
   }
 
-  /** Hears of others than until now. */
+  /**
+   * Hears of others than until now. Who was online and is not heard of any more is told as offline, with `initial`. Others
+   * are not told.
+   */
   subscribe(to: Subscription): void {
     this.#session.subscribe(to);
   }

@@ -42,6 +42,8 @@ export interface ConnectionEvents {
   state: { state: ConnectionState; closed?: Closed };
   /** A user presents itself so. initial says that it was so before the session began. */
   presence: { status: PresenceStatus; initial: boolean };
+  /** Everybody in the subscription who is online has been told. */
+  complete: undefined;
 }
 
 /** @internal */
@@ -91,6 +93,9 @@ const steadyAfter = 5_000;
 const hopeless = [1002, 1003, 1007, 1008, 1009];
 const authFailed = 4001;
 const revoked = 4003;
+// With this the client ends a socket in order to come back. Nobody is told, unless it stays away.
+// 1000 would say that the user leaves.
+const comingBack = 4100;
 
 /** @internal A user's session on this device: one socket at a time, which comes back and goes on where it was. */
 export class Connection extends Emitter<ConnectionEvents> {
@@ -98,7 +103,8 @@ export class Connection extends Emitter<ConnectionEvents> {
   /** Those who are online, as far as the session hears of them. */
   readonly online = new Map<string, PresenceStatus>();
   #options: ConnectionOptions;
-  #wanted = false;
+  // Whether it is to be connected, now or as soon as it can be.
+  wanted = false;
   // Grows with every attempt and whenever one is given up: what an older one still brings is of no account.
   #attempt = 0;
   #socket: Socket | undefined;
@@ -113,7 +119,7 @@ export class Connection extends Emitter<ConnectionEvents> {
   #next: Position | undefined;
   #named: Set<string> | undefined;
   readonly #retryNow = () => {
-    if (this.#wanted && this.state === "disconnected") void this.#connect();
+    if (this.wanted && this.state === "disconnected") void this.#connect();
   };
 
   constructor(options: ConnectionOptions) {
@@ -122,8 +128,8 @@ export class Connection extends Emitter<ConnectionEvents> {
   }
 
   open(): void {
-    if (this.#wanted) return;
-    this.#wanted = true;
+    if (this.wanted) return;
+    this.wanted = true;
     this.#failures = 0;
     this.#freshJwt = false;
     globalThis.addEventListener?.("online", this.#retryNow);
@@ -141,17 +147,22 @@ export class Connection extends Emitter<ConnectionEvents> {
     if (this.state === "connected") this.#send({ type: "status", body: own });
   }
 
+  /** Hears of others. The snapshot that begins it also tells who is not heard of any more. */
   subscribe(subscription: Subscription): void {
     this.#options = { ...this.#options, subscription };
     this.#position = undefined;
-    this.online.clear();
-    if (!this.#wanted) return;
-    this.#abandon()?.close(1000, "other subscription");
+    this.renew();
+  }
+
+  /** Goes on with a socket of its own for what has changed, such as the token. Nobody hears of it. */
+  renew(): void {
+    if (!this.wanted) return;
+    this.#abandon()?.close(comingBack, "coming back");
     void this.#connect();
   }
 
   #wantNoMore(): void {
-    this.#wanted = false;
+    this.wanted = false;
     globalThis.removeEventListener?.("online", this.#retryNow);
   }
 
@@ -207,7 +218,7 @@ export class Connection extends Emitter<ConnectionEvents> {
           : { presenceSubscription: "UIDS", uids: subscription.uids }
         : { all: { presenceSubscription: "ALL_USERS" }, friends: { presenceSubscription: "FRIENDS" }, none: {} }[subscription];
     const rollcall = {
-      ...(this.#own && { status: this.#own.status }),
+      ...this.#own,
       ...(this.#position ? { resume: this.#position } : { snapshot: true }),
     };
     this.#send({ type: "auth", appId, deviceId, sender: uid, body: { auth, deviceId, ...whom, rollcall } });
@@ -273,6 +284,7 @@ export class Connection extends Emitter<ConnectionEvents> {
     }
     if (this.#next) this.#position = this.#next;
     this.#next = undefined;
+    if (complete) this.emit("complete", undefined);
   }
 
   #tell(status: PresenceStatus, initial: boolean): void {
@@ -290,7 +302,7 @@ export class Connection extends Emitter<ConnectionEvents> {
   /** Ends a socket on which nothing comes back, or nothing good. */
   #giveUp(): void {
     const socket = this.#abandon();
-    socket?.close();
+    socket?.close(comingBack, "no answer");
     this.#failed({ code: 1006, reason: "no answer" });
   }
 
@@ -306,7 +318,7 @@ export class Connection extends Emitter<ConnectionEvents> {
       this.#freshJwt = true; // whoever has it says at once whether the session has ended
       const attempt = this.#attempt;
       this.#become("disconnected", closed);
-      if (this.#wanted && attempt === this.#attempt) void this.#connect();
+      if (this.wanted && attempt === this.#attempt) void this.#connect();
       return;
     }
     this.#failed(closed);
@@ -316,7 +328,7 @@ export class Connection extends Emitter<ConnectionEvents> {
     const attempt = ++this.#attempt;
     if (Date.now() - this.#welcomedAt > steadyAfter && this.state === "connected") this.#failures = 0;
     this.#become("disconnected", closed);
-    if (!this.#wanted || attempt !== this.#attempt) return; // a listener has decided
+    if (!this.wanted || attempt !== this.#attempt) return; // a listener has decided
     const most = Math.min(firstBackOff * 2 ** Math.min(this.#failures++, 10), longestBackOff);
     this.#after(most / 2 + (Math.random() * most) / 2, () => void this.#connect());
   }

@@ -26,6 +26,10 @@ export interface UserFields {
   blockedByMe?: boolean;
   /** When the user was deactivated, in Unix seconds; 0 for never. */
   deactivatedAt?: number;
+  /** When the user was created, in Unix seconds. */
+  createdAt?: number;
+  /** When the user was last changed, in Unix seconds; absent for never. */
+  updatedAt?: number;
 }
 
 /** What of a user can be changed. An empty text clears avatar, link and statusMessage. */
@@ -84,6 +88,10 @@ export class User {
   readonly blockedByMe: boolean = false;
   /** When the user was deactivated, in Unix seconds; 0 for never. */
   readonly deactivatedAt: number = 0;
+  /** When the user was created, in Unix seconds. */
+  declare readonly createdAt?: number;
+  /** When the user was last changed, in Unix seconds; absent for never. */
+  declare readonly updatedAt?: number;
 
   /** Makes a user to be created or changed: from a uid and a name, or from its fields. */
   constructor(uid: string | Partial<UserFields>, name?: string) {

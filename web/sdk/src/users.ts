@@ -39,12 +39,14 @@ export interface UserFilter {
 export interface UserPage {
   /** The users of the page. */
   users: User[];
-  /** Its number, from 1. */
+  /** Its number, from 1; 1 in a walk. */
   page: number;
   /** How many pages there are. */
   pages: number;
   /** How many users there are in all pages. */
   total: number;
+  /** In a walk, the cursor of the next page; absent on the last. */
+  nextCursor?: string;
 }
 
 /** Which blocks to list: those the user made, those others made of the user, or both. */
@@ -71,25 +73,26 @@ export function queryOf(filter: UserFilter): Query {
   };
 }
 
-async function listPage(call: Caller, path: string, query: Query, page: number, options: CallOptions): Promise<UserPage> {
-  const { data, meta } = await call<UserFields[]>({ method: "GET", path, query: { ...query, page }, signal: options.signal });
+async function listPage(call: Caller, path: string, query: Query, at: { page: number } | { cursor: string }, options: CallOptions): Promise<UserPage> {
+  const { data, meta } = await call<UserFields[]>({ method: "GET", path, query: { ...query, ...at }, signal: options.signal });
   const { total = data.length, total_pages: pages = 1 } = meta?.pagination ?? {};
-  return { users: data.map((fields) => new User(fields)), page, pages, total };
+  const page = "page" in at ? at.page : 1;
+  return { users: data.map((fields) => new User(fields)), page, pages, total, ...(meta?.nextCursor && { nextCursor: meta.nextCursor }) };
 }
 
 async function* walk(call: Caller, path: string, query: Query, options: CallOptions): AsyncGenerator<User, void, undefined> {
   for (let cursor: string | undefined = "start"; cursor; ) {
-    const answer: Answer<UserFields[]> = await call({ method: "GET", path, query: { ...query, cursor }, signal: options.signal });
-    for (const fields of answer.data) yield new User(fields);
-    cursor = answer.meta?.nextCursor;
+    const page: UserPage = await listPage(call, path, query, { cursor }, options);
+    yield* page.users;
+    cursor = page.nextCursor;
   }
 }
 
 async function* pages(call: Caller, path: string, query: Query, options: CallOptions): AsyncGenerator<User, void, undefined> {
   for (let number = 1; ; number++) {
-    const page = await listPage(call, path, query, number, options);
-    yield* page.users;
-    if (number >= page.pages) return;
+    const { users, pages } = await listPage(call, path, query, { page: number }, options);
+    yield* users;
+    if (number >= pages) return;
   }
 }
 
@@ -110,9 +113,14 @@ export class Users {
     return new User((await this.#call<UserFields>({ method: "GET", path: `/users/${encodeURIComponent(uid)}`, signal: options.signal })).data);
   }
 
-  /** Returns a page of users, the first by default. */
-  list(filter: UserFilter & { page?: number } = {}, options: CallOptions = {}): Promise<UserPage> {
-    return listPage(this.#call, "/users", queryOf(filter), filter.page ?? 1, options);
+  /**
+   * Returns a page of users, the first by default. With the cursor `start`, and then each `nextCursor`, it walks: whoever
+   * exists and does not change comes exactly once. A walk goes by what is stored: it does not begin with those online, and
+   * takes no `status`.
+   */
+  list(filter: UserFilter & { page?: number; cursor?: string } = {}, options: CallOptions = {}): Promise<UserPage> {
+    const at = filter.cursor === undefined ? { page: filter.page ?? 1 } : { cursor: filter.cursor };
+    return listPage(this.#call, "/users", queryOf(filter), at, options);
   }
 
   /**
@@ -178,6 +186,6 @@ export class Blocks {
   /** Returns a page of users between whom and the one logged in there is a block. */
   list(filter: { direction?: BlockDirection; search?: string; limit?: number; page?: number } = {}, options: CallOptions = {}): Promise<UserPage> {
     const query = { per_page: filter.limit ?? 30, searchKey: filter.search?.trim() || undefined, direction: filter.direction };
-    return listPage(this.#call, "/blockedusers", query, filter.page ?? 1, options);
+    return listPage(this.#call, "/blockedusers", query, { page: filter.page ?? 1 }, options);
   }
 }

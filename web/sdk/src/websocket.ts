@@ -108,13 +108,13 @@ class NodeSocket implements Socket {
     this.#write(Opcode.Text, new TextEncoder().encode(text));
   }
 
-  close(code = 1000, reason = ""): void {
+  close(code?: number, reason = ""): void {
     if (!this.#stream) return this.#end(1006, "");
-    this.#closing ??= { code, reason };
-    const body = new TextEncoder().encode(`  ${reason}`);
-    new DataView(body.buffer).setUint16(0, code);
+    const closing = (this.#closing ??= { code: code ?? 1005, reason });
+    const body = new TextEncoder().encode(code === undefined ? "" : `  ${reason}`);
+    if (code !== undefined) new DataView(body.buffer).setUint16(0, code);
     this.#write(Opcode.Close, body);
-    this.#patience = setTimeout(() => this.#end(code, reason), 2000); // for a server that does not answer
+    this.#patience = setTimeout(() => this.#end(closing.code, closing.reason), 2000); // for a server that does not answer
   }
 
   #write(opcode: Opcode, body: Uint8Array): void {

@@ -1,7 +1,7 @@
 // The modern client in Node, over real sockets to the real server.
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
-import { after, before, test } from "node:test";
+import { after, before, describe, test } from "node:test";
 
 import { RollcallClient, RollcallError, User } from "@rollcall/sdk";
 
@@ -166,12 +166,55 @@ test("presence: who comes, goes, is away and is busy", bound, async (context) =>
   await bob.hears("p-ada busy In a meeting");
   assert.deepEqual((await bob.client.presence.query(["p-ada"])).map(({ status }) => status), ["busy"]);
   assert.ok((await bob.client.presence.count()) >= 2);
-  ada.client.presence.subscribe("none");
-  await until("the other subscription is in force", () => ada.states.filter((state) => state === "connected").length === 2);
   ada.client.disconnect();
-  await until("ada has gone", () => bob.heard.some((line) => line === "p-ada offline"));
-  assert.equal(ada.client.connectionState, "disconnected");
+  await bob.hears("p-ada offline");
+  assert.deepEqual([ada.client.connectionState, ada.client.presence.online.size], ["disconnected", 0]);
   assert.notEqual(ada.client.me, undefined);
+});
+
+test("who comes back is busy as before, with the text", bound, async (context) => {
+  const line = await Proxy.start(rollcall.http);
+  context.after(() => line.stop());
+  const bob = await Person.enter(context, "w-bob", { subscribe: "all" });
+  const ada = await Person.enter(context, "w-ada", { host: `http://${line.host}` });
+  ada.client.presence.setStatus({ status: "busy", statusText: "In a meeting" });
+  await until("ada is busy", () => bob.heard.includes("w-ada busy In a meeting"));
+  bob.heard = [];
+  line.cut();
+  await ada.becomes("disconnected");
+  await Person.enter(context, "w-mark");
+  line.mend();
+  await ada.becomes("connected");
+  ada.client.disconnect();
+  await bob.hears("w-mark available", "w-ada offline");
+});
+
+test("who is not heard of any more is told as offline, to the client alone", bound, async (context) => {
+  await Person.enter(context, "o-bob");
+  await Person.enter(context, "o-cy");
+  const ada = await Person.enter(context, "o-ada", { subscribe: { uids: ["o-bob", "o-cy"] } });
+  const inAnyOrder = async (...expected) => {
+    await until(`${expected} is heard`, () => ada.heard.length >= expected.length);
+    assert.deepEqual(ada.heard.splice(0).sort(), expected);
+  };
+  await inAnyOrder("o-bob available already", "o-cy available already");
+  ada.client.presence.subscribe({ uids: ["o-cy"] });
+  await inAnyOrder("o-bob offline already");
+  assert.deepEqual([...ada.client.presence.online.keys()], ["o-cy"]);
+  ada.client.presence.subscribe("none");
+  await inAnyOrder("o-cy offline already");
+});
+
+test("what happened between disconnect and connect is told", bound, async (context) => {
+  const ada = await Person.enter(context, "c-ada", { subscribe: { uids: ["c-goes", "c-comes"] } });
+  const goes = await Person.enter(context, "c-goes");
+  await ada.hears("c-goes available");
+  ada.client.disconnect();
+  goes.client.disconnect();
+  await Person.enter(context, "c-comes");
+  ada.client.connect();
+  await until("both are told", () => ada.heard.length >= 2);
+  assert.deepEqual(ada.heard.sort(), ["c-comes available", "c-goes offline"]);
 });
 
 test("what comes late changes nothing", bound, async (context) => {
@@ -279,14 +322,58 @@ test("a connection that breaks comes back and tells what was missed", bound, asy
   assert.equal(stays.client.connectionState, "connected");
 });
 
-test("a network that goes silent is noticed", { timeout: 90_000 }, async (context) => {
-  const line = await Proxy.start(rollcall.http);
-  context.after(() => line.stop());
-  const ada = await Person.enter(context, "q-ada", { host: `http://${line.host}` });
-  line.silence();
-  await until("the silence is noticed", () => ada.states.includes("disconnected"), 40_000);
-  line.mend();
-  await ada.becomes("connected");
+describe("what takes its time", { concurrency: true }, () => {
+  test("others are not told of another subscription or a fresh token, however long the way back is", { timeout: 90_000 }, async (context) => {
+    const line = await Proxy.start(rollcall.http);
+    context.after(() => line.stop());
+    const direct = (url, request) => fetch(url.replace(line.host, rollcall.http), request);
+    const bob = await Person.enter(context, "h-bob", { subscribe: "all" });
+    const ada = await Person.enter(context, "h-ada", { host: `http://${line.host}`, fetch: direct });
+    await bob.hears("h-ada available");
+    const changes = [
+      () => ada.client.presence.subscribe("all"),
+      () => ada.client.presence.subscribe({ uids: ["h-bob"] }),
+      async () => ada.client.login({ token: await rollcall.mint("h-ada") }),
+    ];
+    for (const [n, change] of changes.entries()) {
+      line.refuse();
+      await change();
+      await until("the server has noted that ada's socket is closed", async () => (await rollcall.rest("GET", "/users/h-ada/presence/timeline"))[0]?.status === "offline");
+      await Person.enter(context, `h-mark-${n}`);
+      await bob.hears(`h-mark-${n} available`);
+      line.mend();
+      await ada.becomes("connected");
+      await until("the server has noted that she is back", async () => (await rollcall.rest("GET", "/users/h-ada/presence/timeline"))[0].status === "available");
+    }
+    await Person.enter(context, "h-end");
+    await bob.hears("h-end available");
+    ada.client.disconnect();
+    await bob.hears("h-ada offline");
+  });
+
+  test("a network that goes silent is noticed", { timeout: 90_000 }, async (context) => {
+    const line = await Proxy.start(rollcall.http);
+    context.after(() => line.stop());
+    const ada = await Person.enter(context, "q-ada", { host: `http://${line.host}` });
+    line.silence();
+    await until("the silence is noticed", () => ada.states.includes("disconnected"), 40_000);
+    line.mend();
+    await ada.becomes("connected");
+  });
+
+  test("a pong that does not come is not told to others", { timeout: 90_000 }, async (context) => {
+    const line = await Proxy.start(rollcall.http);
+    context.after(() => line.stop());
+    const bob = await Person.enter(context, "y-bob", { subscribe: "all" });
+    const ada = await Person.enter(context, "y-ada", { host: `http://${line.host}` });
+    await bob.hears("y-ada available");
+    line.muteServer(); // what ada sends still arrives, how it closes too
+    await until("the silence is noticed", () => ada.states.includes("disconnected"), 40_000);
+    line.mend();
+    await ada.becomes("connected");
+    await Person.enter(context, "y-mark");
+    await bob.hears("y-mark available");
+  });
 });
 
 test("a restart of the server is survived", bound, async (context) => {
