@@ -125,6 +125,9 @@ func openStore(ctx context.Context, config Config, dir *dataDir) (*sqlstore.Stor
 	if config.Database != "" {
 		return sqlstore.OpenPostgres(ctx, config.Database)
 	}
+	if err := findLostDatabase(config); err != nil {
+		return nil, err
+	}
 	return sqlstore.OpenSQLite(ctx, filepath.Join(dir.path, DatabaseFile))
 }
 
@@ -146,14 +149,26 @@ func (s *Server) buildEdges(d *directory.Directory, keyring *secret.Keyring, wer
 		Directory: d, Presence: s.presence, Signer: keyring, SocketSigner: signer, OpensManagement: keyring.OpensManagement, PublicHost: s.config.PublicHost, BodyLimit: s.config.BodyLimit,
 		RequestTimeout: s.config.RequestTimeout, RateLimits: s.config.RateLimits, Logger: s.config.Logger, Registerer: registry,
 		Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{}),
-		Ready: func(ctx context.Context) error {
-			if s.stopping.Load() {
-				return errors.New("shutting down")
-			}
-			return d.Check(ctx)
-		},
+		Ready:   func(ctx context.Context) error { return s.ready(ctx, d) },
 	})
 	return err
+}
+
+// ready tells why requests cannot be served as they should be, nil when they can.
+func (s *Server) ready(ctx context.Context, d *directory.Directory) error {
+	unready := func(why string, cause error) error {
+		return &directory.Error{Code: directory.CodeOperationFailed, Message: why, Cause: cause}
+	}
+	if s.stopping.Load() {
+		return unready("It is stopping.", nil)
+	}
+	if lost := s.store.LostFiles(); lost != nil {
+		return unready(fmt.Sprintf("%s %s while it ran: %s.", filepath.Base(lost.File), lost.Became, lost.Advice), lost)
+	}
+	if err := d.Check(ctx); err != nil {
+		return unready("The database does not answer.", err)
+	}
+	return nil
 }
 
 func (s *Server) listen(ctx context.Context) (err error) {
