@@ -49,6 +49,8 @@ type Server struct {
 	presence *presence.Presence
 	gateway  *gateway.Gateway
 	servers  []*http.Server
+	// acceptFailures counts the connections that could not be accepted.
+	acceptFailures prometheus.Counter
 
 	stopping   atomic.Bool
 	closing    sync.Once
@@ -136,6 +138,10 @@ func (s *Server) buildEdges(d *directory.Directory, keyring *secret.Keyring, wer
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	numbers := newPresenceMetrics(registry)
+	s.acceptFailures = newAcceptFailures(registry)
+	if s.config.LogLost != nil {
+		countLostRecords(registry, s.config.LogLost)
+	}
 	signer := socketjwt.NewSigner(keyring)
 	s.presence = presence.New(presence.Config{
 		Directory: d, Were: were, SessionsPerUser: s.config.SessionsPerUser, Grace: s.config.Grace, ReturnWithin: s.config.ReturnWithin, Logger: s.config.Logger, Observer: numbers,
@@ -198,7 +204,7 @@ func (s *Server) serve(ctx context.Context, address string, handler http.Handler
 	if err != nil {
 		return "", fmt.Errorf("listen: %w", err)
 	}
-	listener = poller.Listen(envelopeMalformed(listener))
+	listener = poller.Listen(envelopeMalformed(tellFailures(listener, s.acceptFailures, s.config.Logger)))
 	server := &http.Server{
 		Handler: handler, TLSConfig: tlsConfig, ReadHeaderTimeout: s.config.HeaderTimeout, ReadTimeout: s.config.RequestTimeout,
 		WriteTimeout: s.config.RequestTimeout + 15*time.Second, IdleTimeout: s.config.IdleTimeout, MaxHeaderBytes: 64 << 10,
