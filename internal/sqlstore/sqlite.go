@@ -378,7 +378,7 @@ func (e *sqlite) refresh(r *reader) (err error) {
 		}
 		r.engine = e
 		if r.connection, err = openConnection(e.path, readerPragmas); err != nil {
-			return err
+			return orOutOfFiles(err)
 		}
 	}
 	commits := e.commits.Load()
@@ -393,6 +393,15 @@ func (e *sqlite) refresh(r *reader) (err error) {
 	}
 	r.open, r.seen, r.looked, r.unsynced = true, commits, false, nil
 	return nil
+}
+
+// orOutOfFiles returns why a connection could not be opened: SQLite says that of a disk too when the process may not open more files.
+func orOutOfFiles(err error) error {
+	probe, refused := os.Open(os.DevNull)
+	if refused != nil {
+		return &engineError{err: fmt.Errorf("%w: %w", err, refused), message: outOfFiles}
+	}
+	return errors.Join(err, probe.Close())
 }
 
 // end ends the read transaction, if one is open.

@@ -113,9 +113,10 @@ func explain(err error) error {
 
 // What callers are told when the database fails.
 const (
-	noAnswer  = "The database did not answer. Nothing was changed; try again."
-	diskFull  = "The server's disk is full or cannot be written to. Nothing was changed; try again when the operator has made room."
-	filesLost = "The server's database files were removed, replaced or damaged while it ran. Nothing was changed; " +
+	noAnswer   = "The database did not answer. Nothing was changed; try again."
+	diskFull   = "The server's disk is full or cannot be written to. Nothing was changed; try again when the operator has made room."
+	outOfFiles = "The server has no file descriptor left. Nothing was changed; try again when fewer clients are connected."
+	filesLost  = "The server's database files were removed, replaced or damaged while it ran. Nothing was changed; " +
 		"try again when the operator has put that right, as /readyz says."
 )
 
