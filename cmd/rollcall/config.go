@@ -1,6 +1,9 @@
 package main
 
 import (
+	"bytes"
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -8,6 +11,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/goccy/go-yaml"
 	"github.com/mattn/go-isatty"
@@ -195,28 +199,44 @@ func readConfigFile(path string) (map[string]string, error) {
 }
 
 // serverConfig returns the configuration of a server that logs to the given writer.
-func (s *settings) serverConfig(log io.Writer) (server.Config, error) {
+func (s *settings) serverConfig(log *asyncWriter) (server.Config, error) {
 	config := s.config
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(s.logLevel)); err != nil {
 		return config, usageError{fmt.Errorf("--log-level: %w", err)}
 	}
-	options := &slog.HandlerOptions{Level: level}
-	switch s.logFormat {
-	case "json":
-		config.Logger = slog.New(slog.NewJSONHandler(log, options))
-	case "text":
-		config.Logger = slog.New(slog.NewTextHandler(log, options))
-	case "auto":
+	format := s.logFormat
+	if format == "auto" {
+		format = "json"
 		if isatty.IsTerminal(os.Stderr.Fd()) {
-			config.Logger = slog.New(slog.NewTextHandler(log, options))
-		} else {
-			config.Logger = slog.New(slog.NewJSONHandler(log, options))
+			format = "text"
 		}
-	default:
+	}
+	newHandler := func(out io.Writer) slog.Handler {
+		options := &slog.HandlerOptions{Level: level}
+		if format == "text" {
+			return slog.NewTextHandler(out, options)
+		}
+		return slog.NewJSONHandler(out, options)
+	}
+	if format != "json" && format != "text" {
 		return config, usageError{fmt.Errorf("--log-format must be json, text or auto, not %q", s.logFormat)}
 	}
+	log.notice = func(lost int, cause error) []byte { return lossNotice(newHandler, lost, cause) }
+	config.Logger = slog.New(newHandler(log))
 	return config, nil
+}
+
+// lossNotice is the record that stands in the log in the place of those that were lost.
+func lossNotice(newHandler func(io.Writer) slog.Handler, lost int, cause error) []byte {
+	if cause == nil {
+		cause = errors.New("whoever reads the log does not keep up")
+	}
+	record := slog.NewRecord(time.Now(), slog.LevelWarn, "records of the log were lost here", 0)
+	record.AddAttrs(slog.Int("records", lost), slog.Any("error", cause))
+	var text bytes.Buffer
+	_ = newHandler(&text).Handle(context.Background(), record) // a buffer takes everything
+	return text.Bytes()
 }
 
 func newConfig() *cobra.Command {

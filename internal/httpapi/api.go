@@ -48,7 +48,8 @@ type Config struct {
 	Logger *slog.Logger
 	// Registerer gets the metrics. Nil keeps them unregistered.
 	Registerer prometheus.Registerer
-	// Ready reports why the server cannot serve, nil when it can. Nil means always ready.
+	// Ready reports why the server cannot serve, nil when it can; callers are told the message of a directory.Error. Nil means
+	// always ready.
 	Ready func(context.Context) error
 	// Metrics serves /metrics. Nil means 404.
 	Metrics http.Handler

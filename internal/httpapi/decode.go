@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/textproto"
 	"net/url"
 	"slices"
 	"strconv"
@@ -53,11 +54,21 @@ func (c *call) readBody() ([]byte, error) {
 			return nil, errTooLarge(limit)
 		}
 		bad := errorf(api.CodeBadRequest, "The body could not be read to its end.")
-		bad.Cause = err
+		if bad.Cause = err; isTrailerError(err) {
+			bad.Cause = errBadTrailer
+		}
 		return nil, bad
 	}
 	c.body, c.bodyRead = body, true
 	return body, nil
+}
+
+// errBadTrailer stands in the log for what net/http says about a trailer, which repeats it.
+var errBadTrailer = errors.New("what follows the body is no trailer")
+
+func isTrailerError(err error) bool {
+	_, ok := errors.AsType[textproto.ProtocolError](err)
+	return ok
 }
 
 func errTooLarge(limit int64) error {
@@ -122,18 +133,21 @@ func decodeFields(body []byte) (*fields, error) {
 	return &fields{members: members}, nil
 }
 
-// errNotOneObject tells what decodeMembers refused in a body, and where.
+// errNotOneObject tells what decodeMembers refused in a body, and where. The log is told no name and no value of the body.
 func errNotOneObject(cause error) error {
 	what := ""
 	if syntax, ok := errors.AsType[*jsontext.SyntacticError](cause); ok {
+		kind := "no JSON"
 		switch {
 		case errors.Is(syntax.Err, jsontext.ErrDuplicateName):
+			kind = "a name is there twice"
 			what = fmt.Sprintf(": %.64q is there twice", syntax.JSONPointer.LastToken())
 		case errors.Is(syntax.Err, io.ErrUnexpectedEOF):
-			what = ": it ends too early"
+			kind, what = "it ends too early", ": it ends too early"
 		default:
 			what = fmt.Sprintf(": %v, at byte %d", syntax.Err, syntax.ByteOffset)
 		}
+		cause = fmt.Errorf("body: %s, at byte %d", kind, syntax.ByteOffset)
 	}
 	bad := errorf(api.CodeBadRequest, "The body must be one JSON object in UTF-8, without duplicate names%s.", what)
 	bad.Cause = cause

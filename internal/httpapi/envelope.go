@@ -114,11 +114,13 @@ func (a *API) writeAnswer(x *exchange, answer answer) {
 // writeError answers with the contract's envelope. What is not a domain error is a fault of the server: its text goes
 // to the log and not to the caller.
 func (a *API) writeError(x *exchange, err error) {
+	var domain *directory.Error
 	if x.status != 0 { // too late for an answer: the response has begun
-		x.cause = err
+		if x.cause = err; errors.As(err, &domain) { // whose message may name users
+			x.code, x.cause = api.Code(domain.Code), domain.Cause
+		}
 		return
 	}
-	var domain *directory.Error
 	status := 0
 	var withStatus *statusError
 	switch {

@@ -129,7 +129,7 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request, refused error) {
 
 // notFound answers for every path and verb that has no route.
 func (a *API) notFound(w http.ResponseWriter, r *http.Request) {
-	a.writeError(exchangeOf(w), errorf(api.CodeAPINotFound, "There is no %s %s. See /docs for what there is.", r.Method, shorten(r.URL.EscapedPath(), maxPrinted)))
+	a.writeError(exchangeOf(w), errorf(api.CodeAPINotFound, "There is no %s %s. See /docs for what there is.", shorten(r.Method, maxPrinted), shorten(r.URL.EscapedPath(), maxPrinted)))
 }
 
 // maxPrinted is how much of a request is repeated in an error, in bytes.
@@ -197,6 +197,9 @@ func withPath(r *http.Request, unescaped, escaped string) *http.Request {
 	return routed
 }
 
+// maxLoggedMethod is how much of a request's method is logged, in bytes: it can be anything.
+const maxLoggedMethod = 16
+
 // record logs and counts a finished request. User content is never logged: paths are logged as route patterns.
 func (a *API) record(x *exchange, r *http.Request) {
 	duration := time.Since(x.started)
@@ -211,7 +214,7 @@ func (a *API) record(x *exchange, r *http.Request) {
 	}
 	record := slog.NewRecord(x.started.Add(duration), level, "request", 0) // where in the code it is made tells nobody anything
 	record.AddAttrs(
-		slog.String("request_id", x.id), slog.String("method", r.Method), slog.String("route", x.route), slog.Int("status", x.status),
+		slog.String("request_id", x.id), slog.String("method", shorten(r.Method, maxLoggedMethod)), slog.String("route", x.route), slog.Int("status", x.status),
 		slog.Int64("duration_us", duration.Microseconds()), slog.Int("bytes", x.written), slog.String("remote", r.RemoteAddr),
 		slog.String("app", x.app), slog.String("actor", x.actor))
 	if x.code != "" {

@@ -63,6 +63,8 @@ type Config struct {
 	FirstApp directory.NewApp
 	// Logger gets the log. Nil discards it.
 	Logger *slog.Logger
+	// LogLost returns how many records of the log could not be written so far, for /metrics. Nil means that nobody counts.
+	LogLost func() int64
 	// Now is the clock that the data is stamped with. Nil means time.Now.
 	Now func() time.Time
 	// Random is the source of keys, tokens and ids. Nil means crypto/rand.
