@@ -40,7 +40,7 @@ func (c *call) changeBlocks(feature directory.Feature, message string, change fu
 	if err != nil {
 		return answer{}, err
 	}
-	return data(outcomes(done, message))
+	return answerOutcomes(done, message)
 }
 
 // listBlockedUsers shows both directions to a logged-in user and those blocked by the user to a key, unless the call

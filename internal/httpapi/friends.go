@@ -17,7 +17,8 @@ func addFriends(c *call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	return data(map[string]any{"accepted": outcomes(done, "The user has been added as a friend.")})
+	shown, meta := outcomes(done, "The user has been added as a friend.")
+	return answer{data: map[string]any{"accepted": shown}, meta: meta}, nil
 }
 
 func removeFriends(c *call) (answer, error) {
@@ -54,7 +55,7 @@ func askFriends(c *call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	return data(outcomes(done, "The user has been asked, or has accepted by having asked before."))
+	return answerOutcomes(done, "The user has been asked, or has accepted by having asked before.")
 }
 
 func answerFriends(c *call) (answer, error) {
@@ -70,7 +71,7 @@ func answerFriends(c *call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	return data(outcomes(done, "The friend request has been settled."))
+	return answerOutcomes(done, "The friend request has been settled.")
 }
 
 func listFriendRequests(c *call) (answer, error) {

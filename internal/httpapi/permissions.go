@@ -19,7 +19,7 @@ func listPermissions(c *call) (answer, error) {
 	for _, permission := range directory.Permissions() {
 		item := api.Permission{
 			ID: permission.ID, Type: "role", Title: permission.Title, Description: permission.Description, DataType: string(permission.DataType),
-			AvailableValues: permission.Available, Value: role.Permissions[permission.ID], CreatedAt: role.CreatedAt, UpdatedAt: max(role.CreatedAt, role.UpdatedAt),
+			AvailableValues: permission.Available, CreatedAt: role.CreatedAt, UpdatedAt: max(role.CreatedAt, role.UpdatedAt),
 		}
 		if item.AvailableValues == nil {
 			item.AvailableValues = []string{}
@@ -29,7 +29,7 @@ func listPermissions(c *call) (answer, error) {
 		}
 		shown = append(shown, item)
 	}
-	return data(shown)
+	return answer{data: shown, meta: &api.Meta{Permissions: role.Permissions}}, nil
 }
 
 // permissionsOf returns the permissions that a role sets, never nil.
@@ -64,9 +64,9 @@ func updatePermissions(c *call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	shown := outcomes(done, "The permission has been set.")
+	shown, meta := outcomes(done, "The permission has been set.")
 	shown["permissions"] = permissionsOf(role)
-	return data(shown)
+	return answer{data: shown, meta: meta}, nil
 }
 
 func deletePermission(c *call) (answer, error) {
@@ -90,7 +90,7 @@ func restrictFeatures(c *call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	return data(outcomes(done, "The feature has been restricted."))
+	return answerOutcomes(done, "The feature has been restricted.")
 }
 
 func listRestrictedFeatures(c *call) (answer, error) {

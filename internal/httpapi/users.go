@@ -276,13 +276,18 @@ func deleteUser(c *call) (answer, error) {
 		if err != nil {
 			return answer{}, err
 		}
-		return data(api.DisconnectResponse{Success: true, Message: "The user has been deleted permanently.", ClosedSockets: erased.Sockets})
+		return closed(api.Success{Success: true, Message: "The user has been deleted permanently."}, erased.Sockets)
 	}
 	done, err := c.api.dir.DeactivateUser(c.ctx(), c.caller, c.pathID("uid"))
 	if err != nil {
 		return answer{}, err
 	}
-	return data(api.DeactivateUsersResponse{Deactivated: done.Changed, ClosedSockets: done.Sockets})
+	return closed(api.DeactivateUsersResponse{Deactivated: done.Changed}, done.Sockets)
+}
+
+// closed answers what became of users, with how many sockets of theirs were closed.
+func closed(shown any, sockets int) (answer, error) {
+	return answer{data: shown, meta: &api.Meta{ClosedSockets: &sockets}}, nil
 }
 
 func deactivateUsers(c *call) (answer, error) {
@@ -298,7 +303,7 @@ func deactivateUsers(c *call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	return data(api.DeactivateUsersResponse{Deactivated: done.Changed, AlreadyDeactivated: done.Already, NotFound: done.NotFound, ClosedSockets: done.Sockets})
+	return closed(api.DeactivateUsersResponse{Deactivated: done.Changed, AlreadyDeactivated: done.Already, NotFound: done.NotFound}, done.Sockets)
 }
 
 func reactivateUsers(c *call) (answer, error) {
