@@ -49,6 +49,7 @@ func createApp(c *call) (answer, error) {
 	wanted := directory.NewApp{
 		ID: directory.AppID(f.text("id")), Name: f.text("name"), Region: f.text("region"), Owner: f.text("owner"), SampleUsers: !f.boolean("skipSampleData"),
 	}
+	f.pass("version") // there is one
 	if err := f.err(); err != nil {
 		return answer{}, err
 	}
@@ -102,6 +103,9 @@ func updateApp(c *call) (answer, error) {
 }
 
 func deleteApp(c *call) (answer, error) {
+	if err := c.nothing(); err != nil {
+		return answer{}, err
+	}
 	app, err := c.api.dir.DeleteApp(c.ctx(), c.caller)
 	if err != nil {
 		return answer{}, err
@@ -110,6 +114,9 @@ func deleteApp(c *call) (answer, error) {
 }
 
 func restoreApp(c *call) (answer, error) {
+	if err := c.nothing(); err != nil {
+		return answer{}, err
+	}
 	return appAnswer(c.api.dir.RestoreApp(c.ctx(), c.caller))
 }
 
@@ -201,6 +208,9 @@ func addCollaborator(c *call) (answer, error) {
 }
 
 func removeCollaborator(c *call) (answer, error) {
+	if err := c.nothing(); err != nil {
+		return answer{}, err
+	}
 	if err := c.api.dir.RemoveCollaborator(c.ctx(), c.caller, c.path("email")); err != nil {
 		return answer{}, err
 	}

@@ -32,7 +32,7 @@ func (c *call) changeBlocks(feature directory.Feature, message string, change fu
 	if err != nil {
 		return answer{}, err
 	}
-	uids := f.texts("blockedUids")
+	uids := f.ids("blockedUids")
 	if err := f.err(); err != nil {
 		return answer{}, err
 	}

@@ -9,7 +9,7 @@ func addFriends(c *call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	uids := f.texts("accepted")
+	uids := f.ids("accepted")
 	if err := f.err(); err != nil {
 		return answer{}, err
 	}
@@ -26,7 +26,7 @@ func removeFriends(c *call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	uids := f.texts("friends")
+	uids := f.ids("friends")
 	if err := f.err(); err != nil {
 		return answer{}, err
 	}
@@ -47,7 +47,7 @@ func askFriends(c *call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	uids := f.texts("uids")
+	uids := f.ids("uids")
 	if err := f.err(); err != nil {
 		return answer{}, err
 	}
@@ -63,7 +63,7 @@ func answerFriends(c *call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	answers := directory.FriendAnswers{Accept: f.texts("accept"), Refuse: f.texts("refuse"), Withdraw: f.texts("withdraw")}
+	answers := directory.FriendAnswers{Accept: f.ids("accept"), Refuse: f.ids("refuse"), Withdraw: f.ids("withdraw")}
 	if err := f.err(); err != nil {
 		return answer{}, err
 	}

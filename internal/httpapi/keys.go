@@ -61,6 +61,7 @@ func updateAPIKey(c *call) (answer, error) {
 	if scope := f.maybeText("scope"); scope != nil {
 		patch.Scope = (*directory.Scope)(scope)
 	}
+	f.pass("apiKey", "createdAt") // of a key that was read
 	if err := f.err(); err != nil {
 		return answer{}, err
 	}

@@ -70,6 +70,9 @@ func updatePermissions(c *call) (answer, error) {
 }
 
 func deletePermission(c *call) (answer, error) {
+	if err := c.nothing(); err != nil {
+		return answer{}, err
+	}
 	role, err := c.api.dir.DeletePermission(c.ctx(), c.caller, c.pathID("role"), c.pathID("permission"))
 	if err != nil {
 		return answer{}, err

@@ -98,6 +98,9 @@ func showTransitions(transitions []directory.Transition) []api.PresenceTransitio
 
 // disconnect ends the sessions of a user, or of one of its devices. Their auth tokens stay good.
 func disconnect(c *call) (answer, error) {
+	if err := c.nothing(); err != nil {
+		return answer{}, err
+	}
 	seen, err := c.api.dir.GetUser(c.ctx(), c.caller, c.policy, c.user, c.pathID("uid"))
 	if err != nil {
 		return answer{}, err

@@ -91,6 +91,9 @@ func revoked(done directory.Revoked, message string) (answer, error) {
 }
 
 func deleteAuthToken(c *call) (answer, error) {
+	if err := c.nothing(); err != nil {
+		return answer{}, err
+	}
 	done, err := c.api.dir.DeleteToken(c.ctx(), c.caller, c.pathID("uid"), c.path("authToken"))
 	if err != nil {
 		return answer{}, err

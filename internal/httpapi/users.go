@@ -72,9 +72,10 @@ func createUser(c *call) (answer, error) {
 		return answer{}, err
 	}
 	wanted := directory.NewUser{
-		UID: f.text("uid"), Name: f.text("name"), Avatar: f.text("avatar"), Link: f.text("link"), Role: f.text("role"),
+		UID: f.id("uid"), Name: f.text("name"), Avatar: f.text("avatar"), Link: f.text("link"), Role: f.text("role"),
 		StatusMessage: f.text("statusMessage"), Metadata: f.object("metadata"), Tags: f.texts("tags"), WithAuthToken: f.boolean("withAuthToken"),
 	}
+	f.pass(sentBySDKs...)
 	if err := f.err(); err != nil {
 		return answer{}, err
 	}
@@ -175,7 +176,7 @@ func (c *call) findAsked() (found []directory.Seen, missing []string, err error)
 	if err != nil {
 		return nil, nil, err
 	}
-	uids := f.texts("uids")
+	uids := f.ids("uids")
 	if err := f.err(); err != nil {
 		return nil, nil, err
 	}
@@ -213,12 +214,24 @@ func (c *call) pathID(name string) string {
 // shownID bounds an id, which errors repeat, by what one may be.
 func (c *call) shownID(id string) string { return shorten(id, max(maxPrinted, c.api.dir.Limits().UID)) }
 
+// sentBySDKs are members that client SDKs send with every user they create or change (sdk-wire.md section B6), and readOnly the
+// others of a user that cannot be written: whoever changes a user that it has read sends them back.
+var (
+	sentBySDKs = []string{"hasBlockedMe", "blockedByMe", "deactivatedAt", "status"}
+	readOnly   = []string{
+		"uid", "lastActiveAt", "createdAt", "updatedAt", "conversationId", "blockedByMeAt", "hasBlockedMeAt", "blockedAt", "authToken", "jwt",
+		"wsChannel", "settings", "fat",
+	}
+)
+
 // decodePatch reads the profile fields of a body.
 func (f *fields) decodePatch() directory.UserPatch {
 	patch := directory.UserPatch{
 		Name: f.maybeText("name"), Avatar: f.maybeText("avatar"), Link: f.maybeText("link"), Role: f.maybeText("role"),
 		StatusMessage: f.maybeText("statusMessage"), Metadata: f.maybeObject("metadata"), Tags: f.maybeTexts("tags"),
 	}
+	f.pass(sentBySDKs...)
+	f.pass(readOnly...)
 	if f.isNull("role") { // there is no user without a role
 		patch.Role = nil
 	}
@@ -295,7 +308,7 @@ func deactivateUsers(c *call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	uids := f.texts("uidsToDeactivate")
+	uids := f.ids("uidsToDeactivate")
 	if err := f.err(); err != nil {
 		return answer{}, err
 	}
@@ -311,7 +324,7 @@ func reactivateUsers(c *call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	uids := f.texts("uidsToActivate")
+	uids := f.ids("uidsToActivate")
 	if err := f.err(); err != nil {
 		return answer{}, err
 	}
