@@ -93,7 +93,13 @@ func restrictFeatures(c *call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	return answerOutcomes(done, "The feature has been restricted.")
+	shown, meta := outcomes(done, "The feature has been restricted.")
+	for _, outcome := range done {
+		if outcome.Err == nil && !directory.IsEnforced(outcome.ID) {
+			shown[outcome.ID] = api.ItemResult{Success: true, Message: "The restriction is kept for your messaging layer. It is not enforced here."}
+		}
+	}
+	return answer{data: shown, meta: meta}, nil
 }
 
 func listRestrictedFeatures(c *call) (answer, error) {
