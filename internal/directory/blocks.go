@@ -44,16 +44,18 @@ func (d *Directory) requireOther(tx Tx, caller Caller, policy *Policy, user User
 	return relation, err
 }
 
-// UnblockUsers takes back BlockUsers. Unblocking somebody who is not blocked changes nothing. Each uid has an outcome
-// of its own: CodeUserNotFound. Errors: CodeUserNotFound for the user itself, CodeBadRequest.
-func (d *Directory) UnblockUsers(ctx context.Context, caller Caller, rawUID string, uids []string) ([]Outcome, error) {
+// UnblockUsers takes back BlockUsers: whom a user has blocked it can always unblock, whether it may see that one or not. Unblocking
+// somebody who is not blocked changes nothing. Each uid has an outcome of its own: CodeUserNotFound for one who is not blocked and whom
+// BlockUsers would not find. Errors: CodeUserNotFound for the user itself, CodeBadRequest.
+func (d *Directory) UnblockUsers(ctx context.Context, caller Caller, policy *Policy, rawUID string, uids []string) ([]Outcome, error) {
 	return write(ctx, d, caller, nil, func(tx Tx, log *logbook) ([]Outcome, error) {
 		return d.forEachOther(tx, log, rawUID, "blockedUids", uids, func(user User, other UID) error {
-			if _, found, err := tx.User(log.app, other); err != nil || !found {
-				return orNotFound(err, other)
-			}
 			relation, err := relationTo(tx, log.app, user.UID, other)
-			if err != nil || relation.BlockedByMeAt == 0 {
+			if err != nil {
+				return err
+			}
+			if relation.BlockedByMeAt == 0 {
+				_, err := d.requireOther(tx, caller, policy, user, other)
 				return err
 			}
 			if err := tx.DeleteBlock(log.app, user.UID, other); err != nil {

@@ -362,10 +362,19 @@ func (c *comparison) block(rt *rapid.T) {
 }
 
 func (c *comparison) unblock(rt *rapid.T) {
+	asUser := rapid.Bool().Draw(rt, "as the user")
 	c.pair(rt, func(uid, other string) ([]directory.Outcome, error) {
-		return c.w.UnblockUsers(rt.Context(), c.caller, uid, []string{other})
+		caller := c.caller
+		if asUser {
+			caller = directory.Caller{App: caller.App, Actor: directory.Actor("user:" + uid), User: directory.UID(uid)}
+		}
+		return c.w.UnblockUsers(rt.Context(), caller, c.policy(), uid, []string{other})
 	}, func(pair [2]directory.UID) directory.Code {
-		if c.m.users[pair[1]] == nil {
+		found := c.m.active(pair[1])
+		if asUser && found {
+			found, _ = c.m.sees(pair[0], pair[1])
+		}
+		if !found && !c.m.blocks[pair] {
 			return directory.CodeUserNotFound
 		}
 		delete(c.m.blocks, pair)
@@ -516,6 +525,15 @@ func (c *comparison) compare(rt *rapid.T) {
 	}
 	if viewer != "" {
 		c.compareRelations(rt, caller, acting)
+		known := c.m.list(viewer, directory.UserFilter{Status: directory.StatusAvailable})
+		if c.m.online[viewer] && !c.m.invisible[viewer] {
+			known = append(known, viewer)
+		}
+		count, err := c.w.CountOnlineAs(rt.Context(), caller, c.policy(), acting)
+		c.is(err, "")
+		if count != len(known) {
+			rt.Fatalf("%s counts %d online, and may know of %v", viewer, count, known)
+		}
 	}
 }
 

@@ -1,6 +1,9 @@
 package directory
 
-import "sync"
+import (
+	"context"
+	"sync"
+)
 
 // OnlineUser is a user with a live session.
 type OnlineUser struct {
@@ -29,6 +32,29 @@ func (d *Directory) CountOnline(app AppID) int {
 	index.mu.RLock()
 	defer index.mu.RUnlock()
 	return index.visible.count
+}
+
+// CountOnlineAs counts the users who are online as a viewer may know it, the viewer itself among them: those whom a list of everybody
+// online would show it.
+func (d *Directory) CountOnlineAs(ctx context.Context, caller Caller, policy *Policy, viewer User) (count int, err error) {
+	query := UserQuery{App: caller.App}
+	some, err := policy.narrow(viewer, &query)
+	if err == nil && some {
+		err = d.store.View(ctx, func(tx Tx) error {
+			online, err := d.onlinePart(tx, query, caller, StatusAvailable)
+			if err == nil {
+				count = online.count()
+			}
+			return err
+		})
+	}
+	if err != nil && !IsCode(err, CodePermissionDenied) { // who may not list users knows of itself
+		return 0, err
+	}
+	if online, _ := d.online.of(caller.App).status(viewer.UID, false); online {
+		count++
+	}
+	return count, nil
 }
 
 // countKnownOnline counts those online whom a caller may know as online.

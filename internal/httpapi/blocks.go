@@ -20,7 +20,7 @@ func blockUsers(c *call) (answer, error) {
 
 func unblockUsers(c *call) (answer, error) {
 	return c.changeBlocks(directory.FeatureUnblock, "The user has been unblocked.", func(uid string, uids []string) ([]directory.Outcome, error) {
-		return c.api.dir.UnblockUsers(c.ctx(), c.caller, uid, uids)
+		return c.api.dir.UnblockUsers(c.ctx(), c.caller, c.policy, uid, uids)
 	})
 }
 

@@ -43,8 +43,16 @@ func queryPresence(c *call) (answer, error) {
 	return data(response)
 }
 
+// countOnline counts whom the caller may know as online: a number that others are part of would tell of them.
 func countOnline(c *call) (answer, error) {
-	return data(api.OnlineCount{OnlineUsersCount: c.api.dir.CountOnline(c.caller.App)})
+	if c.caller.User == "" {
+		return data(api.OnlineCount{OnlineUsersCount: c.api.dir.CountOnline(c.caller.App)})
+	}
+	count, err := c.api.dir.CountOnlineAs(c.ctx(), c.caller, c.policy, c.user)
+	if err != nil {
+		return answer{}, err
+	}
+	return data(api.OnlineCount{OnlineUsersCount: count})
 }
 
 // countOnlineMembers is countOnline for the SDK, which authenticates with its socket JWT (contract sdk-wire.md section B12).
@@ -54,9 +62,11 @@ func countOnlineMembers(c *call) (answer, error) {
 	if err != nil || claims.App != string(c.policy.App.ID) {
 		return answer{}, errorf(api.CodeNoAuth, "Send the JWT of /me in the Authorization header.")
 	}
-	if _, err := c.api.dir.Attend(c.ctx(), c.policy, directory.UID(claims.UID), directory.TokenID(claims.Token), false); err != nil {
+	attendee, err := c.api.dir.Attend(c.ctx(), c.policy, directory.UID(claims.UID), directory.TokenID(claims.Token), false)
+	if err != nil {
 		return answer{}, err
 	}
+	c.user = attendee.User
 	c.setCaller(directory.Caller{App: c.policy.App.ID, Actor: directory.Actor("user:" + claims.UID), User: directory.UID(claims.UID), Token: directory.TokenID(claims.Token)})
 	if err := c.api.limiter.take(c); err != nil {
 		return answer{}, err
