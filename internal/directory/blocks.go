@@ -2,8 +2,8 @@ package directory
 
 import "context"
 
-// BlockUsers makes a user block others: from then on neither sees the other's presence, nor may contact the other.
-// Those blocked already stay as they are. Each uid has an outcome of its own: CodeUserNotFound, CodeCannotBlockSelf,
+// BlockUsers makes a user block others: from then on neither sees the other's presence, nor may contact the other, and what either has
+// asked the other to be friends is over. Those blocked already stay as they are. Each uid has an outcome of its own: CodeUserNotFound, CodeCannotBlockSelf,
 // CodeQuota. Errors: CodeUserNotFound for the user itself, CodeBadRequest.
 func (d *Directory) BlockUsers(ctx context.Context, caller Caller, policy *Policy, rawUID string, uids []string) ([]Outcome, error) {
 	return write(ctx, d, caller, nil, func(tx Tx, log *logbook) ([]Outcome, error) {
@@ -21,6 +21,9 @@ func (d *Directory) BlockUsers(ctx context.Context, caller Caller, policy *Polic
 			}
 			if count >= d.limits.BlocksPerUser {
 				return fail(CodeQuota, "A user may block at most %d others.", d.limits.BlocksPerUser)
+			}
+			if err := settleRequests(tx, log.app, user.UID, other); err != nil {
+				return err
 			}
 			if err := tx.PutBlock(log.app, user.UID, other, log.at); err != nil {
 				return err

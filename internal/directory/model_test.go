@@ -357,6 +357,8 @@ func (c *comparison) block(rt *rapid.T) {
 			return directory.CodeUserNotFound
 		}
 		c.m.blocks[pair] = true
+		delete(c.m.asked, pair)
+		delete(c.m.asked, [2]directory.UID{pair[1], pair[0]})
 		return ""
 	})
 }
