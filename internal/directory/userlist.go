@@ -461,7 +461,7 @@ func (f UserFilter) continueWalk(wrong *FieldErrors, caller Caller, query *UserQ
 	if f.hidesBlockedTimes(caller, *query) && order == NewestFirst { // it is among those blocked: see listBlockedLast
 		order = query.Order
 	}
-	if err != nil || order != query.Order || c.Backward != query.Backward || !c.After.fits(c.Order) {
+	if err != nil || order != query.Order || c.Backward != query.Backward || !c.After.fits(c.Order) || !IsText(c.After.Name+string(c.After.UID)) {
 		wrong.Add("cursor", "The cursor must be the one that the last page came with, and sortBy and sortOrder must stay as they were.")
 		return
 	}
