@@ -117,8 +117,17 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request, refused error) {
 		answerPreflight(x)
 		return
 	}
+	if r.ProtoMajor < 2 && len(r.TransferEncoding) > 0 {
+		// A Content-Length beside it is gone by now, and who sent both may see requests begin in another place than this server does.
+		header["Connection"] = []string{"close"}
+	}
 	if refused != nil {
 		a.writeError(x, refused)
+		return
+	}
+	if r.RequestURI == "*" {
+		header["Connection"] = []string{"close"}
+		a.writeError(x, errAboutEverything(r))
 		return
 	}
 	routed, second, err := a.normalize(r)
@@ -128,6 +137,14 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request, refused error) {
 		return
 	}
 	a.mux.ServeHTTP(x, routed)
+}
+
+// errAboutEverything refuses a request for *, which is what OPTIONS alone is sent to, and clients that begin to speak HTTP/2.
+func errAboutEverything(r *http.Request) error {
+	if r.Method == "PRI" {
+		return errorf(api.CodeBadRequest, "This address speaks HTTP/1.1, and HTTP/2 over TLS alone.")
+	}
+	return errorf(api.CodeAPINotFound, "There is no %s *. See /docs for what there is.", shorten(r.Method, maxPrinted))
 }
 
 // notFound answers for every path and verb that has no route.

@@ -18,6 +18,10 @@ var ndjsonContentType = []string{"application/x-ndjson"}
 func exportApp(c *call) (answer, error) {
 	control := http.NewResponseController(c.w)
 	c.w.Header()["Content-Type"] = ndjsonContentType
+	if c.r.Method == http.MethodHead {
+		c.w.WriteHeader(http.StatusOK)
+		return written, nil
+	}
 	lines := 0
 	for record, err := range c.api.dir.Export(c.r.Context(), c.caller.App) {
 		if err != nil {

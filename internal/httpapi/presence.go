@@ -123,7 +123,6 @@ func disconnect(c *call) (answer, error) {
 // server-sent events, until the client goes away, the server stops or the key is not good any more. An id is where to go
 // on from; after one that is not known any more, and at first, a snapshot event has everybody online.
 func streamPresence(c *call) (answer, error) {
-	streams := strings.Contains(headerValue(c.r, "Accept"), "text/event-stream")
 	var from *presence.Position
 	if epoch, sequence, ok := strings.Cut(headerValue(c.r, "Last-Event-Id"), ":"); ok {
 		if number, err := strconv.ParseInt(sequence, 10, 64); err == nil {
@@ -139,16 +138,17 @@ func streamPresence(c *call) (answer, error) {
 	for i, standing := range people {
 		snapshot.Users[i] = api.PresenceStatus{UID: string(standing.UID), Status: standing.Status.String(), StatusText: standing.Text, LastActiveAt: standing.At}
 	}
-	if !streams {
+	if !c.wantsEvents() {
 		return data(snapshot)
+	}
+	if c.beginEvents() {
+		return written, nil
 	}
 	return written, c.sendPresence(stream, snapshot, position)
 }
 
 func (c *call) sendPresence(stream *presence.Stream, snapshot api.SnapshotBody, position presence.Position) error {
 	control := http.NewResponseController(c.w)
-	c.w.Header().Set("Content-Type", "text/event-stream")
-	c.w.WriteHeader(http.StatusOK)
 	send := func(event string, id string, body any) error {
 		text, err := json.Marshal(body)
 		if err != nil {
