@@ -184,7 +184,8 @@ type UserFilter struct {
 	Metadata         []MetadataFilter
 	FriendsOnly      bool
 	HideBlockedUsers bool
-	// Status is "available", "offline" or empty for all.
+	// Status is "offline"; "available" for everybody online, "away" or "busy" for those of them who present themselves so; or
+	// empty for all.
 	Status   string
 	Activity Activity
 	// SortBy is "name", "status", "createdAt", "updatedAt", "lastActiveAt", or empty for the caller's default.
@@ -206,7 +207,16 @@ const CursorStart = "start"
 const (
 	StatusAvailable = "available"
 	StatusOffline   = "offline"
+	// StatusAway and StatusBusy are what users who are online can present themselves as, and lists can be asked for. In a list they
+	// are available, as everybody online is.
+	StatusAway = "away"
+	StatusBusy = "busy"
 )
+
+// isOnlineStatus reports whether a filter by a status selects nobody but users who are online.
+func isOnlineStatus(status string) bool {
+	return status == StatusAvailable || status == StatusAway || status == StatusBusy
+}
 
 // ListUsers lists users as the caller may see them, with the true total. Without a wish for another order, an API key
 // gets the newest first, and a user those online first and then all by name, without itself.
@@ -240,7 +250,7 @@ func (d *Directory) ListUsers(ctx context.Context, caller Caller, policy *Policy
 		return list, nil // a key has no friends
 	}
 	byStatus := filter.Status != "" || filter.onlineFirst(caller)
-	byStatus = filter.Status == StatusAvailable || byStatus && d.countKnownOnline(caller) > 0
+	byStatus = isOnlineStatus(filter.Status) || byStatus && d.countKnownOnline(caller) > 0
 	read := func(tx Tx, query UserQuery, list *List[Seen]) error {
 		if byStatus {
 			return d.listByStatus(tx, query, caller, filter.Status, filter.onlineFirst(caller), list)
@@ -248,7 +258,7 @@ func (d *Directory) ListUsers(ctx context.Context, caller Caller, policy *Policy
 		return listUsers(tx, query, caller.User, list)
 	}
 	err = d.store.View(ctx, func(tx Tx) error {
-		if filter.hidesBlockedTimes(caller, query) && filter.Status != StatusAvailable {
+		if filter.hidesBlockedTimes(caller, query) && !isOnlineStatus(filter.Status) {
 			return listBlockedLast(tx, query, caller.User, read, &list)
 		}
 		return read(tx, query, &list)
@@ -337,7 +347,7 @@ func (d *Directory) userQuery(caller Caller, filter UserFilter, page Page) (User
 		query.SearchName = query.SearchName || in == "name"
 	}
 	if filter.Status != "" {
-		checkOneOf(&wrong, "status", filter.Status, []string{StatusAvailable, StatusOffline})
+		checkOneOf(&wrong, "status", filter.Status, []string{StatusAvailable, StatusAway, StatusBusy, StatusOffline})
 	}
 	checkText(&wrong, "searchKey", filter.Search, d.limits.Name, "")
 	checkText(&wrong, "nameContains", filter.NameContains, d.limits.Name, "")
@@ -451,7 +461,7 @@ func (f UserFilter) continueWalk(wrong *FieldErrors, caller Caller, query *UserQ
 	if f.hidesBlockedTimes(caller, *query) && order == NewestFirst { // it is among those blocked: see listBlockedLast
 		order = query.Order
 	}
-	if err != nil || order != query.Order || c.Backward != query.Backward || !c.After.fits(c.Order) {
+	if err != nil || order != query.Order || c.Backward != query.Backward || !c.After.fits(c.Order) || !IsText(c.After.Name+string(c.After.UID)) {
 		wrong.Add("cursor", "The cursor must be the one that the last page came with, and sortBy and sortOrder must stay as they were.")
 		return
 	}

@@ -136,6 +136,10 @@ func (c *call) actOnBehalf() error {
 		return errorf(api.CodeBadRequest, "The onBehalfOf header is empty. Send a uid, or no such header.")
 	}
 	acting, err := c.api.dir.GetUser(c.ctx(), c.caller, c.policy, directory.User{}, c.shownID(name))
+	if directory.IsCode(err, directory.CodeUserNotFound) {
+		return errorf(api.CodeOnBehalfOfUIDNotFound,
+			"The UID %s in the onBehalfOf header does not exist, or is deactivated: nobody can act for it.", strings.ToLower(c.shownID(name)))
+	}
 	if err != nil {
 		return err
 	}

@@ -34,6 +34,8 @@ type exchange struct {
 	written  int
 	code     api.Code
 	cause    error
+	// second says that the path has the prefix of version 2.
+	second bool
 	// ctx ends with the time that a request has.
 	ctx *deadlineContext
 	// call is the request on its way through a handler, when a route has taken it.
@@ -115,16 +117,34 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request, refused error) {
 		answerPreflight(x)
 		return
 	}
+	if r.ProtoMajor < 2 && len(r.TransferEncoding) > 0 {
+		// A Content-Length beside it is gone by now, and who sent both may see requests begin in another place than this server does.
+		header["Connection"] = []string{"close"}
+	}
 	if refused != nil {
 		a.writeError(x, refused)
 		return
 	}
-	routed, err := a.normalize(r)
+	if r.RequestURI == "*" {
+		header["Connection"] = []string{"close"}
+		a.writeError(x, errAboutEverything(r))
+		return
+	}
+	routed, second, err := a.normalize(r)
+	x.second = second
 	if err != nil {
 		a.writeError(x, err)
 		return
 	}
 	a.mux.ServeHTTP(x, routed)
+}
+
+// errAboutEverything refuses a request for *, which is what OPTIONS alone is sent to, and clients that begin to speak HTTP/2.
+func errAboutEverything(r *http.Request) error {
+	if r.Method == "PRI" {
+		return errorf(api.CodeBadRequest, "This address speaks HTTP/1.1, and HTTP/2 over TLS alone.")
+	}
+	return errorf(api.CodeAPINotFound, "There is no %s *. See /docs for what there is.", shorten(r.Method, maxPrinted))
 }
 
 // notFound answers for every path and verb that has no route.
@@ -143,34 +163,33 @@ func shorten(text string, limit int) string {
 }
 
 // normalize returns the request with a path as the route table has it: without version prefix, doubled slashes and
-// trailing slash.
-func (a *API) normalize(r *http.Request) (*http.Request, error) {
+// trailing slash. second is what splitVersion says.
+func (a *API) normalize(r *http.Request) (routed *http.Request, second bool, err error) {
 	if rest, ok := strings.CutPrefix(r.URL.Path, "/v3/"); ok && r.URL.RawPath == "" && isPlain(rest) {
-		return withPath(r, r.URL.Path[len("/v3"):], ""), nil
+		return withPath(r, r.URL.Path[len("/v3"):], ""), false, nil
 	}
 	escaped := r.URL.EscapedPath()
 	plain := escaped
 	for strings.Contains(plain, "//") {
 		plain = strings.ReplaceAll(plain, "//", "/")
 	}
-	plain, err := splitVersion(plain)
-	if err != nil {
-		return nil, err
+	if plain, second, err = splitVersion(plain); err != nil {
+		return nil, false, err
 	}
 	if len(plain) > 1 {
 		plain = strings.TrimSuffix(plain, "/")
 	}
 	if path.Clean(plain) != plain {
-		return nil, errorf(api.CodeAPINotFound, "There is no such path. See /docs for what there is.")
+		return nil, false, errorf(api.CodeAPINotFound, "There is no such path. See /docs for what there is.")
 	}
 	if plain == escaped {
-		return r, nil
+		return r, second, nil
 	}
 	unescaped, err := neturl.PathUnescape(plain)
 	if err != nil {
-		return nil, errorf(api.CodeBadRequest, "The path is not well-formed.")
+		return nil, false, errorf(api.CodeBadRequest, "The path is not well-formed.")
 	}
-	return withPath(r, unescaped, plain), nil
+	return withPath(r, unescaped, plain), second, nil
 }
 
 // isPlain reports whether a path without its first slash is as the route table has it, at a glance: most are.

@@ -50,6 +50,9 @@ func createJWT(c *call) (answer, error) {
 	if f.has("passthrough") {
 		passthrough = f.value("passthrough")
 	}
+	if err := f.err(); err != nil {
+		return answer{}, err
+	}
 	ids, seeds := c.api.config.Signer.IdentityKeys()
 	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.EdDSA, Key: ed25519.NewKeyFromSeed(seeds[ids[0]])},
 		(&jose.SignerOptions{}).WithType("JWT").WithHeader("kid", ids[0]))

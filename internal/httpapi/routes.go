@@ -48,6 +48,13 @@ type Route struct {
 	handle       func(*call) (answer, error)
 }
 
+// inVersion2 are the paths whose calls are the same in version 2 of the API that this one is compatible with, whose clients are still
+// about: they are served under /v2 and /v2.0 too.
+var inVersion2 = map[string]bool{
+	"/users": true, "/users/{uid}": true, "/users/{uid}/auth_tokens": true, "/users/{uid}/auth_tokens/{authToken}": true,
+	"/users/{uid}/blockedusers": true, "/users/{uid}/friends": true,
+}
+
 // Routes returns the route table, without the version prefixes under which each row is served too.
 func (a *API) Routes() []Route { return a.routes() }
 

@@ -12,4 +12,6 @@ type native struct{}
 
 func (native) close() error { return nil }
 
-func (native) adopt(net.Conn, *sync.WaitGroup, func(Link) Handler) (Link, bool, error) { return nil, false, nil }
+func (native) adopt(net.Conn, *sync.WaitGroup, func(Link) Handler) (Link, bool, error) {
+	return nil, false, nil
+}

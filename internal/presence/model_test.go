@@ -187,7 +187,7 @@ func (r *run) draw() (name string, act func()) {
 		})
 	case 8:
 		return "unblock", relate(func() (any, error) {
-			return r.dir.UnblockUsers(r.Context(), r.caller, string(uid), []string{string(other)})
+			return r.dir.UnblockUsers(r.Context(), r.caller, policy, string(uid), []string{string(other)})
 		})
 	case 9:
 		return "befriend", relate(func() (any, error) {

@@ -382,7 +382,7 @@ func TestPolicyReachesEverySubscription(t *testing.T) {
 		{"a block", func(r *run) { r.do(r.dir.BlockUsers(r.Context(), r.caller, r.policy(), "bob", []string{"ada"})) }},
 		{"a block that is taken back", func(r *run) {
 			r.do(r.dir.BlockUsers(r.Context(), r.caller, r.policy(), "ada", []string{"bob"}))
-			r.do(r.dir.UnblockUsers(r.Context(), r.caller, "ada", []string{"bob"}))
+			r.do(r.dir.UnblockUsers(r.Context(), r.caller, r.policy(), "ada", []string{"bob"}))
 		}},
 		{"a friendship", func(r *run) {
 			permit(r, "default", "listUsers.mode", `"friends"`)
