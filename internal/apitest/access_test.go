@@ -3,6 +3,7 @@ package apitest_test
 import (
 	"encoding/json"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -367,4 +368,105 @@ func TestSecretsAreRevealedOnlyWhenTheAppSaysSo(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+}
+
+// TestWrongCredentialsAreLimited sends more wrong credentials from an address than it may: what is right goes on to be taken from
+// there, and everything from elsewhere.
+func TestWrongCredentialsAreLimited(t *testing.T) {
+	t.Parallel()
+	s := apitest.Start(t, "", func(config *server.Config) { config.RateLimits.WrongCredentials = 4 }) // a fresh one every 15 s
+	c := s.Backend(t)
+	create(t, s, "ada")
+	old := mint(t, c, "ada")
+	if _, err := s.Client(t, client.WithAuthToken(old)).Me.Get(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	app := func(headers ...string) map[string]string {
+		set := map[string]string{"appId": s.Credentials.AppID}
+		for i := 0; i < len(headers); i += 2 {
+			set[headers[i]] = headers[i+1]
+		}
+		return set
+	}
+	wrong := map[string]struct {
+		path    string
+		headers map[string]string
+		code    api.Code
+	}{
+		"key":        {"/v3/users", app("apikey", strings.Repeat("0", 40)), api.CodeAPIKeyUnknown},
+		"token":      {"/v3/me", app("authToken", "ada_"+strings.Repeat("0", 40)), api.CodeAuthTokenUnknown},
+		"app":        {"/v3/users", map[string]string{"appId": "none", "apikey": "x"}, api.CodeInvalidAppID},
+		"management": {"/v3/apps", app("key", s.Credentials.ManagementKey, "secret", "x"), api.CodeNoAccess},
+	}
+	for name, try := range wrong {
+		if code := callCode(t, s.URL, "GET", try.path, try.headers); code != try.code {
+			t.Errorf("the first wrong %s: %s", name, code)
+		}
+	}
+	if _, err := c.AuthTokens.RevokeOfUser(t.Context(), "ada", 0); err != nil {
+		t.Fatal(err)
+	}
+	for name, try := range wrong {
+		response, body, refused := sent{method: "GET", path: try.path, headers: withoutKey(try.headers)}.do(t, s)
+		if response.StatusCode != http.StatusTooManyRequests || refused.Code != api.CodeTooManyRequests || response.Header.Get("Retry-After") == "" {
+			t.Errorf("the second wrong %s: %d %s", name, response.StatusCode, body)
+		}
+	}
+	for name, right := range map[string]struct {
+		path    string
+		headers map[string]string
+	}{
+		"key":                   {"/v3/users", app("apikey", s.Credentials.RestAPIKey)},
+		"new token":             {"/v3/me", app("authToken", mint(t, c, "ada"))},
+		"management credential": {"/v3/apps", app("key", s.Credentials.ManagementKey, "secret", s.Credentials.ManagementSecret)},
+	} {
+		if code := callCode(t, s.URL, "GET", right.path, right.headers); code != "" {
+			t.Errorf("the right %s: %s", name, code)
+		}
+	}
+	if code := callCode(t, s.URL, "GET", "/v3/users/ada", app("apikey", s.Credentials.AuthKey)); code != api.CodeNoAccess {
+		t.Errorf("a right key that was not used before, of a scope too small: %s", code)
+	}
+	// Whose token was good hears that it is not, once.
+	for i, want := range []api.Code{api.CodeAuthTokenUnknown, api.CodeTooManyRequests} {
+		if code := callCode(t, s.URL, "GET", "/v3/me", app("authToken", old)); code != want {
+			t.Errorf("the revoked token, time %d: %s", i+1, code)
+		}
+	}
+	elsewhere := &http.Transport{DialContext: (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}}).DialContext}
+	defer elsewhere.CloseIdleConnections()
+	request, err := http.NewRequestWithContext(t.Context(), "GET", s.URL+"/v3/users", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, value := range wrong["key"].headers {
+		request.Header.Set(name, value)
+	}
+	response, err := elsewhere.RoundTrip(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response.Body.Close()
+	if response.StatusCode != http.StatusUnauthorized {
+		t.Errorf("a wrong key from another address: %d", response.StatusCode)
+	}
+	metrics := string(sent{method: "GET", path: "/metrics"}.takes(t, s))
+	for _, line := range []string{
+		`rollcall_wrong_credentials_total{answer="refused",credential="key"} 2`, `rollcall_wrong_credentials_total{answer="limited",credential="key"} 1`,
+		`rollcall_wrong_credentials_total{answer="limited",credential="app"} 1`, `rollcall_wrong_credentials_total{answer="limited",credential="token"} 2`,
+		`rollcall_wrong_credentials_total{answer="limited",credential="management"} 1`,
+	} {
+		if !strings.Contains(metrics, line) {
+			t.Errorf("/metrics lacks %s", line)
+		}
+	}
+}
+
+// withoutKey returns headers that say, of the key that requests have by themselves, that there is none.
+func withoutKey(headers map[string]string) map[string]string {
+	all := map[string]string{"apikey": ""}
+	for name, value := range headers {
+		all[name] = value
+	}
+	return all
 }

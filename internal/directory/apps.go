@@ -405,6 +405,9 @@ type Policy struct {
 	recognized sync.Map
 }
 
+// RemembersApp reports whether an app is one that was used since the server was started, without asking the store.
+func (d *Directory) RemembersApp(id AppID) bool { return d.apps.hasSeen(id) }
+
 // Policy returns the current policy of an app.
 // Errors: CodeInvalidApp for an unknown app, CodeAppArchived for one that is scheduled for deletion.
 func (d *Directory) Policy(ctx context.Context, id AppID) (*Policy, error) {
@@ -457,11 +460,21 @@ func (d *Directory) loadPolicy(ctx context.Context, id AppID) (*Policy, error) {
 // generation, and put refuses what was loaded under an older one.
 type appCache struct {
 	mu         sync.RWMutex
-	policies   map[AppID]*Policy // guarded by mu
-	generation uint64            // guarded by mu
+	policies   map[AppID]*Policy  // guarded by mu
+	seen       map[AppID]struct{} // all whose policy was ever here. Guarded by mu
+	generation uint64             // guarded by mu
 }
 
-func newAppCache() *appCache { return &appCache{policies: map[AppID]*Policy{}} }
+func newAppCache() *appCache {
+	return &appCache{policies: map[AppID]*Policy{}, seen: map[AppID]struct{}{}}
+}
+
+func (c *appCache) hasSeen(id AppID) bool {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	_, seen := c.seen[id]
+	return seen
+}
 
 func (c *appCache) get(id AppID) (*Policy, uint64) {
 	c.mu.RLock()
@@ -472,6 +485,7 @@ func (c *appCache) get(id AppID) (*Policy, uint64) {
 func (c *appCache) put(id AppID, policy *Policy, generation uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.seen[id] = struct{}{}
 	if c.generation == generation {
 		c.policies[id] = policy
 	}

@@ -79,6 +79,7 @@ func (d *Directory) mint(tx Tx, log *logbook, caller Caller, uid UID, device Dev
 		Text: fmt.Sprintf("%s_%010d%s", uid, log.at, d.randomHex(tokenRandom)),
 	}
 	token.Hash = d.secrets.Hash(token.Text)
+	d.logins.expect(loginKey(log.app, token.Hash))
 	token.Sealed = d.secrets.Seal(token.Text, tokenContext(log.app, token.ID))
 	if err := log.append(TokenCreated, string(uid), string(token.ID)); err != nil {
 		return Token{}, err
@@ -114,6 +115,26 @@ func (d *Directory) checkDevice(device *Device) error {
 	return wrong.Err()
 }
 
+// RemembersToken reports whether an auth token is one that was minted or used lately and was not refused since, without asking the store.
+func (d *Directory) RemembersToken(policy *Policy, text string) bool {
+	return d.logins.knows(loginKey(policy.App.ID, d.secrets.Hashes(text)[0]))
+}
+
+// LoggedIn is Authenticate for an auth token whose owner is held in memory. ok is false for any other.
+func (d *Directory) LoggedIn(policy *Policy, text string) (user User, token Token, ok bool) {
+	known, ok := d.logins.get(policy.App.ID, loginKey(policy.App.ID, d.secrets.Hashes(text)[0]))
+	if !ok || !policy.admits(known) {
+		return user, token, false
+	}
+	known.token.Text = text
+	return known.user, known.token, true
+}
+
+// admits reports whether a login is good: not revoked with all of its time, and of a user who is active.
+func (p *Policy) admits(known login) bool {
+	return known.token.CreatedAt >= p.App.Settings.TokensValidFrom && known.user.DeactivatedAt == 0
+}
+
 // Authenticate returns the owner of an auth token and the token. Errors: CodeTokenUnknown for a token that is
 // unknown or revoked, and for one whose owner is deactivated or deleted.
 func (d *Directory) Authenticate(ctx context.Context, policy *Policy, text string) (user User, token Token, err error) {
@@ -124,11 +145,14 @@ func (d *Directory) Authenticate(ctx context.Context, policy *Policy, text strin
 	if !ok {
 		loadedAt := d.logins.begin()
 		if known, err = d.findLogin(ctx, app, text, hashes); err != nil {
+			if IsCode(err, CodeTokenUnknown) {
+				d.logins.forget(key)
+			}
 			return user, token, err
 		}
 		d.logins.put(key, known.user, known.token, loadedAt)
 	}
-	if known.token.CreatedAt < policy.App.Settings.TokensValidFrom || known.user.DeactivatedAt != 0 {
+	if !policy.admits(known) {
 		return user, token, errTokenUnknown()
 	}
 	known.token.Text = text

@@ -26,6 +26,11 @@ type served struct {
 
 func serve(t testing.TB) served {
 	t.Helper()
+	return serveWith(t, httpapi.RateLimits{Core: -1, Standard: -1, Token: -1, WrongCredentials: -1})
+}
+
+func serveWith(t testing.TB, limits httpapi.RateLimits) served {
+	t.Helper()
 	store, err := sqlstore.OpenSQLite(context.Background(), filepath.Join(t.TempDir(), "fuzz.db"))
 	if err != nil {
 		t.Fatal(err)
@@ -35,7 +40,7 @@ func serve(t testing.TB) served {
 		t.Fatal(err)
 	}
 	d := directory.New(directory.Config{Store: store, Secrets: keyring})
-	a, err := httpapi.New(httpapi.Config{Directory: d, Signer: keyring, RateLimits: httpapi.RateLimits{Core: -1, Standard: -1, Token: -1}})
+	a, err := httpapi.New(httpapi.Config{Directory: d, Signer: keyring, RateLimits: limits})
 	if err != nil {
 		t.Fatal(err)
 	}
