@@ -2,6 +2,7 @@ package apitest_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -349,6 +350,103 @@ func TestAuthOnlyKeysCanBeKeptFromCreatingUsers(t *testing.T) {
 	}
 	if _, err := s.Backend(t).Users.Create(t.Context(), api.CreateUserRequest{UID: "ada", Name: "Ada"}); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestAuthOnlyKeysCanBeKeptFromRoles gives users roles with a key that may, and may not.
+func TestAuthOnlyKeysCanBeKeptFromRoles(t *testing.T) {
+	t.Parallel()
+	s := apitest.Start(t, "", nil)
+	frontend, backend := s.Client(t, client.WithAPIKey(s.Credentials.AuthKey)), s.Backend(t)
+	if _, err := backend.Roles.Create(t.Context(), api.CreateRoleRequest{Role: "admin", Name: "Admin"}); err != nil {
+		t.Fatal(err)
+	}
+	for i, denied := range []bool{false, true} {
+		settings := api.UpdateAppSettingsRequest{DenyRolesByAuthOnlyKeys: &denied}
+		if shown, err := s.Operator(t).Apps.UpdateSettings(t.Context(), s.Credentials.AppID, settings); err != nil || shown.DenyRolesByAuthOnlyKeys != denied {
+			t.Fatal(shown, err)
+		}
+		uid := func(name string) string { return fmt.Sprint(name, i) }
+		for name, try := range map[string]struct {
+			do      func(c *client.Client) error
+			allowed bool // also when roles are denied
+		}{
+			"creates an admin": {func(c *client.Client) error {
+				_, err := c.Users.Create(t.Context(), api.CreateUserRequest{UID: uid("a"), Name: "A", Role: "Admin"})
+				return err
+			}, false},
+			"creates one of the default role": {func(c *client.Client) error {
+				_, err := c.Users.Create(t.Context(), api.CreateUserRequest{UID: uid("b"), Name: "B", Role: "default"})
+				return err
+			}, true},
+			"creates an admin by upsert": {func(c *client.Client) error {
+				_, err := c.Users.Upsert(t.Context(), uid("c"), api.UpdateUserRequest{Name: new("C"), Role: new("admin")})
+				return err
+			}, false},
+			"makes one an admin": {func(c *client.Client) error {
+				create(t, s, uid("d"))
+				_, err := c.Users.Update(t.Context(), uid("d"), api.UpdateUserRequest{Role: new("admin")})
+				return err
+			}, false},
+			"makes one an admin by upsert": {func(c *client.Client) error {
+				create(t, s, uid("e"))
+				_, err := c.Users.Upsert(t.Context(), uid("e"), api.UpdateUserRequest{Role: new("admin")})
+				return err
+			}, false},
+			"sends the role back that an admin has": {func(c *client.Client) error {
+				if _, err := backend.Users.Create(t.Context(), api.CreateUserRequest{UID: uid("f"), Name: "F", Role: "admin"}); err != nil {
+					t.Fatal(err)
+				}
+				_, err := c.Users.Update(t.Context(), uid("f"), api.UpdateUserRequest{Name: new("F."), Role: new("Admin")})
+				return err
+			}, true},
+		} {
+			if err := try.do(frontend); (err == nil) != (try.allowed || !denied) || err != nil && !client.IsCode(err, api.CodeNoAccess) {
+				t.Errorf("an authOnly key, denied is %v, %s: %v", denied, name, err)
+			}
+		}
+	}
+	if _, err := backend.Users.Update(t.Context(), "d1", api.UpdateUserRequest{Role: new("admin")}); err != nil {
+		t.Errorf("a fullAccess key: %v", err)
+	}
+}
+
+// TestAuthOnlyKeysCanBeKeptFromEvictingTokens mints more auth tokens than a user may have.
+func TestAuthOnlyKeysCanBeKeptFromEvictingTokens(t *testing.T) {
+	t.Parallel()
+	s := apitest.Start(t, "", func(config *server.Config) { config.Limits.TokensPerUser = 2 })
+	frontend, backend := s.Client(t, client.WithAPIKey(s.Credentials.AuthKey)), s.Backend(t)
+	create(t, s, "ada")
+	minted := func(c *client.Client) error {
+		_, err := c.AuthTokens.Create(t.Context(), "ada", api.CreateAuthTokenRequest{})
+		return err
+	}
+	works := func(token string) bool {
+		_, err := s.Client(t, client.WithAuthToken(token)).Me.Get(t.Context())
+		return err == nil
+	}
+	first := mint(t, backend, "ada")
+	if err := minted(frontend); err != nil {
+		t.Fatal(err)
+	}
+	settings := api.UpdateAppSettingsRequest{DenyEvictionByAuthOnlyKeys: new(true)}
+	if _, err := s.Operator(t).Apps.UpdateSettings(t.Context(), s.Credentials.AppID, settings); err != nil {
+		t.Fatal(err)
+	}
+	if err := minted(frontend); !client.IsCode(err, api.CodeQuota) || !works(first) {
+		t.Errorf("an authOnly key mints one more: %v, the first works: %v", err, works(first))
+	}
+	if err := minted(backend); err != nil {
+		t.Errorf("a fullAccess key mints one more: %v", err)
+	}
+	if list, err := backend.AuthTokens.List(t.Context(), "ada", client.PageOptions{}); err != nil || list.Pagination.Total != 2 {
+		t.Errorf("she has %d tokens then: %v", list.Pagination.Total, err)
+	}
+	if _, err := backend.AuthTokens.RevokeOfUser(t.Context(), "ada", 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := minted(frontend); err != nil {
+		t.Errorf("an authOnly key, with room again: %v", err)
 	}
 }
 

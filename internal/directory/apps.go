@@ -31,6 +31,10 @@ type AppSettings struct {
 	RevealSecrets bool `json:"revealSecrets"`
 	// DenyUserCreationByAuthOnlyKeys keeps authOnly keys from creating users.
 	DenyUserCreationByAuthOnlyKeys bool `json:"denyUserCreationByAuthOnlyKeys"`
+	// DenyRolesByAuthOnlyKeys keeps authOnly keys from giving users another role than they have, or new ones than the default.
+	DenyRolesByAuthOnlyKeys bool `json:"denyRolesByAuthOnlyKeys,omitempty"`
+	// DenyEvictionByAuthOnlyKeys keeps authOnly keys from minting auth tokens in the place of others.
+	DenyEvictionByAuthOnlyKeys bool `json:"denyEvictionByAuthOnlyKeys,omitempty"`
 	// TokensValidFrom, in Unix seconds, revokes every auth token of the app that was issued before it.
 	TokensValidFrom int64 `json:"tokensValidFrom"`
 	// MetadataKeys are the members of users' metadata by whose values lists can be filtered.
@@ -41,6 +45,8 @@ type AppSettings struct {
 type AppSettingsPatch struct {
 	RevealSecrets                  *bool
 	DenyUserCreationByAuthOnlyKeys *bool
+	DenyRolesByAuthOnlyKeys        *bool
+	DenyEvictionByAuthOnlyKeys     *bool
 	TokensValidFrom                *int64
 	MetadataKeys                   *[]string
 }
@@ -272,11 +278,19 @@ func (d *Directory) UpdateAppSettings(ctx context.Context, caller Caller, patch 
 	return d.updateApp(ctx, caller, AppUpdated, func(app *App, now int64) ([]string, error) {
 		var fields []string
 		settings := &app.Settings
-		if patch.RevealSecrets != nil {
-			setField(&fields, "settings.revealSecrets", &settings.RevealSecrets, *patch.RevealSecrets)
-		}
-		if patch.DenyUserCreationByAuthOnlyKeys != nil {
-			setField(&fields, "settings.denyUserCreationByAuthOnlyKeys", &settings.DenyUserCreationByAuthOnlyKeys, *patch.DenyUserCreationByAuthOnlyKeys)
+		for _, flag := range []struct {
+			name   string
+			stored *bool
+			value  *bool
+		}{
+			{"settings.revealSecrets", &settings.RevealSecrets, patch.RevealSecrets},
+			{"settings.denyUserCreationByAuthOnlyKeys", &settings.DenyUserCreationByAuthOnlyKeys, patch.DenyUserCreationByAuthOnlyKeys},
+			{"settings.denyRolesByAuthOnlyKeys", &settings.DenyRolesByAuthOnlyKeys, patch.DenyRolesByAuthOnlyKeys},
+			{"settings.denyEvictionByAuthOnlyKeys", &settings.DenyEvictionByAuthOnlyKeys, patch.DenyEvictionByAuthOnlyKeys},
+		} {
+			if flag.value != nil {
+				setField(&fields, flag.name, flag.stored, *flag.value)
+			}
 		}
 		if patch.TokensValidFrom != nil {
 			setField(&fields, fieldTokensValidFrom, &settings.TokensValidFrom, min(*patch.TokensValidFrom, now))

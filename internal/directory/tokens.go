@@ -45,7 +45,7 @@ const (
 func tokenContext(app AppID, id TokenID) string { return "token:" + string(app) + ":" + string(id) }
 
 // CreateToken mints an auth token for a user. When the user has more than Limits.TokensPerUser, the oldest are
-// revoked. Errors: CodeUserNotFound, CodeBadRequest.
+// revoked. Errors: CodeUserNotFound, CodeBadRequest, CodeQuota where the caller may not have others revoked.
 func (d *Directory) CreateToken(ctx context.Context, caller Caller, rawUID string, device Device) (Token, error) {
 	uid := FoldUID(rawUID)
 	if err := d.checkDevice(&device); err != nil {
@@ -65,6 +65,9 @@ func (d *Directory) mint(tx Tx, log *logbook, caller Caller, uid UID, device Dev
 		return Token{}, err
 	}
 	if count >= d.limits.TokensPerUser {
+		if err := mayEvict(tx, caller, uid, count); err != nil {
+			return Token{}, err
+		}
 		if err := d.revokeOldest(tx, log, uid, count); err != nil {
 			return Token{}, err
 		}
@@ -85,6 +88,20 @@ func (d *Directory) mint(tx Tx, log *logbook, caller Caller, uid UID, device Dev
 		return Token{}, err
 	}
 	return token, tx.PutToken(log.app, token)
+}
+
+// mayEvict tells whether a caller may mint an auth token in the place of others of a user, who has as many as it may.
+// Errors: CodeQuota.
+func mayEvict(tx Tx, caller Caller, uid UID, count int) error {
+	if !caller.hasAuthOnlyKey() {
+		return nil
+	}
+	app, err := requireApp(tx, caller.App)
+	if err == nil && app.Settings.DenyEvictionByAuthOnlyKeys {
+		err = fail(CodeQuota, "The user %s has %d auth tokens, and this app's authOnly keys may not mint one in the place of another. "+
+			"Revoke some, or mint with a fullAccess key.", uid, count)
+	}
+	return err
 }
 
 func (d *Directory) revokeOldest(tx Tx, log *logbook, uid UID, count int) error {
