@@ -513,6 +513,8 @@ type AppRegion struct {
 type AppSettings struct {
 	RevealSecrets                  bool  `json:"revealSecrets"`
 	DenyUserCreationByAuthOnlyKeys bool  `json:"denyUserCreationByAuthOnlyKeys"`
+	DenyRolesByAuthOnlyKeys        bool  `json:"denyRolesByAuthOnlyKeys"`
+	DenyEvictionByAuthOnlyKeys     bool  `json:"denyEvictionByAuthOnlyKeys"`
 	TokensValidFrom                int64 `json:"tokensValidFrom"`
 	// MetadataKeys are the members of users' metadata by whose values lists can be filtered. MetadataKeysIndexing were declared
 	// a moment ago: lists can be filtered by them soon.
@@ -540,6 +542,8 @@ type UpdateAppRequest struct {
 type UpdateAppSettingsRequest struct {
 	RevealSecrets                  *bool  `json:"revealSecrets,omitempty"`
 	DenyUserCreationByAuthOnlyKeys *bool  `json:"denyUserCreationByAuthOnlyKeys,omitempty"`
+	DenyRolesByAuthOnlyKeys        *bool  `json:"denyRolesByAuthOnlyKeys,omitempty"`
+	DenyEvictionByAuthOnlyKeys     *bool  `json:"denyEvictionByAuthOnlyKeys,omitempty"`
 	TokensValidFrom                *int64 `json:"tokensValidFrom,omitempty"`
 	// MetadataKeys takes the place of those declared before.
 	MetadataKeys *[]string `json:"metadataKeys,omitempty"`

@@ -60,6 +60,8 @@ func (s *settings) register(flags *pflag.FlagSet) {
 	flags.IntVar(&c.RateLimits.Standard, "rate-standard", c.RateLimits.Standard, "other calls per API key and minute; -1 means no limit")
 	flags.IntVar(&c.RateLimits.Token, "rate-token", c.RateLimits.Token, "calls per auth token and minute; -1 means no limit")
 	flags.IntVar(&c.RateLimits.Import, "rate-import", c.RateLimits.Import, "calls of data_import per API key and minute; -1 means no limit")
+	flags.IntVar(&c.RateLimits.WrongCredentials, "rate-wrong-credentials", c.RateLimits.WrongCredentials,
+		"calls with wrong keys, tokens or app ids per client address and minute; -1 means no limit")
 	flags.DurationVar(&c.Grace, "grace", c.Grace, "how long a device may be away whose connection broke")
 	flags.DurationVar(&c.ReturnWithin, "return-within", c.ReturnWithin, "how long clients may take to come back after a restart")
 	flags.DurationVar(&c.AuthTimeout, "auth-timeout", c.AuthTimeout, "how long a socket may take to authenticate")

@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"runtime"
 	"slices"
 	"strings"
 	"unicode"
@@ -170,13 +171,24 @@ func hasWords(nameKey, prefix string) bool {
 	return false
 }
 
+// ListsAtOnce is how many lists may be read at a time so that they leave readers of the store free for what reads little.
+func (d *Directory) ListsAtOnce() int {
+	if store, ok := d.store.(interface{ Readers() int }); ok {
+		return max(1, store.Readers()/2)
+	}
+	return max(2, runtime.GOMAXPROCS(0))
+}
+
+// maxNameWords is how many words NameContains may hold: each of them is looked for by itself.
+const maxNameWords = 8
+
 // UserFilter is what a caller may ask of ListUsers.
 type UserFilter struct {
 	// Search is a prefix of the uid or of any word of the name, in any case.
 	Search string
 	// SearchIn holds "uid", "name" or both; empty means both.
 	SearchIn []string
-	// NameContains holds words that the name must have, each by its beginning.
+	// NameContains holds words that the name must have, each by its beginning, at most 8.
 	NameContains     string
 	Roles            []string
 	Tags             []string
@@ -337,8 +349,10 @@ func listUsers(tx Tx, query UserQuery, viewer UID, list *List[Seen]) error {
 func (d *Directory) userQuery(caller Caller, filter UserFilter, page Page) (UserQuery, error) {
 	query := UserQuery{
 		App: caller.App, Search: FoldText(filter.Search), SearchUID: len(filter.SearchIn) == 0, SearchName: len(filter.SearchIn) == 0,
-		Words: strings.Fields(FoldText(filter.NameContains)), Tags: filter.Tags, Activity: filter.Activity, Limit: page.Size, Offset: page.offset(),
-		Metadata: filter.Metadata,
+		Words: onceEach(strings.Fields(FoldText(filter.NameContains))), Tags: onceEach(filter.Tags), Activity: filter.Activity, Limit: page.Size, Offset: page.offset(),
+	}
+	for _, of := range filter.Metadata {
+		query.Metadata = append(query.Metadata, MetadataFilter{Key: of.Key, Values: onceEach(of.Values)})
 	}
 	var wrong FieldErrors
 	for _, in := range filter.SearchIn {
@@ -351,12 +365,16 @@ func (d *Directory) userQuery(caller Caller, filter UserFilter, page Page) (User
 	}
 	checkText(&wrong, "searchKey", filter.Search, d.limits.Name, "")
 	checkText(&wrong, "nameContains", filter.NameContains, d.limits.Name, "")
+	if len(query.Words) > maxNameWords {
+		wrong.Add("nameContains", "The nameContains may not hold more than %d words.", maxNameWords)
+	}
 	for _, role := range filter.Roles {
 		query.Roles = append(query.Roles, strings.ToLower(role))
 	}
 	for _, uid := range filter.UIDs {
 		query.UIDs = append(query.UIDs, FoldUID(uid))
 	}
+	query.Roles, query.UIDs = onceEach(query.Roles), onceEach(query.UIDs)
 	for _, list := range []struct {
 		field string
 		size  int
@@ -370,6 +388,22 @@ func (d *Directory) userQuery(caller Caller, filter UserFilter, page Page) (User
 	filter.order(&wrong, caller, &query)
 	filter.continueWalk(&wrong, caller, &query)
 	return query, wrong.Err()
+}
+
+// onceEach returns the items of a list without those that have come before.
+func onceEach[T comparable](list []T) []T {
+	for i := 1; i < len(list); i++ {
+		if slices.Contains(list[:i], list[i]) {
+			once := slices.Clone(list[:i])
+			for _, item := range list[i+1:] {
+				if !slices.Contains(once, item) {
+					once = append(once, item)
+				}
+			}
+			return once
+		}
+	}
+	return list
 }
 
 // selectChanged applies the contract's cursor: what was changed before or after a time (contract rest.md section 0).

@@ -67,6 +67,7 @@ type API struct {
 	dir     *directory.Directory
 	mux     *http.ServeMux
 	limiter *limiter
+	lists   *lists
 	metrics *metrics
 	docs    *docs
 	closing chan struct{}
@@ -99,6 +100,9 @@ func New(config Config) (*API, error) {
 	a := &API{
 		config: config, dir: config.Directory, mux: http.NewServeMux(), limiter: limiter, metrics: newMetrics(config.Registerer),
 		docs: newDocs(), closing: make(chan struct{}),
+	}
+	if config.Directory != nil {
+		a.lists = newLists(config.Directory.ListsAtOnce(), config.Registerer)
 	}
 	for _, route := range a.routes() {
 		a.mount(route)

@@ -27,7 +27,9 @@ func showApp(app directory.App) (api.App, api.Addition) {
 
 func showSettings(settings directory.AppSettings) api.AppSettings {
 	shown := api.AppSettings{
-		RevealSecrets: settings.RevealSecrets, DenyUserCreationByAuthOnlyKeys: settings.DenyUserCreationByAuthOnlyKeys, TokensValidFrom: settings.TokensValidFrom,
+		RevealSecrets: settings.RevealSecrets, TokensValidFrom: settings.TokensValidFrom,
+		DenyUserCreationByAuthOnlyKeys: settings.DenyUserCreationByAuthOnlyKeys, DenyRolesByAuthOnlyKeys: settings.DenyRolesByAuthOnlyKeys,
+		DenyEvictionByAuthOnlyKeys: settings.DenyEvictionByAuthOnlyKeys,
 	}
 	for _, key := range settings.MetadataKeys {
 		switch {
@@ -135,6 +137,7 @@ func updateAppSettings(c *call) (answer, error) {
 	}
 	patch := directory.AppSettingsPatch{
 		RevealSecrets: f.maybeBoolean("revealSecrets"), DenyUserCreationByAuthOnlyKeys: f.maybeBoolean("denyUserCreationByAuthOnlyKeys"),
+		DenyRolesByAuthOnlyKeys: f.maybeBoolean("denyRolesByAuthOnlyKeys"), DenyEvictionByAuthOnlyKeys: f.maybeBoolean("denyEvictionByAuthOnlyKeys"),
 	}
 	if f.has("tokensValidFrom") {
 		from := f.unixTime("tokensValidFrom")

@@ -34,6 +34,8 @@ type exchange struct {
 	written  int
 	code     api.Code
 	cause    error
+	// routine says that the request is worth no record in the log: it is one of many alike, which are counted.
+	routine bool
 	// second says that the path has the prefix of version 2.
 	second bool
 	// ctx ends with the time that a request has.
@@ -224,8 +226,11 @@ func (a *API) record(x *exchange, r *http.Request) {
 	duration := time.Since(x.started)
 	x.observer.observe(x.status, duration)
 	level := slog.LevelInfo
-	if x.status >= 500 {
+	switch {
+	case x.status >= 500:
 		level = slog.LevelError
+	case x.routine:
+		level = slog.LevelDebug
 	}
 	handler := a.config.Logger.Handler()
 	if !handler.Enabled(r.Context(), level) {
@@ -251,6 +256,8 @@ type metrics struct {
 	duration *prometheus.HistogramVec
 	inFlight prometheus.Gauge
 	unrouted *observer
+	// wrongCredentials counts by what was wrong, and whether it was refused for that or because there were too many.
+	wrongCredentials *prometheus.CounterVec
 }
 
 func newMetrics(registerer prometheus.Registerer) *metrics {
@@ -263,9 +270,13 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
 		}, []string{"route"}),
 		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{Name: "rollcall_http_requests_in_flight", Help: "Requests being served."}),
+		wrongCredentials: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "rollcall_wrong_credentials_total",
+			Help: "Requests with a wrong app, key, token or management secret, by which, and by whether they were refused for that or limited.",
+		}, []string{"credential", "answer"}),
 	}
 	if registerer != nil {
-		registerer.MustRegister(m.requests, m.duration, m.inFlight)
+		registerer.MustRegister(m.requests, m.duration, m.inFlight, m.wrongCredentials)
 	}
 	m.unrouted = m.observer("none")
 	return m

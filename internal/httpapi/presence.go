@@ -75,7 +75,7 @@ func countOnlineMembers(c *call) (answer, error) {
 	if err := c.api.limiter.take(c); err != nil {
 		return answer{}, err
 	}
-	return countOnline(c)
+	return listing(countOnline)(c)
 }
 
 // getPresence shows a user's devices to an operator.
