@@ -179,6 +179,7 @@ type outage struct {
 	writing sync.WaitGroup
 	written atomic.Int64 // how many users were created
 	refused atomic.Int64
+	perhaps atomic.Int64
 
 	mu       sync.Mutex
 	answered map[string]outcome // guarded by mu; by uid
@@ -380,6 +381,7 @@ func (o *outage) create(uid string) {
 		o.refused.Add(1)
 	default:
 		told = perhapsCreated
+		o.perhaps.Add(1)
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
