@@ -149,13 +149,13 @@ func TestCommitEndsLate(t *testing.T) {
 // slowCommits makes commits that delete auth tokens wait between holdUp and letEnd, whatever becomes of their clients.
 func slowCommits(t *testing.T, database string) (holdUp, letEnd func()) {
 	t.Helper()
-	conn, err := pgx.Connect(t.Context(), database)
+	conn, err := pgx.Connect(apitest.Context(t), database)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close(context.WithoutCancel(t.Context())) })
 	do := func(statement string) {
-		if _, err := conn.Exec(t.Context(), statement); err != nil {
+		if _, err := conn.Exec(apitest.Context(t), statement); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -19,7 +19,7 @@ import (
 // raw sends bytes as a body and returns the response.
 func raw(t *testing.T, s *apitest.Server, method, path, body string) (*http.Response, []byte) {
 	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), method, s.URL+path, strings.NewReader(body))
+	request, err := http.NewRequestWithContext(apitest.Context(t), method, s.URL+path, strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -270,7 +270,7 @@ func TestTextThatNoDatabaseHolds(t *testing.T) {
 			{"GET", "/apps/%00", "", operator},
 			{"POST", "/apps/" + s.Credentials.AppID + "/settings", `{"metadataKeys":["a\u0000b"]}`, operator},
 		} {
-			request, err := http.NewRequestWithContext(t.Context(), c.method, s.URL+"/v3"+c.path, strings.NewReader(c.body))
+			request, err := http.NewRequestWithContext(apitest.Context(t), c.method, s.URL+"/v3"+c.path, strings.NewReader(c.body))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -380,7 +380,7 @@ func TestPreflight(t *testing.T) {
 	t.Parallel()
 	s := apitest.Start(t, "", nil)
 	for _, path := range []string{"/users", "/v3.0/me", "/v3/users/ada/auth_tokens", "/nothing"} {
-		request, err := http.NewRequestWithContext(t.Context(), http.MethodOptions, s.URL+path, nil)
+		request, err := http.NewRequestWithContext(apitest.Context(t), http.MethodOptions, s.URL+path, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -426,7 +426,7 @@ func TestChangeStreamRefusesPlacesThatAreNotInTheLog(t *testing.T) {
 	t.Parallel()
 	s := apitest.Start(t, "", nil)
 	for _, id := range []string{"abc", "-1", "1e3", "999999"} {
-		request, err := http.NewRequestWithContext(t.Context(), "GET", s.URL+"/v3/changes", nil)
+		request, err := http.NewRequestWithContext(apitest.Context(t), "GET", s.URL+"/v3/changes", nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -476,7 +476,7 @@ func changeStreamEnds(t *testing.T, end func(context.Context, *client.Client, ap
 		t.Fatal(err)
 	}
 	var followed []string
-	for change, err := range s.Client(t, client.WithAPIKey(key.Key)).Changes.Follow(t.Context(), 0) {
+	for change, err := range s.Client(t, client.WithAPIKey(key.Key)).Changes.Follow(apitest.Context(t), 0) {
 		if err != nil {
 			if !client.IsCode(err, want) {
 				t.Errorf("the stream ends with %v", err)
