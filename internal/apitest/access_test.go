@@ -154,7 +154,7 @@ func mint(t *testing.T, c *client.Client, uid string) string {
 // callCode makes a call and returns the code of its error, empty for a success. Any other answer fails the test.
 func callCode(t *testing.T, address, method, path string, headers map[string]string) api.Code {
 	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), method, address+path, nil)
+	request, err := http.NewRequestWithContext(apitest.Context(t), method, address+path, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -310,7 +310,7 @@ func freshDatabase(t *testing.T, database string) string {
 	if database == "" {
 		return ""
 	}
-	url, err := postgres.NewDatabase(t.Context())
+	url, err := postgres.NewDatabase(apitest.Context(t))
 	if err != nil {
 		t.Fatal(err)
 	}

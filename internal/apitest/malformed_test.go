@@ -150,7 +150,7 @@ func TestMalformedHTTP(t *testing.T) {
 		t.Parallel()
 		transport := &http.Transport{ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
 		defer transport.CloseIdleConnections()
-		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://"+s.HTTPSAddr+"/healthz", nil)
+		request, err := http.NewRequestWithContext(apitest.Context(t), http.MethodGet, "https://"+s.HTTPSAddr+"/healthz", nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -205,7 +205,7 @@ type conversation struct {
 // converse sends bytes as they are.
 func converse(t *testing.T, address, sent string) *conversation {
 	t.Helper()
-	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", address)
+	conn, err := new(net.Dialer).DialContext(apitest.Context(t), "tcp", address)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -252,7 +252,7 @@ func (e *sqlite) pace() pace {
 	return pace{overlapFrom: 32, refill: 0.9, patience: 2 * time.Millisecond}
 }
 
-func (e *sqlite) begin(_ context.Context, before *batch) (transaction, error) {
+func (e *sqlite) begin(_ context.Context, before *batch, _ limits) (transaction, error) {
 	if before != nil {
 		if err := before.wrote(); err != nil {
 			return nil, err
@@ -511,6 +511,9 @@ type sqliteTransaction struct {
 }
 
 func (t *sqliteTransaction) lockApp(directory.AppID) error { return nil } // there is one writer
+
+// narrow does nothing: what the disk does cannot be broken off.
+func (t *sqliteTransaction) narrow(limits) {}
 
 func (t *sqliteTransaction) commit(written func()) (uncertain bool, err error) {
 	e := t.engine

@@ -5,8 +5,10 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/rollcall/rollcall/internal/directory"
+	"github.com/rollcall/rollcall/internal/storetest"
 )
 
 // blockLane begins an update that goes on until end is called, and returns its lane.
@@ -20,12 +22,12 @@ func blockLane(t *testing.T, store *Store) (l *lane, end func()) {
 			return nil
 		})
 	}()
-	<-running
+	storetest.Await(t, running, "an update to begin")
 	store.writer.mu.Lock()
 	defer store.writer.mu.Unlock()
 	return store.writer.lanes[""], func() {
 		close(ending)
-		if err := <-ended; err != nil {
+		if err := storetest.Await(t, ended, "an update to end"); err != nil {
 			t.Error(err)
 		}
 	}
@@ -49,9 +51,11 @@ func TestMoreUpdatesThanABatchHolds(t *testing.T) {
 			}
 		})
 	}
-	l.await(count, nil)
+	late := make(chan struct{})
+	defer time.AfterFunc(storetest.Patience, func() { close(late) }).Stop()
+	l.await(count, late)
 	end()
-	callers.Wait()
+	storetest.AwaitReturn(t, callers.Wait, "all updates to be answered")
 	for i := range ran {
 		if times := ran[i].Load(); times != 1 {
 			t.Errorf("update %d ran %d times", i, times)
