@@ -1,12 +1,13 @@
 // An app on the official SDK, or on ours under its name: a page in a tab, whose SDK the tests call.
 import { Tab } from "./browser.js";
+import { until } from "./wait.js";
 
 export class App {
   // path says which page, and with it which SDK; options are those of Tab.open.
   static async open(browser, site, rollcall, hosts = [], path = "/", options = {}) {
     const app = new App();
     app.rollcall = rollcall;
-    app.pings = path === "/";
+    app.pings = path !== "/rollcall";
     app.tab = await Tab.open(browser, [site.host, rollcall.https, ...hosts], options);
     app.page = app.tab.page;
     await app.page.goto(`http://${site.host}${path}`);
@@ -37,10 +38,10 @@ export class App {
   // init does what an app does when its page has loaded. What its listeners are told is collected: of logins in events, of
   // the socket in connections, and of other users in presence. subscribe is the name of a setter of AppSettingsBuilder with
   // its arguments.
-  init({ appId = this.rollcall.appId, host = this.rollcall.https, subscribe = this.subscribe } = {}) {
+  init({ appId = this.rollcall.appId, host = this.rollcall.https, subscribe = this.subscribe, autoConnect = true } = {}) {
     this.subscribe = subscribe;
     return this.sdk(
-      async ({ appId, host, subscribe }) => {
+      async ({ appId, host, subscribe, autoConnect }) => {
         const { AppSettingsBuilder, LoginListener, ConnectionListener, UserListener } = CometChat;
         Object.assign(window, { events: [], connections: [], presence: [] });
         const note = (event) => (detail) => events.push(detail?.code ? `${event} ${detail.code}` : event);
@@ -64,10 +65,18 @@ export class App {
         CometChat.addUserListener("test", new UserListener({ onUserOnline: hear, onUserOffline: hear }));
         const settings = new AppSettingsBuilder().setRegion("us").overrideAdminHost(host).overrideClientHost(host);
         if (subscribe) settings[subscribe[0]](...subscribe.slice(1));
+        if (!autoConnect) settings.autoEstablishSocketConnection(false);
         return CometChat.init(appId, settings.build());
       },
-      { appId, host, subscribe },
+      { appId, host, subscribe, autoConnect },
     );
+  }
+
+  // fresh loads the page as one that was never there.
+  async fresh() {
+    await this.page.evaluate(() => [localStorage, sessionStorage].forEach((storage) => storage.clear()));
+    await this.page.reload();
+    await this.page.waitForFunction(() => window.CometChat);
   }
 
   // reload loads the page again and initializes the SDK, which finds its session in the page's storage.
@@ -127,6 +136,22 @@ export class App {
   // pass moves the page's clock, firing the timers on the way.
   pass(seconds) {
     return this.page.clock.runFor(seconds * 1000);
+  }
+
+  // leap moves the page's clock at once, as if its machine had slept: every timer that is due fires once. It returns when what
+  // that began is over.
+  async leap(seconds) {
+    await this.page.clock.fastForward(seconds * 1000);
+    await until("the page has nothing under way", () => this.tab.isIdle);
+  }
+
+  // passUntil moves the page's clock second by second, for as long as it may take, until a check returns something truthy.
+  async passUntil(what, check, seconds) {
+    for (let passed = 0; passed < seconds; passed++) {
+      if (await check()) return;
+      await this.pass(1);
+    }
+    await until(what, check);
   }
 
   // passReport moves the page's clock to where the SDK has reported its device, as it does 5 s after a login, and

@@ -2,9 +2,13 @@
 // whatever else goes wrong in the page, in the console or on the network fails it.
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 
 import { chromium } from "playwright-core";
 
+import { Program } from "./program.js";
 import { until } from "./wait.js";
 
 const args = [
@@ -12,9 +16,42 @@ const args = [
   "--disable-background-networking", "--disable-component-update", "--disable-sync",
 ];
 
+const executable = () => execFileSync("which", ["chromium"], { encoding: "utf8" }).trim();
+
 export function launch() {
-  const executablePath = execFileSync("which", ["chromium"], { encoding: "utf8" }).trim();
-  return chromium.launch({ executablePath, args });
+  return chromium.launch({ executablePath: executable(), args });
+}
+
+// A browser of a person: whichever tab is not in front is hidden, and its timers run once a minute soon after. The browsers that
+// Playwright starts keep every page awake.
+export class OneWindow {
+  static async launch() {
+    const window = new OneWindow();
+    window.folder = await mkdtemp(join(tmpdir(), "rollcall-chromium-"));
+    window.program = new Program(executable(), [
+      ...args, "--headless=new", "--remote-debugging-port=0", `--user-data-dir=${window.folder}`, "--ignore-certificate-errors",
+      "--enable-features=IntensiveWakeUpThrottling:grace_period_seconds/0", "about:blank",
+    ]);
+    const address = await until("the browser can be reached", () => {
+      window.program.mustRun();
+      return window.program.stderr.match(/DevTools listening on (\S+)/)?.[1];
+    });
+    window.browser = await chromium.connectOverCDP(address, { noDefaults: true });
+    [window.context] = window.browser.contexts();
+    return window;
+  }
+
+  // hideAll opens another tab in front of all.
+  async hideAll() {
+    const front = await this.context.newPage();
+    await front.bringToFront();
+  }
+
+  async close() {
+    await this.browser?.close();
+    await this.program.stop();
+    await rm(this.folder, { recursive: true, force: true, maxRetries: 5 });
+  }
 }
 
 // What Chromium prints when the SDK logs out or starts anew while its socket still connects.
@@ -51,11 +88,18 @@ export class Tab {
   // on them, but for pongs.
   sockets = new Map();
   frames = [];
+  // unanswered are the sockets that wait for a pong, and waiting are the requests that wait for an answer.
+  unanswered = new Set();
+  waiting = new Set();
+  // pings is how many pings the page has sent on its sockets.
+  pings = 0;
 
   watch(hosts) {
     this.page.on("request", (request) => this.noteRequest(request, hosts));
     this.page.on("response", (response) => this.noteResponse(response));
+    this.page.on("requestfinished", (request) => this.waiting.delete(request));
     this.page.on("requestfailed", (request) => {
+      this.waiting.delete(request);
       this.failures.push(`${request.method()} ${request.url()}`);
     });
     this.page.on("websocket", (socket) => this.noteSocket(socket, hosts));
@@ -71,7 +115,9 @@ export class Tab {
     const url = new URL(request.url());
     if (url.protocol === "data:") return;
     if (!hosts.includes(url.host)) this.problems.push(`request to a foreign host: ${request.method()} ${request.url()}`);
-    if (["fetch", "xhr"].includes(request.resourceType())) this.calls.push(`${request.method()} ${url.pathname}${url.search}`);
+    if (!["fetch", "xhr"].includes(request.resourceType())) return;
+    this.waiting.add(request);
+    this.calls.push(`${request.method()} ${url.pathname}${url.search}`);
   }
 
   noteResponse(response) {
@@ -85,11 +131,21 @@ export class Tab {
     this.sockets.set(socket, false);
     socket.on("framereceived", ({ payload }) => {
       const frame = JSON.parse(payload);
-      if (frame.action === "pong") return;
+      if (frame.action === "pong") return this.unanswered.delete(socket);
       if (frame.type === "auth") this.sockets.set(socket, true);
       this.frames.push(frame);
     });
-    for (const end of ["close", "socketerror"]) socket.on(end, () => this.sockets.delete(socket));
+    socket.on("framesent", ({ payload }) => {
+      if (JSON.parse(payload).action !== "ping") return;
+      this.unanswered.add(socket);
+      this.pings++;
+    });
+    for (const end of ["close", "socketerror"]) {
+      socket.on(end, () => {
+        this.sockets.delete(socket);
+        this.unanswered.delete(socket);
+      });
+    }
   }
 
   noteError(error) {
@@ -99,6 +155,11 @@ export class Tab {
   // socketsReady waits until the page has a socket, and every one is authenticated.
   socketsReady() {
     return until("the sockets are authenticated", () => this.sockets.size > 0 && [...this.sockets.values()].every(Boolean));
+  }
+
+  // isIdle says that every request and ping is answered, and every socket authenticated, of which there is one.
+  get isIdle() {
+    return this.waiting.size === 0 && this.unanswered.size === 0 && this.sockets.size > 0 && [...this.sockets.values()].every(Boolean);
   }
 
   // takeCalls returns the calls since it was last asked, in order.

@@ -7,7 +7,7 @@ import { test } from "node:test";
 
 import { App } from "./app.js";
 import { launch } from "./browser.js";
-import { Program, buildExample } from "./program.js";
+import { Program, buildGo } from "./program.js";
 import { Rollcall } from "./server.js";
 import { Site } from "./site.js";
 import { until } from "./wait.js";
@@ -15,7 +15,7 @@ import { until } from "./wait.js";
 test("a person in a browser is printed", { timeout: 120_000 }, async (context) => {
   const folder = await mkdtemp(join(tmpdir(), "rollcall-cli-"));
   context.after(() => rm(folder, { recursive: true, force: true }));
-  const binary = await buildExample("cli-presence", folder);
+  const binary = await buildGo("examples/cli-presence", folder);
   const rollcall = await Rollcall.start();
   context.after(() => rollcall.stop());
   const site = await Site.start();

@@ -10,13 +10,14 @@ export const calls = {
   "AppSettingsBuilder": () => {
     const builder = new CometChat.AppSettingsBuilder();
     const settings = builder.setRegion("US").subscribePresenceForFriends().subscribePresenceForRoles(["a", "b"]).enableAutoJoinForGroups(false).autoEstablishSocketConnection(false)
-      .overrideAdminHost("admin").overrideClientHost("client").setStorageMode("session").build();
+      .overrideAdminHost("admin").overrideClientHost("client").build();
     return [
       settings.getSubscriptionType(), settings.getRoles(), settings.getRegion(), settings.getIsAutoJoinEnabled(), settings.shouldAutoEstablishSocketConnection(), settings.getAdminHost(),
-      settings.getClientHost(), settings.getStorageMode(), new CometChat.AppSettingsBuilder().subscribePresenceForAllUsers().build().getSubscriptionType(),
+      settings.getClientHost(), new CometChat.AppSettingsBuilder().subscribePresenceForAllUsers().build().getSubscriptionType(),
       new CometChat.AppSettingsBuilder().build().getSubscriptionType(), new CometChat.AppSettingsBuilder().build().getIsAutoJoinEnabled(),
     ];
   },
+  "AppSettingsBuilder: setStorageMode": () => new CometChat.AppSettingsBuilder().setStorageMode("session").build().getStorageMode(),
   "User: every setter and getter": () => {
     const user = new CometChat.User("ada", "Ada");
     const fresh = JSON.parse(JSON.stringify(user));
@@ -96,32 +97,35 @@ export const calls = {
       "blank name": () => CometChat.updateCurrentUserDetails({ uid: "ada", name: "" }),
     });
   },
-  "UsersRequestBuilder: getters": () => {
+  "UsersRequestBuilder: getters": ({ attempt }) => {
     const request = new CometChat.UsersRequestBuilder().setLimit(7).setSearchKeyword("x").setStatus("online").setRole("r").setRoles(["a"]).friendsOnly(true)
-      .setTags(["t"]).withTags(true).hideBlockedUsers(true).setUIDs(["u"]).sortBy("name").sortByOrder("desc").searchIn(["uid"]).setPage(2).build();
-    return [
-      request.getLimit(), request.getSearchKeyword(), request.getStatus(), request.getRole(), request.getRoles(), request.isFriendsOnly(), request.getTags(), request.isWithTags(),
-      request.isHideBlockedUsers(), request.getUIDs(), request.getSortBy(), request.getSortOrder(), request.getSearchIn(), request.getPage(),
+      .setTags(["t"]).withTags(true).hideBlockedUsers(true).setUIDs(["u"]).sortBy("name").sortByOrder("desc").searchIn(["uid"]).build();
+    const getters = [
+      "getLimit", "getSearchKeyword", "getStatus", "getRole", "getRoles", "isFriendsOnly", "getTags", "isWithTags", "isHideBlockedUsers", "getUIDs", "getSortBy",
+      "getSortOrder", "getSearchIn",
     ];
+    return attempt({
+      ...Object.fromEntries(getters.map((getter) => [getter, () => request[getter]()])),
+      getPage: () => new CometChat.UsersRequestBuilder().setLimit(7).setPage(2).build().getPage(),
+    });
   },
   "UsersRequestBuilder: fetchNext to the end": async () => {
     const request = new CometChat.UsersRequestBuilder().setLimit(2).setSearchKeyword("lister").sortBy("name").build();
     const pages = [];
     do pages.push((await request.fetchNext()).map((user) => user.getUid()));
     while (pages.at(-1).length > 0 && pages.length < 9);
-    return { pages, page: request.getPage(), again: await request.fetchNext() };
+    return { pages, again: await request.fetchNext() };
   },
-  "UsersRequestBuilder: every setter": async () => {
+  "UsersRequestBuilder: every setter": ({ attempt }) => {
     const builder = () => new CometChat.UsersRequestBuilder().setLimit(50).setSearchKeyword("");
     const lists = {
-      plain: builder(), role: builder().setRole("star"), roles: builder().setRoles(["star", "default"]), both: builder().setRole("star").setRoles(["default"]),
-      tags: builder().setTags(["a, b"]), withTags: builder().setTags(["maths"]).withTags(true), friends: builder().friendsOnly(true), hidden: builder().hideBlockedUsers(true),
-      uids: builder().setUIDs(["bob"]), down: builder().sortBy("name").sortByOrder("desc"), offline: builder().setStatus("offline"), online: builder().setStatus("online"),
-      inName: builder().searchIn(["name"]), inUid: builder().searchIn(["uid"]), page: builder().setLimit(2).setPage(1), "not asked": builder().withTags(false).friendsOnly(false).hideBlockedUsers(false),
+      plain: (b) => b, role: (b) => b.setRole("star"), roles: (b) => b.setRoles(["star", "default"]), both: (b) => b.setRole("star").setRoles(["default"]),
+      tags: (b) => b.setTags(["a, b"]), withTags: (b) => b.setTags(["maths"]).withTags(true), friends: (b) => b.friendsOnly(true), hidden: (b) => b.hideBlockedUsers(true),
+      uids: (b) => b.setUIDs(["bob"]), down: (b) => b.sortBy("name").sortByOrder("desc"), offline: (b) => b.setStatus("offline"), online: (b) => b.setStatus("online"),
+      inName: (b) => b.searchIn(["name"]), inUid: (b) => b.searchIn(["uid"]), page: (b) => b.setLimit(2).setPage(1), "not asked": (b) => b.withTags(false).friendsOnly(false).hideBlockedUsers(false),
     };
-    const found = {};
-    for (const [name, list] of Object.entries(lists)) found[name] = (await list.build().fetchNext()).map((user) => [user.getUid(), user.getTags()]);
-    return found;
+    const fetch = (set) => async () => (await set(builder()).build().fetchNext()).map((user) => [user.getUid(), user.getTags()]);
+    return attempt(Object.fromEntries(Object.entries(lists).map(([name, set]) => [name, fetch(set)])));
   },
   "UsersRequestBuilder: what is refused": ({ attempt }) => {
     const fetch = (set) => () => set(new CometChat.UsersRequestBuilder().setLimit(5)).build().fetchNext();
@@ -146,12 +150,13 @@ export const calls = {
   "BlockedUsersRequestBuilder": async ({ attempt }) => {
     await CometChat.blockUsers(["bob", "lister-1"]);
     const builder = () => new CometChat.BlockedUsersRequestBuilder().setLimit(10);
-    const list = (builder) => async () => (await builder.build().fetchNext()).map((user) => user.getUid()).sort();
-    const request = builder().setSearchKeyword("x").blockedByMe().setPage(3).build();
+    const list = (set) => async () => (await set(builder()).build().fetchNext()).map((user) => user.getUid()).sort();
+    const request = builder().setSearchKeyword("x").blockedByMe().build();
     return attempt({
-      all: list(builder()), mine: list(builder().blockedByMe()), theirs: list(builder().hasBlockedMe()), both: list(builder().setDirection(CometChat.BlockedUsersRequest.directions.BOTH)),
-      searched: list(builder().setSearchKeyword("robert")), behind: list(builder().setPage(4)), "no limit": list(new CometChat.BlockedUsersRequestBuilder()), "limit 101": list(builder().setLimit(101)),
-      direction: list(builder().setDirection("up")), getters: () => [request.getLimit(), request.getSearchKeyword(), request.getDirection(), request.getPage()],
+      all: list((b) => b), mine: list((b) => b.blockedByMe()), theirs: list((b) => b.hasBlockedMe()),
+      both: list((b) => b.setDirection(CometChat.BlockedUsersRequest.directions.BOTH)), searched: list((b) => b.setSearchKeyword("robert")), behind: list((b) => b.setPage(4)),
+      "no limit": () => new CometChat.BlockedUsersRequestBuilder().build().fetchNext(), "limit 101": list((b) => b.setLimit(101)), direction: list((b) => b.setDirection("up")),
+      getters: () => [request.getLimit(), request.getSearchKeyword(), request.getDirection()], getPage: () => builder().setPage(3).build().getPage(),
       "unblock": () => CometChat.unblockUsers(["bob", "lister-1"]),
     });
   },

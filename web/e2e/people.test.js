@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 
 import { launch } from "./browser.js";
-import { Program, buildExample, repository } from "./program.js";
+import { Program, buildGo, repository } from "./program.js";
 import { Rollcall } from "./server.js";
 import { until } from "./wait.js";
 
@@ -14,7 +14,7 @@ let rollcall, browsers, app, address, folder;
 
 before(async () => {
   folder = await mkdtemp(join(tmpdir(), "rollcall-people-"));
-  const binary = await buildExample("people", folder);
+  const binary = await buildGo("examples/people", folder);
   rollcall = await Rollcall.start();
   app = new Program(
     binary,

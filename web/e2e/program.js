@@ -1,7 +1,7 @@
 // Programs that the tests start: each is ended by its process id, also when the tests crash.
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 export const repository = fileURLToPath(new URL("../../", import.meta.url));
@@ -57,10 +57,10 @@ export async function run(path, args, options) {
   if (program.child.exitCode !== 0) program.mustRun();
 }
 
-// buildExample builds one of the Go programs in examples/ into a folder and returns its path.
-export async function buildExample(name, folder) {
-  const binary = join(folder, name);
-  await run("go", ["build", "-o", binary, `./examples/${name}`], { cwd: repository });
+// buildGo builds one of the Go programs of the repository into a folder and returns its path.
+export async function buildGo(path, folder) {
+  const binary = join(folder, basename(path));
+  await run("go", ["build", "-o", binary, `./${path}`], { cwd: repository });
   return binary;
 }
 

@@ -4,17 +4,18 @@ import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-import { Program, repository } from "./program.js";
+import { Program, buildGo, repository } from "./program.js";
 import { until } from "./wait.js";
 
 // ROLLCALL_BIN names another build than the one that `make build` leaves.
 const binary = process.env.ROLLCALL_BIN ?? join(repository, "bin/rollcall");
 
 export class Rollcall {
-  // start makes a data directory and runs the server on free ports.
-  static async start() {
+  // start makes a data directory and runs the server on free ports; with a clock that moves, advance moves it.
+  static async start({ clock = false } = {}) {
     const rollcall = new Rollcall();
     rollcall.data = await mkdtemp(join(tmpdir(), "rollcall-e2e-"));
+    rollcall.clock = clock;
     rollcall.credentialsFile = join(rollcall.data, "credentials.json");
     try {
       await rollcall.run("127.0.0.1:0", "127.0.0.1:0");
@@ -28,7 +29,7 @@ export class Rollcall {
   }
 
   async run(http, https) {
-    this.program = new Program(binary, ["serve", "--data", this.data, "--http", http, "--https", https, "--log-format", "json"]);
+    this.program = this.clock ? await this.startWithClock() : new Program(binary, ["serve", "--data", this.data, "--http", http, "--https", https, "--log-format", "json"]);
     const printed = (scheme) => this.program.stdout.match(new RegExp(` ${scheme}://(127\\.0\\.0\\.1:\\d+)`))?.[1];
     await until("the server prints its addresses", () => {
       this.program.mustRun();
@@ -39,6 +40,25 @@ export class Rollcall {
     await until("/readyz answers 200", async () => {
       this.program.mustRun();
       return (await fetch(`http://${this.http}/readyz`).catch(() => undefined))?.ok;
+    });
+  }
+
+  // startWithClock runs the same server in a program that moves its clock. Its input is open for as long as it runs.
+  async startWithClock() {
+    this.tools = await mkdtemp(join(tmpdir(), "rollcall-clock-"));
+    const program = await buildGo("internal/apitest/clockserver", this.tools);
+    return new Program(program, [this.data], { stdio: ["pipe", "pipe", "pipe"] });
+  }
+
+  // advance moves the clock of the server, and with it the age of everything that was issued. Presence and its grace go on by
+  // the time that really passes.
+  async advance(seconds) {
+    const moves = () => this.program.stdout.split("moved").length;
+    const before = moves();
+    this.program.child.stdin.write(`${seconds}\n`);
+    await until("the clock has moved", () => {
+      this.program.mustRun();
+      return moves() > before;
     });
   }
 
@@ -54,7 +74,7 @@ export class Rollcall {
   // stop ends the server, and fails when it had logged a fault of its own.
   async stop() {
     await this.program.stop();
-    await rm(this.data, { recursive: true, force: true });
+    for (const folder of [this.data, this.tools]) if (folder) await rm(folder, { recursive: true, force: true });
     const faults = this.program.stderr.split("\n").filter((line) => line.includes('"level":"ERROR"'));
     assert.deepEqual(faults, [], "the server logged faults");
   }

@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 import { Tab } from "./browser.js";
-import { Program, buildExample, repository } from "./program.js";
+import { Program, buildGo, repository } from "./program.js";
 import { sdkFile } from "./site.js";
 
 // What differs between the SDKs that the page can use: how it names the server, and whether it begins with a ping.
@@ -23,7 +23,7 @@ export class Signup {
     // chatURL is where the page calls Rollcall.
     signup.chatURL = sdk === "official" ? `https://${rollcall.https}` : `http://${rollcall.http}`;
     signup.folder = await mkdtemp(join(tmpdir(), "signup-e2e-"));
-    const binary = await buildExample("signup", signup.folder);
+    const binary = await buildGo("examples/signup", signup.folder);
     signup.program = new Program(binary, [
       "--listen", "127.0.0.1:0", "--rollcall", `http://${rollcall.http}`, "--rollcall-browser", signup.address(rollcall),
       "--credentials", rollcall.credentialsFile, "--db", join(signup.folder, "signup.db"), "--sdk", sdk, "--sdk-file", signup.file,

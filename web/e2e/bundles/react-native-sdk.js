@@ -1,0 +1,3 @@
+import { CometChat } from "@cometchat/chat-sdk-react-native";
+
+window.CometChat = CometChat;
