@@ -59,7 +59,7 @@ func (l *logins) get(app AppID, key string) (login, bool) {
 // expect notes that a login is going to be looked up, without what it is.
 func (l *logins) expect(key string) {
 	if _, known := l.cache.GetIfPresent(key); !known {
-		l.cache.Set(key, login{})
+		l.cache.Set(key, login{usedAt: new(atomic.Int64)})
 	}
 }
 
