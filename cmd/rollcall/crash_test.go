@@ -40,7 +40,7 @@ func TestCrash(t *testing.T) {
 		data := filepath.Join(t.TempDir(), "data")
 		c := &crash{t: t, args: []string{"--data", data}, data: data}
 		c.check = func() {
-			condition, err := sqlstore.InspectSQLite(filepath.Join(data, server.DatabaseFile))
+			condition, err := sqlstore.InspectSQLite(t.Context(), filepath.Join(data, server.DatabaseFile))
 			if err != nil || len(condition.Problems) > 0 {
 				t.Fatalf("the database is not sound: %v %v", err, condition.Problems)
 			}

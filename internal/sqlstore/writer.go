@@ -372,7 +372,7 @@ func (l *lane) settle(b *batch) {
 // prepare runs updates in one transaction that is not committed yet, and if they are few, also others that arrive meanwhile. It
 // may be begun while the batch before it is still being committed. Those who come behind it wait for both no longer than they can.
 func (w *writer) prepare(l *lane, updates []*update, before *batch, behind ...*update) *batch {
-	within := limitsOf(append(behind[:len(behind):len(behind)], updates...)...)
+	within := limitsOf(append(slices.Clip(behind), updates...)...)
 	if before != nil && before.transaction != nil {
 		before.narrow(within)
 	}
@@ -451,7 +451,7 @@ func (w *writer) commitAlone(u *update, after []*update) error {
 		return err
 	}
 	b := w.newBatch(nil, newKnown(), nil)
-	err := b.begin(u.ctx, w.engine, limitsOf(append(after[:len(after):len(after)], u)...))
+	err := b.begin(u.ctx, w.engine, limitsOf(append(slices.Clip(after), u)...))
 	if err != nil {
 		return err
 	}
