@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"strings"
@@ -563,8 +564,6 @@ func TestWrongCredentialsAreLimited(t *testing.T) {
 // withoutKey returns headers that say, of the key that requests have by themselves, that there is none.
 func withoutKey(headers map[string]string) map[string]string {
 	all := map[string]string{"apikey": ""}
-	for name, value := range headers {
-		all[name] = value
-	}
+	maps.Copy(all, headers)
 	return all
 }

@@ -373,7 +373,7 @@ func TestIgnoredMembersAreNamed(t *testing.T) {
 		sent
 		ignored string
 	}{
-		{sent{method: "PUT", path: "/v3/users/ada", body: `{"nmae":"Ada","name":"ada"}`}, "nmae"},
+		{sent{method: "PUT", path: "/v3/users/ada", body: `{"nam":"Ada","name":"ada"}`}, "nam"},
 		{sent{method: "POST", path: "/v3/users", body: `{"uid":"u1","name":"U","createdAt":1,"Name":"x"}`}, "createdAt, Name"},
 		{sent{method: "POST", path: "/v3/users", body: `{"uid":"u2","name":"U","hasBlockedMe":false,"blockedByMe":false,"deactivatedAt":0,"status":"offline"}`}, ""},
 		{sent{method: "PUT", path: "/v3/users/ada", body: `{"uid":"ada","name":"ada","status":"offline","createdAt":1,"updatedAt":2,"lastActiveAt":3,"deactivatedAt":0,"conversationId":"x","blockedByMe":false,"blockedByMeAt":1,"hasBlockedMe":false,"hasBlockedMeAt":1,"blockedAt":1,"authToken":"x"}`}, ""},
@@ -383,7 +383,7 @@ func TestIgnoredMembersAreNamed(t *testing.T) {
 		{sent{method: "POST", path: "/v3/me/jwt", body: `{"passthru":{}}`, headers: asAda}, "passthru"},
 		{sent{method: "POST", path: "/v3/roles", body: `{"role":"r","name":"R","settings":{"listUser":"friendsOnly"}}`}, "settings.listUser"},
 		{sent{method: "PUT", path: "/v3/roles/r", body: `{"role":"r","name":"R","createdAt":1,"updatedAt":1}`}, ""},
-		{sent{method: "POST", path: "/v3/users/batch", body: `{"users":[{"uid":"b1","name":"B"},{"uid":"b2","name":"B","nmae":1}],"dryrun":true}`}, "users.1.nmae, dryrun"},
+		{sent{method: "POST", path: "/v3/users/batch", body: `{"users":[{"uid":"b1","name":"B"},{"uid":"b2","name":"B","nam":1}],"dryrun":true}`}, "users.1.nam, dryrun"},
 		{sent{method: "POST", path: "/v3/data_import/users", body: `{"users":{"i1":{"name":"I","mtadata":{}}}}`}, "users.i1.mtadata"},
 		{sent{method: "POST", path: "/v3/relations/batch", body: `{"relations":[{"type":"block","uid":"ada","other":"u1","when":1}]}`}, "relations.0.when"},
 		{sent{method: "POST", path: "/v3/users/ada/auth_tokens", body: `{"forse":true}`}, "forse"},
@@ -393,11 +393,15 @@ func TestIgnoredMembersAreNamed(t *testing.T) {
 		{sent{method: "GET", path: "/v3/users/ada?withTags=1"}, "?withTags"},
 		{sent{method: "GET", path: "/v3/roles/r?a=1"}, "?a"},
 		{sent{method: "DELETE", path: "/v3/roles/r?force=1", body: `{"force":true}`}, "force, ?force"},
-		{sent{method: "PUT", path: "/v3/users/ada", body: `{"a\r\nSet-Cookie: x":1,"é":2,"a,b":3,"` + strings.Repeat("x", 300) + `":4}`},
-			"a%0D%0ASet-Cookie%3A+x, %C3%A9, a%2Cb, " + strings.Repeat("x", 64) + "..."},
-		{sent{method: "PUT", path: "/v3/users/ada", body: `{` + strings.Join(many, ",") + `}`},
-			"m0, m1, m2, m3, m4, m5, m6, m7, m8, m9, m10, m11, m12, m13, m14, m15, m16, m17, m18, m19, ..."},
-		{sent{method: "PUT", path: "/v3/users/ada", body: `{"nmae":"Ada","avatar":7}`}, "nmae"},
+		{
+			sent{method: "PUT", path: "/v3/users/ada", body: `{"a\r\nSet-Cookie: x":1,"é":2,"a,b":3,"` + strings.Repeat("x", 300) + `":4}`},
+			"a%0D%0ASet-Cookie%3A+x, %C3%A9, a%2Cb, " + strings.Repeat("x", 64) + "...",
+		},
+		{
+			sent{method: "PUT", path: "/v3/users/ada", body: `{` + strings.Join(many, ",") + `}`},
+			"m0, m1, m2, m3, m4, m5, m6, m7, m8, m9, m10, m11, m12, m13, m14, m15, m16, m17, m18, m19, ...",
+		},
+		{sent{method: "PUT", path: "/v3/users/ada", body: `{"nam":"Ada","avatar":7}`}, "nam"},
 	} {
 		response, body, _ := c.do(t, s)
 		if got := response.Header.Get("Rollcall-Ignored"); got != c.ignored {
@@ -422,10 +426,10 @@ func TestStrictHandling(t *testing.T) {
 		sent
 		field string
 	}{
-		{sent{method: "PUT", path: "/v3/users/ada", body: `{"nmae":"Ada","name":"New"}`}, "nmae"},
+		{sent{method: "PUT", path: "/v3/users/ada", body: `{"nam":"Ada","name":"New"}`}, "nam"},
 		{sent{method: "POST", path: "/v3/users", body: `{"uid":"u1","name":"U","foo":1}`}, "foo"},
 		{sent{method: "POST", path: "/v3/roles", body: `{"role":"r","name":"R","settings":{"listUser":"friendsOnly"}}`}, "settings.listUser"},
-		{sent{method: "POST", path: "/v3/users/batch", body: `{"users":[{"uid":"b2","name":"B","nmae":1}]}`}, "users.0.nmae"},
+		{sent{method: "POST", path: "/v3/users/batch", body: `{"users":[{"uid":"b2","name":"B","nam":1}]}`}, "users.0.nam"},
 		{sent{method: "DELETE", path: "/v3/users/ada?force=true"}, "?force"},
 		{sent{method: "DELETE", path: "/v3/roles/default?x=1"}, "?x"},
 		{sent{method: "DELETE", path: "/v3/roles/default", body: `{"x":1}`}, "x"},
@@ -444,7 +448,7 @@ func TestStrictHandling(t *testing.T) {
 		t.Errorf("something was written: %d, then %d: %v", before, after, err)
 	}
 	for _, c := range []sent{
-		{method: "PUT", path: "/v3/users/ada", body: `{"nmae":"Ada"}`, headers: map[string]string{"Prefer": "handling=lenient"}},
+		{method: "PUT", path: "/v3/users/ada", body: `{"nam":"Ada"}`, headers: map[string]string{"Prefer": "handling=lenient"}},
 		{method: "PUT", path: "/v3/users/ada", body: `{"uid":"ada","name":"Ada","status":"offline"}`, headers: map[string]string{"Prefer": "handling=strict"}},
 		{method: "DELETE", path: "/v3/users/ada?permanent=true", headers: map[string]string{"Prefer": "handling=strict"}},
 	} {

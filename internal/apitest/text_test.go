@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -66,11 +67,8 @@ func TestNoInputHoldsWhatNoDatabaseHolds(t *testing.T) {
 				t.Helper()
 				sent++
 				all := map[string]string{}
-				for _, set := range []map[string]string{credentials[route.Access], headers} {
-					for name, value := range set {
-						all[name] = value
-					}
-				}
+				maps.Copy(all, credentials[route.Access])
+				maps.Copy(all, headers)
 				status, answer := plainCall(t, route.Method, s.URL+address, body, all)
 				if status >= 500 {
 					t.Errorf("%s %s, %s: %d %s", route.Method, route.Path, what, status, answer)
