@@ -43,7 +43,8 @@ var userFeatures = []knownFeature{
 	{FeatureListSettings, "List settings", "Get the settings of the app."},
 }
 
-// knownFeatures are all that there are: those of messages, groups and calls are kept for the app's own messaging layer to ask for.
+// knownFeatures are all that there are: those of messages, groups and calls are kept for the app's own messaging layer
+// to ask for.
 var knownFeatures = defineFeatures()
 
 func defineFeatures() []knownFeature {
@@ -89,7 +90,9 @@ func defineFeatures() []knownFeature {
 		{"editMessage", "Edit messages"},
 		{"initiateCall", "Call"},
 	} {
-		known = append(known, knownFeature{Feature(userScope + other[0]), other[1], "Not enforced here: it is for your messaging layer to ask for."})
+		known = append(known, knownFeature{
+			Feature(userScope + other[0]), other[1], "Not enforced here: it is for your messaging layer to ask for.",
+		})
 	}
 	return known
 }
@@ -125,10 +128,11 @@ func DescribeFeature(id string) (title, description string) {
 // noSuchFeature says that a text names no feature, and which one may be meant.
 func noSuchFeature(text string) string {
 	nearest, least := "", len(text)/3+1
+	sent := strings.ToLower(strings.TrimPrefix(text, userScope))
 	for _, feature := range knownFeatures {
 		name := strings.TrimPrefix(string(feature.ID), userScope)
 		for _, way := range []string{name, strings.ReplaceAll(feature.Title, " ", "")} {
-			if distance := editDistance(strings.ToLower(strings.TrimPrefix(text, userScope)), strings.ToLower(way)); distance < least {
+			if distance := editDistance(sent, strings.ToLower(way)); distance < least {
 				nearest, least = string(feature.ID), distance
 			}
 		}
@@ -167,9 +171,12 @@ func editDistance(a, b string) int {
 }
 
 // RestrictFeatures keeps users with a role from using features. Features of messages, groups and calls are kept for
-// the app's own messaging layer: see IsEnforced. Each feature has an outcome of its own: CodeBadRequest for one that there is not.
+// the app's own messaging layer: see IsEnforced. Each feature has an outcome of its own: CodeBadRequest for one that
+// there is not.
 // Errors: CodeRoleNotFound, CodeBadRequest for an empty list.
-func (d *Directory) RestrictFeatures(ctx context.Context, caller Caller, id string, features []string) ([]Outcome, error) {
+func (d *Directory) RestrictFeatures(
+	ctx context.Context, caller Caller, id string, features []string,
+) ([]Outcome, error) {
 	if err := checkFeatureList("featuresToRestrict", features); err != nil {
 		return nil, err
 	}
