@@ -50,7 +50,10 @@ func (l *logins) begin() uint64 { return l.writes.Load() }
 
 func (l *logins) get(app AppID, key string) (login, bool) {
 	found, ok := l.cache.GetIfPresent(key)
-	if !ok || found.token.ID == "" || found.loadedAt < l.all.Load() || found.loadedAt < l.ofUser(app, found.user.UID).Load() {
+	if !ok || found.token.ID == "" {
+		return login{}, false
+	}
+	if found.loadedAt < l.all.Load() || found.loadedAt < l.ofUser(app, found.user.UID).Load() {
 		return login{}, false
 	}
 	return found, true
