@@ -8,7 +8,8 @@ type Body[T any] struct {
 	Meta *Meta `json:"meta,omitempty"`
 }
 
-// Meta goes with lists.
+// Meta goes with lists, and holds what this server tells beyond the contract: data has the contract's members alone, so
+// that clients which refuse any other can read it.
 type Meta struct {
 	Pagination *Pagination `json:"pagination,omitempty"`
 	Cursor     *Cursor     `json:"cursor,omitempty"`
@@ -16,6 +17,26 @@ type Meta struct {
 	NextCursor string `json:"nextCursor,omitempty"`
 	// Revision is the app's last revision when a list of changes was read.
 	Revision *int64 `json:"revision,omitempty"`
+	// Item is what this server adds to the object in data, and Items what it adds to each of those in data, in their order.
+	Item  *Addition  `json:"item,omitempty"`
+	Items []Addition `json:"items,omitempty"`
+	// Codes are why items of a bulk call were refused, by the names that the items have in data.
+	Codes map[string]Code `json:"codes,omitempty"`
+	// Permissions are those that the role sets, beside the definitions of all.
+	Permissions map[string]json.RawMessage `json:"permissions,omitempty"`
+	// RevokedTokens is how many auth tokens are no longer accepted, and ClosedSockets how many live connections were closed.
+	RevokedTokens *int `json:"revokedTokens,omitempty"`
+	ClosedSockets *int `json:"closedSockets,omitempty"`
+}
+
+// Addition is what this server adds to an auth token, an API key or an app. The client library puts it where it belongs.
+type Addition struct {
+	ID        string `json:"id,omitempty"`
+	DeviceID  string `json:"deviceId,omitempty"`
+	CreatedBy string `json:"createdBy,omitempty"`
+	// Settings and ScheduledToDeleteAt are an app's.
+	Settings            *AppSettings `json:"settings,omitempty"`
+	ScheduledToDeleteAt int64        `json:"scheduledToDeleteAt,omitempty"`
 }
 
 // Pagination tells where in a list a page is. Total is the true number of items.
@@ -43,7 +64,7 @@ type Success struct {
 type ItemResult struct {
 	Success bool   `json:"success"`
 	Message string `json:"message"`
-	// Code is there only for an item that was refused.
+	// Code is there only for an item that was refused. It comes in Meta.Codes, but for relations in a batch.
 	Code Code `json:"code,omitempty"`
 	// Unchanged says, of a relation in a batch, that it was there already.
 	Unchanged bool `json:"unchanged,omitempty"`
@@ -185,7 +206,7 @@ type ContactResponse struct {
 	Rule string `json:"rule"`
 }
 
-// RevokedResponse is the answer of calls that revoke keys and auth tokens.
+// RevokedResponse is the answer of calls that revoke keys and auth tokens. The numbers come in Meta.
 type RevokedResponse struct {
 	Success bool   `json:"success"`
 	Message string `json:"message"`
@@ -207,7 +228,7 @@ type User struct {
 	StatusMessage string          `json:"statusMessage,omitempty"`
 	Tags          []string        `json:"tags,omitempty"`
 	LastActiveAt  int64           `json:"lastActiveAt,omitempty"`
-	CreatedAt     int64           `json:"createdAt"`
+	CreatedAt     int64           `json:"createdAt,omitempty"` // absent in presence frames
 	UpdatedAt     int64           `json:"updatedAt,omitempty"`
 	DeactivatedAt int64           `json:"deactivatedAt,omitempty"`
 	// ConversationID and what follows about blocks are there only for an acting user.
@@ -263,8 +284,8 @@ type DeactivateUsersResponse struct {
 	Deactivated        []string `json:"deactivatedUids,omitempty"`
 	AlreadyDeactivated []string `json:"alreadyDeactivatedUids,omitempty"`
 	NotFound           []string `json:"notFound,omitempty"`
-	// ClosedSockets is how many live connections of the users were closed.
-	ClosedSockets int `json:"closedSockets"`
+	// ClosedSockets is how many live connections of the users were closed. It comes in Meta.
+	ClosedSockets int `json:"closedSockets,omitempty"`
 }
 
 // ReactivateUsersRequest is the body of PUT /users.
@@ -279,11 +300,12 @@ type ReactivateUsersResponse struct {
 	NotFound       []string `json:"notFound,omitempty"`
 }
 
-// AuthToken is an auth token. In lists Token is masked unless the app reveals secrets; ID names it either way.
+// AuthToken is an auth token. In lists Token is masked unless the app reveals secrets; ID names it either way. ID and DeviceID
+// come in Meta.Item, or Meta.Items.
 type AuthToken struct {
 	UID       string          `json:"uid"`
 	Token     string          `json:"authToken,omitempty"`
-	ID        string          `json:"id"`
+	ID        string          `json:"id,omitempty"`
 	CreatedAt int64           `json:"createdAt"`
 	Platform  string          `json:"platform,omitempty"`
 	UserAgent string          `json:"userAgent,omitempty"`
@@ -315,14 +337,15 @@ type DeleteAuthTokensRequest struct {
 	IssuedBefore int64 `json:"issuedBefore,omitempty"`
 }
 
-// APIKey is an API key. In lists Key is masked unless the app reveals secrets; ID names it either way.
+// APIKey is an API key. In lists Key is masked unless the app reveals secrets; ID names it either way. ID comes in Meta.Item, or
+// Meta.Items; so does CreatedBy but for the keys of a new app, which have no ID and no time.
 type APIKey struct { //nolint:revive // it is the contract's word, and a Key could be anything
 	Key       string `json:"apiKey"`
-	ID        string `json:"id"`
+	ID        string `json:"id,omitempty"`
 	Name      string `json:"name"`
 	Scope     string `json:"scope"`
 	CreatedBy string `json:"createdBy,omitempty"`
-	CreatedAt int64  `json:"createdAt"`
+	CreatedAt int64  `json:"createdAt,omitempty"`
 }
 
 // CreateAPIKeyRequest is the body of POST /apikeys. Scope defaults to authOnly.
@@ -379,7 +402,7 @@ type UpdateRoleRequest struct {
 	Unset []string `json:"unset,omitempty"`
 }
 
-// Permission defines a permission. Value is what the role sets, absent when it sets none.
+// Permission defines a permission. Value is what the role sets, absent when it sets none; it comes in Meta.Permissions.
 type Permission struct {
 	ID              string          `json:"id"`
 	Type            string          `json:"type"`
@@ -456,7 +479,7 @@ type StatsTimeRange struct {
 	ToDate   int64 `json:"toDate"`
 }
 
-// App is an app as the management calls show it.
+// App is an app as the management calls show it. Settings and ScheduledToDeleteAt come in Meta.Item, or Meta.Items.
 type App struct {
 	ID                  string            `json:"id"`
 	Name                string            `json:"name"`
@@ -466,7 +489,7 @@ type App struct {
 	Region              string            `json:"region"`
 	CreatedAt           int64             `json:"createdAt"`
 	ScheduledToDeleteAt int64             `json:"scheduledToDeleteAt,omitempty"`
-	Settings            AppSettings       `json:"settings"`
+	Settings            AppSettings       `json:"settings,omitzero"`
 	AppRegion           AppRegion         `json:"appRegion"`
 	AppOwner            *AppOwner         `json:"appOwner,omitempty"`
 	APIKeys             map[string]APIKey `json:"apiKeys,omitempty"`
@@ -490,6 +513,8 @@ type AppRegion struct {
 type AppSettings struct {
 	RevealSecrets                  bool  `json:"revealSecrets"`
 	DenyUserCreationByAuthOnlyKeys bool  `json:"denyUserCreationByAuthOnlyKeys"`
+	DenyRolesByAuthOnlyKeys        bool  `json:"denyRolesByAuthOnlyKeys"`
+	DenyEvictionByAuthOnlyKeys     bool  `json:"denyEvictionByAuthOnlyKeys"`
 	TokensValidFrom                int64 `json:"tokensValidFrom"`
 	// MetadataKeys are the members of users' metadata by whose values lists can be filtered. MetadataKeysIndexing were declared
 	// a moment ago: lists can be filtered by them soon.
@@ -517,6 +542,8 @@ type UpdateAppRequest struct {
 type UpdateAppSettingsRequest struct {
 	RevealSecrets                  *bool  `json:"revealSecrets,omitempty"`
 	DenyUserCreationByAuthOnlyKeys *bool  `json:"denyUserCreationByAuthOnlyKeys,omitempty"`
+	DenyRolesByAuthOnlyKeys        *bool  `json:"denyRolesByAuthOnlyKeys,omitempty"`
+	DenyEvictionByAuthOnlyKeys     *bool  `json:"denyEvictionByAuthOnlyKeys,omitempty"`
 	TokensValidFrom                *int64 `json:"tokensValidFrom,omitempty"`
 	// MetadataKeys takes the place of those declared before.
 	MetadataKeys *[]string `json:"metadataKeys,omitempty"`

@@ -57,8 +57,12 @@ const (
 
 // SocketExtension is what a client asks for beyond the contract.
 type SocketExtension struct {
-	// Status is how the device presents itself: available, away, busy or invisible. Empty means available.
+	// Status is how the device presents itself: available, which is the default, away, busy or invisible.
+	// Absent means as before, for a device that is back within the grace.
 	Status string `json:"status,omitempty"`
+	// StatusText and ExpiresAt go with Status, as in StatusBody.
+	StatusText string `json:"statusText,omitempty"`
+	ExpiresAt  int64  `json:"expiresAt,omitempty"`
 	// Snapshot asks for a FrameSnapshot with everybody in the subscription who is online.
 	Snapshot bool `json:"snapshot,omitempty"`
 	// Resume continues where an earlier socket with the same subscription ended.
@@ -133,7 +137,8 @@ type StatusBody struct {
 	Status string `json:"status"`
 	// StatusText goes with it, at most as long as a status message.
 	StatusText string `json:"statusText,omitempty"`
-	// ExpiresAt ends the text, in Unix seconds. Zero means when the status is set again or the session ends.
+	// ExpiresAt, in Unix seconds, is when status and text go back to what they were before. Zero means never: they stay until
+	// the status is set again or the session ends.
 	ExpiresAt int64 `json:"expiresAt,omitempty"`
 }
 
@@ -149,7 +154,7 @@ const (
 	CloseDisconnected = 4004
 	// CloseTooSlow: the client has not read what was sent. It may connect again and resume.
 	CloseTooSlow = 4008
-	// CloseTooMany: the user has too many sockets.
+	// CloseTooMany: the user has too many sockets, or they watch too many users.
 	CloseTooMany = 4009
 	// CloseSilent: nothing has come for too long, not even an answer to a ping.
 	CloseSilent = 4010

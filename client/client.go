@@ -174,7 +174,7 @@ func (c *Client) request(ctx context.Context, method, path string, query url.Val
 	return request, nil
 }
 
-// call makes a call and returns the answer with its meta.
+// call makes a call and returns the answer with its meta, and what of that belongs to the data joined to it.
 func call[T any](ctx context.Context, s service, method, path string, query url.Values, body any) (api.Body[T], error) {
 	var answer api.Body[T]
 	for try := 1; ; try++ {
@@ -185,6 +185,7 @@ func call[T any](ctx context.Context, s service, method, path string, query url.
 		err = s.client.once(request, &answer)
 		wait, again := s.client.mayTryAgain(request, err)
 		if err == nil || !again || try >= s.client.tries {
+			join(&answer.Data, answer.Meta)
 			return answer, err
 		}
 		select {

@@ -18,7 +18,7 @@ func (s *PresenceService) Query(ctx context.Context, uids ...string) (api.Presen
 	return post[api.PresenceQueryResponse](ctx, s.service, "/presence/query", api.PresenceQuery{UIDs: uids})
 }
 
-// OnlineCount returns how many users are online and do not hide it.
+// OnlineCount returns how many users are online and do not hide it; for a user, of how many of them it may know that.
 func (s *PresenceService) OnlineCount(ctx context.Context) (int, error) {
 	answer, err := get[api.OnlineCount](ctx, s.service, "/presence/online-count", nil)
 	return answer.OnlineUsersCount, err

@@ -63,6 +63,8 @@ type Session struct {
 	sending sync.Mutex
 	mu      sync.Mutex
 	status  api.StatusBody  // guarded by mu: how the device is to present itself
+	lasting api.StatusBody  // guarded by mu: the last such that had no end
+	sent    api.StatusBody  // guarded by mu: what the server was told last
 	conn    *websocket.Conn // guarded by mu: nil unless connected
 }
 
@@ -74,31 +76,45 @@ func (s *PresenceService) Session(options SessionOptions) *Session {
 	if options.OnState == nil {
 		options.OnState = func(ConnectionState, error) {}
 	}
-	return &Session{client: s.client, options: options, status: api.StatusBody{Status: options.Status}}
+	status := api.StatusBody{Status: options.Status}
+	return &Session{client: s.client, options: options, status: status, lasting: status}
 }
 
-// SetStatus changes how the device presents itself, now and whenever it connects again. Errors are those of the connection;
-// the status is kept all the same.
+// SetStatus changes how the device presents itself, now and whenever it connects again, until it ends: then it is again what it was
+// when it had no end. Errors are those of the connection; the status is kept all the same.
 func (s *Session) SetStatus(ctx context.Context, status api.StatusBody) error {
+	if status.Status == "" {
+		status.Status = "available"
+	}
 	s.mu.Lock()
-	s.status = status
+	if s.status = status; status.ExpiresAt == 0 {
+		s.lasting = status
+	}
 	s.mu.Unlock()
 	return s.sendStatus(ctx)
 }
 
-// sendStatus sends the status that was set last, if there is one and a connection.
+// statusToSend returns how the device presents itself, which is taken for sent. It needs mu.
+func (s *Session) statusToSend() api.StatusBody {
+	if s.status.ExpiresAt != 0 && s.status.ExpiresAt <= time.Now().Unix() {
+		s.status = s.lasting
+	}
+	s.sent = s.status
+	return s.sent
+}
+
+// sendStatus sends the status that was set last, if there is a connection whose other side does not know it.
 func (s *Session) sendStatus(ctx context.Context) error {
 	s.sending.Lock()
 	defer s.sending.Unlock()
 	s.mu.Lock()
-	conn, status := s.conn, s.status
-	s.mu.Unlock()
-	if conn == nil || status == (api.StatusBody{}) {
+	conn, known := s.conn, s.sent
+	if conn == nil || s.statusToSend() == known {
+		s.mu.Unlock()
 		return nil
 	}
-	if status.Status == "" {
-		status.Status = "available"
-	}
+	status := s.sent
+	s.mu.Unlock()
 	body, err := json.Marshal(status)
 	if err != nil {
 		return fmt.Errorf("encode status: %w", err)
@@ -395,11 +411,13 @@ func (r *sessionRun) serve(ctx context.Context, conn *websocket.Conn) error {
 
 func (r *sessionRun) authenticate(ctx context.Context, conn *websocket.Conn) error {
 	r.mu.Lock()
-	status := r.status.Status
+	status := r.statusToSend()
 	r.mu.Unlock()
 	auth := api.AuthBody{
 		Auth: r.me.JWT, DeviceID: r.options.DeviceID,
-		Rollcall: &api.SocketExtension{Status: status, Snapshot: r.position == nil, Resume: r.position},
+		Rollcall: &api.SocketExtension{
+			Status: status.Status, StatusText: status.StatusText, ExpiresAt: status.ExpiresAt, Snapshot: r.position == nil, Resume: r.position,
+		},
 	}
 	subscribe := r.options.Subscribe
 	switch {

@@ -37,11 +37,19 @@ type listener struct {
 // listen logs a user in and reads what its session hears, as "uid status".
 func listen(t *testing.T, c *client.Client, options client.SessionOptions) *listener {
 	t.Helper()
-	l := &listener{t: t, told: make(chan string, 1000), states: make(chan client.ConnectionState, 1000)}
+	l := &listener{t: t, states: make(chan client.ConnectionState, 1000)}
 	options.OnState = func(state client.ConnectionState, _ error) { l.states <- state }
 	l.session = c.Presence.Session(options)
+	l.listen()
+	t.Cleanup(l.leave)
+	return l
+}
+
+// listen reads what the session hears. After leave it may be called again.
+func (l *listener) listen() {
 	var ctx context.Context
-	ctx, l.stop = context.WithCancel(t.Context())
+	ctx, l.stop = context.WithCancel(l.t.Context())
+	l.told = make(chan string, 1000)
 	l.done.Go(func() {
 		defer close(l.told)
 		for status, err := range l.session.Events(ctx) {
@@ -52,8 +60,6 @@ func listen(t *testing.T, c *client.Client, options client.SessionOptions) *list
 			l.told <- strings.TrimSpace(status.UID + " " + status.Status + " " + status.StatusText)
 		}
 	})
-	t.Cleanup(l.leave)
-	return l
 }
 
 // leave ends the session, and waits until it has ended.
@@ -153,6 +159,30 @@ func TestSession_tellsWhoComesAndGoes(t *testing.T) {
 	}
 	count, err := s.Backend(t).Presence.OnlineCount(t.Context())
 	check(t, "two are online", must(t, count, err) == 2)
+}
+
+// TestSession_returnsAsItWas connects again, after the server has forgotten the session: others are told once, of all that it had
+// set.
+func TestSession_returnsAsItWas(t *testing.T) {
+	t.Parallel()
+	s := apitest.Start(t, "", nil)
+	clients := people(t, s, "ada", "bob")
+	ada := listen(t, clients["ada"], everybody)
+	bob := listen(t, clients["bob"], client.SessionOptions{})
+	ada.hears("bob available")
+	end := time.Now().Add(time.Hour).Unix()
+	must(t, 0, bob.session.SetStatus(t.Context(), api.StatusBody{Status: "busy", StatusText: "In a meeting", ExpiresAt: end}))
+	ada.hears("bob busy In a meeting")
+	bob.leave()
+	ada.hears("bob offline")
+	bob.listen()
+	ada.hears("bob busy In a meeting")
+	bob.leave()
+	ada.hears("bob offline")
+	must(t, 0, bob.session.SetStatus(t.Context(), api.StatusBody{Status: "away"}))
+	must(t, 0, bob.session.SetStatus(t.Context(), api.StatusBody{Status: "busy", ExpiresAt: time.Now().Unix()})) // which has ended
+	bob.listen()
+	ada.hears("bob away")
 }
 
 // TestSession_doesNotWaitForTheLoop changes a status while the loop is busy: the last is told. The state's listener may use the

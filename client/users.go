@@ -35,13 +35,14 @@ type UserListOptions struct {
 	// SearchKey is a prefix of the uid, or of the name from any of its words on.
 	SearchKey string
 	SearchIn  []string
-	// NameContains holds words that the name must have, each by its beginning.
+	// NameContains holds words that the name must have, each by its beginning, at most 8.
 	NameContains string
 	Roles        []string
 	Tags         []string
 	UIDs         []string
 	// Metadata selects users by values of metadata keys that the app declares: each key, any of its values.
 	Metadata map[string][]string
+	// Status is available, offline, busy or away.
 	Status   string
 	WithTags bool
 	// FriendsOnly and HideBlockedUsers are for calls as a user, or on behalf of one.

@@ -3,13 +3,11 @@ package main
 import (
 	"errors"
 	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/rollcall/rollcall/internal/server"
-	"github.com/rollcall/rollcall/internal/sqlstore"
 )
 
 func newBackup() *cobra.Command {
@@ -33,7 +31,7 @@ func newBackup() *cobra.Command {
 				return usageError{errors.New("this server's data is in PostgreSQL: back it up with pg_dump")}
 			}
 			started := time.Now()
-			condition, err := sqlstore.BackupSQLite(cmd.Context(), filepath.Join(s.config.DataDir, server.DatabaseFile), args[0])
+			condition, err := server.Backup(cmd.Context(), s.config, args[0])
 			if err != nil {
 				return err
 			}

@@ -1,6 +1,9 @@
 package main
 
 import (
+	"bytes"
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -8,6 +11,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/goccy/go-yaml"
 	"github.com/mattn/go-isatty"
@@ -56,11 +60,15 @@ func (s *settings) register(flags *pflag.FlagSet) {
 	flags.IntVar(&c.RateLimits.Standard, "rate-standard", c.RateLimits.Standard, "other calls per API key and minute; -1 means no limit")
 	flags.IntVar(&c.RateLimits.Token, "rate-token", c.RateLimits.Token, "calls per auth token and minute; -1 means no limit")
 	flags.IntVar(&c.RateLimits.Import, "rate-import", c.RateLimits.Import, "calls of data_import per API key and minute; -1 means no limit")
+	flags.IntVar(&c.RateLimits.WrongCredentials, "rate-wrong-credentials", c.RateLimits.WrongCredentials,
+		"calls with wrong keys, tokens or app ids per client address and minute; -1 means no limit")
 	flags.DurationVar(&c.Grace, "grace", c.Grace, "how long a device may be away whose connection broke")
 	flags.DurationVar(&c.ReturnWithin, "return-within", c.ReturnWithin, "how long clients may take to come back after a restart")
 	flags.DurationVar(&c.AuthTimeout, "auth-timeout", c.AuthTimeout, "how long a socket may take to authenticate")
 	flags.IntVar(&c.MaxWaiting, "max-waiting", c.MaxWaiting, "frames that may wait for a socket's client that does not read")
 	flags.IntVar(&c.SessionsPerUser, "sessions-per-user", c.SessionsPerUser, "sockets of a user")
+	flags.IntVar(&c.WatchedPerUser, "watched-per-user", c.WatchedPerUser, "users that the sockets of one user watch by their uids")
+	flags.IntVar(&c.WatchedPerApp, "watched-per-app", c.WatchedPerApp, "users that all sockets of an app watch by their uids")
 	registerLimits(flags, &c.Limits)
 	flags.StringVar(&s.logLevel, "log-level", "info", "least level to log: debug, info, warn, error")
 	flags.StringVar(&s.logFormat, "log-format", "auto", "json, text, or auto: text on a terminal")
@@ -193,28 +201,44 @@ func readConfigFile(path string) (map[string]string, error) {
 }
 
 // serverConfig returns the configuration of a server that logs to the given writer.
-func (s *settings) serverConfig(log io.Writer) (server.Config, error) {
+func (s *settings) serverConfig(log *asyncWriter) (server.Config, error) {
 	config := s.config
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(s.logLevel)); err != nil {
 		return config, usageError{fmt.Errorf("--log-level: %w", err)}
 	}
-	options := &slog.HandlerOptions{Level: level}
-	switch s.logFormat {
-	case "json":
-		config.Logger = slog.New(slog.NewJSONHandler(log, options))
-	case "text":
-		config.Logger = slog.New(slog.NewTextHandler(log, options))
-	case "auto":
+	format := s.logFormat
+	if format == "auto" {
+		format = "json"
 		if isatty.IsTerminal(os.Stderr.Fd()) {
-			config.Logger = slog.New(slog.NewTextHandler(log, options))
-		} else {
-			config.Logger = slog.New(slog.NewJSONHandler(log, options))
+			format = "text"
 		}
-	default:
+	}
+	newHandler := func(out io.Writer) slog.Handler {
+		options := &slog.HandlerOptions{Level: level}
+		if format == "text" {
+			return slog.NewTextHandler(out, options)
+		}
+		return slog.NewJSONHandler(out, options)
+	}
+	if format != "json" && format != "text" {
 		return config, usageError{fmt.Errorf("--log-format must be json, text or auto, not %q", s.logFormat)}
 	}
+	log.notice = func(lost int, cause error) []byte { return lossNotice(newHandler, lost, cause) }
+	config.Logger = slog.New(newHandler(log))
 	return config, nil
+}
+
+// lossNotice is the record that stands in the log in the place of those that were lost.
+func lossNotice(newHandler func(io.Writer) slog.Handler, lost int, cause error) []byte {
+	if cause == nil {
+		cause = errors.New("whoever reads the log does not keep up")
+	}
+	record := slog.NewRecord(time.Now(), slog.LevelWarn, "records of the log were lost here", 0)
+	record.AddAttrs(slog.Int("records", lost), slog.Any("error", cause))
+	var text bytes.Buffer
+	_ = newHandler(&text).Handle(context.Background(), record) // a buffer takes everything
+	return text.Bytes()
 }
 
 func newConfig() *cobra.Command {

@@ -447,18 +447,16 @@ var address = regexp.MustCompile(`(?m)^ +http +(http://\S+)`)
 // launch starts a server and waits until it is ready. When it returns an error, nothing is left running.
 func launch(ctx context.Context, cmd *exec.Cmd) (*process, error) {
 	p := &process{cmd: cmd, stdout: newOutput(), stderr: newOutput(), exited: make(chan struct{})}
-	cmd.Stdout, cmd.Stderr = p.stdout, p.stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // it does not outlive tests that are cut off
+	cmd.Stdout = p.stdout
+	if cmd.Stderr == nil {
+		cmd.Stderr = p.stderr
+	}
 	if data := slices.Index(cmd.Args, "--data"); data >= 0 {
 		p.data = cmd.Args[data+1]
 	}
-	if err := cmd.Start(); err != nil {
+	if err := p.start(); err != nil {
 		return nil, err
 	}
-	go func() {
-		p.err = cmd.Wait()
-		close(p.exited)
-	}()
 	found, err := p.await(ctx, p.stdout, address)
 	if err == nil {
 		p.base = found[1]
@@ -469,6 +467,25 @@ func launch(ctx context.Context, cmd *exec.Cmd) (*process, error) {
 		return nil, fmt.Errorf("the server did not start: %w\n%s", err, p.stderr)
 	}
 	return p, nil
+}
+
+// start starts the process, which does not outlive tests that are cut off.
+func (p *process) start() error {
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := p.cmd.Start(); err != nil {
+		return err
+	}
+	go func() {
+		p.err = p.cmd.Wait()
+		close(p.exited)
+	}()
+	return nil
+}
+
+// waitContext is for waiting for what has to happen.
+func waitContext(t *testing.T) (context.Context, context.CancelFunc) {
+	t.Helper()
+	return context.WithTimeout(t.Context(), patience)
 }
 
 // await waits until a process has printed something, and returns the match.
@@ -539,6 +556,14 @@ func (p *process) wait(ctx context.Context) (int, error) {
 		return p.cmd.ProcessState.ExitCode(), nil
 	case <-ctx.Done():
 		return 0, fmt.Errorf("the server does not end: %w", ctx.Err())
+	}
+}
+
+// expectEnd demands that a server ends in order when it is told to.
+func (p *process) expectEnd(t *testing.T) {
+	t.Helper()
+	if code, err := p.stop(t.Context(), syscall.SIGTERM); err != nil || code != 0 {
+		t.Errorf("the server ended with exit code %d: %v", code, err)
 	}
 }
 

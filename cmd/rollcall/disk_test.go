@@ -14,7 +14,8 @@ import (
 	"sync"
 	"syscall"
 	"testing"
-	"unsafe"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/rollcall/rollcall/api"
 	"github.com/rollcall/rollcall/client"
@@ -82,8 +83,10 @@ func (d *disk) makeRoom() {
 	}
 }
 
-func (d *disk) remount(flags uintptr) error {
-	return syscall.Mount("tmpfs", d.path, "tmpfs", syscall.MS_REMOUNT|flags, fmt.Sprintf("size=%d", diskSize))
+func (d *disk) remount(flags uintptr) error { return d.resize(flags, diskSize) }
+
+func (d *disk) resize(flags uintptr, size int) error {
+	return syscall.Mount("tmpfs", d.path, "tmpfs", syscall.MS_REMOUNT|flags, fmt.Sprintf("size=%d", size))
 }
 
 // sound demands that the database is not damaged. A server may be using it.
@@ -244,10 +247,19 @@ const noLimit = ^uint64(0)
 // disk had gone bad, and unlike a mount it can be done to files that are open.
 func setFileSizeLimit(t *testing.T, p *process, bytes uint64) {
 	t.Helper()
-	limit := syscall.Rlimit{Cur: bytes, Max: noLimit}
-	_, _, failure := syscall.RawSyscall6(syscall.SYS_PRLIMIT64, uintptr(p.cmd.Process.Pid), syscall.RLIMIT_FSIZE, uintptr(unsafe.Pointer(&limit)), 0, 0, 0)
-	if failure != 0 {
-		t.Fatalf("limit the size of files: %v", failure)
+	setLimit(t, p, unix.RLIMIT_FSIZE, bytes)
+}
+
+// setLimit sets a limit of a running process, which may raise it again.
+func setLimit(t *testing.T, p *process, resource int, limit uint64) {
+	t.Helper()
+	limits := unix.Rlimit{}
+	if err := unix.Prlimit(p.cmd.Process.Pid, resource, nil, &limits); err != nil {
+		t.Fatalf("read a limit: %v", err)
+	}
+	limits.Cur = min(limit, limits.Max)
+	if err := unix.Prlimit(p.cmd.Process.Pid, resource, &limits, nil); err != nil {
+		t.Fatalf("set a limit: %v", err)
 	}
 }
 

@@ -28,18 +28,30 @@ var version = "dev"
 func main() { os.Exit(run()) }
 
 func run() int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), interruptions()...)
 	defer stop()
 	root := newRoot()
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return 0
 	}
-	fmt.Fprintf(os.Stderr, "rollcall: %v\n", err)
+	words := newAsyncWriter(os.Stderr) // which may be a pipe that nobody reads
+	fmt.Fprintf(words, "rollcall: %v\n", err)
+	words.Close()
 	if _, ok := errors.AsType[usageError](err); ok {
 		return exitUsage
 	}
 	return exitFailed
+}
+
+// interruptions are the signals on which a command finishes what it does. A terminal that closes is one, unless the command was
+// started to outlive it.
+func interruptions() []os.Signal {
+	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) {
+		signals = append(signals, syscall.SIGHUP)
+	}
+	return signals
 }
 
 func newRoot() *cobra.Command {

@@ -4,11 +4,15 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"strconv"
+	"strings"
 	"syscall"
 
+	"github.com/mattn/go-isatty"
 	"github.com/spf13/cobra"
 
 	"github.com/rollcall/rollcall/internal/directory"
@@ -23,16 +27,16 @@ func newServe() *cobra.Command {
 		Short: "Run the server",
 		Long: "Runs the server until it is interrupted. The first start makes an app with one fullAccess and one authOnly key,\n" +
 			"a master key and a self-signed certificate, and writes the credentials to DATA/credentials.json; later starts\n" +
-			"find all of it. /readyz answers 200 when the server is ready. Every option can also be set in the environment\n" +
-			"or in a file: see `rollcall config`.",
+			"find all of it. Keys are shown once, by the first start, and on a terminal alone. /readyz answers 200 when the\n" +
+			"server is ready. Every option can also be set in the environment or in a file: see `rollcall config`.",
 		Example: "  rollcall serve\n  rollcall serve --data /var/lib/rollcall --http 127.0.0.1:8080 --https ''\n" +
 			"  rollcall serve --database postgres://rollcall@db.example.com/rollcall",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return s.withConfig(func(config server.Config) error {
+			return s.withConfig(cmd, func(config server.Config) error {
 				return serve(cmd, config, func(running *server.Server) {
 					if !quiet {
-						welcome(cmd, running, config.DataDir)
+						welcome(cmd, running, config)
 					}
 				})
 			})
@@ -46,17 +50,23 @@ func newServe() *cobra.Command {
 // gcPercent spends a few megabytes on collecting garbage half as often.
 const gcPercent = 200
 
-// withConfig calls run with the configuration that the options make, and a logger to the standard error.
-func (s *settings) withConfig(run func(server.Config) error) error {
+// withConfig calls run with the configuration that the options make, and a logger to the standard error. Whatever becomes of the
+// standard output and the standard error, it is not in the way.
+func (s *settings) withConfig(cmd *cobra.Command, run func(server.Config) error) error {
 	if err := s.load(os.LookupEnv); err != nil {
 		return err
 	}
-	log := newLogBuffer(os.Stderr)
+	signal.Ignore(syscall.SIGPIPE) // which a write would raise when the reader is gone
+	words, log := newAsyncWriter(cmd.OutOrStdout()), newAsyncWriter(os.Stderr)
 	defer log.Close()
+	defer words.Close()
+	words.eager = true
+	cmd.SetOut(words)
 	config, err := s.serverConfig(log)
 	if err != nil {
 		return err
 	}
+	config.LogLost = log.Lost
 	return run(config)
 }
 
@@ -92,8 +102,9 @@ func tuneRuntime(config server.Config) {
 	}
 }
 
-// welcome prints what a newcomer needs next.
-func welcome(cmd *cobra.Command, running *server.Server, dataDir string) {
+// welcome prints what a newcomer needs next. Keys are shown on a terminal alone, and only when they were made just now: what a
+// program prints is kept by journald, by containers and by CI. Otherwise the lines read the keys from their file.
+func welcome(cmd *cobra.Command, running *server.Server, config server.Config) {
 	credentials := running.Credentials
 	printf(cmd, "Rollcall is running.\n\n")
 	base, flags := "", ""
@@ -106,15 +117,24 @@ func welcome(cmd *cobra.Command, running *server.Server, dataDir string) {
 		printf(cmd, "  http       %s\n", base)
 	}
 	printf(cmd, "  reference  %s/docs\n", base)
-	path := filepath.Join(dataDir, server.CredentialsFile)
+	path := filepath.Join(config.DataDir, server.CredentialsFile)
 	if credentials.AppID == "" {
 		printf(cmd, "\n%s is gone: list the apps with `rollcall apps list`, and make a key with\n`rollcall keys create NAME --scope fullAccess --app APP`.\n", path)
 		return
 	}
-	printf(cmd, "\n  app id     %s\n  REST key   %s   (fullAccess: for your backend only)\n  auth key   %s   (authOnly)\n  all in     %s\n",
-		credentials.AppID, credentials.RestAPIKey, credentials.AuthKey, path)
-	printf(cmd, "\nCreate a user:\n\n  curl %s%s/v3/users -H 'appId: %s' -H 'apikey: %s' -H 'content-type: application/json' -d '{\"uid\":\"ada\",\"name\":\"Ada\"}'\n",
-		flags, base, credentials.AppID, credentials.RestAPIKey)
+	printf(cmd, "\n  app id     %s\n", credentials.AppID)
+	show := running.FirstStart && isatty.IsTerminal(os.Stdout.Fd())
+	restKey := shownKey(show && config.FirstApp.FullAccessKey == "", credentials.RestAPIKey, path, "restApiKey")
+	authKey := shownKey(show && config.FirstApp.AuthOnlyKey == "", credentials.AuthKey, path, "authKey")
+	if restKey.shown {
+		printf(cmd, "  REST key   %s   (fullAccess: for your backend only)\n", restKey.text)
+	}
+	if authKey.shown {
+		printf(cmd, "  auth key   %s   (authOnly)\n", authKey.text)
+	}
+	printf(cmd, "  all in     %s\n", path)
+	printf(cmd, "\nCreate a user:\n\n  curl %s%s/v3/users -H 'appId: %s' -H \"apikey: %s\" -H 'content-type: application/json' -d '{\"uid\":\"ada\",\"name\":\"Ada\"}'\n",
+		flags, base, credentials.AppID, restKey.inShell)
 	if running.HTTPSAddr == "" {
 		return
 	}
@@ -125,9 +145,36 @@ Log in with the JavaScript SDK (npm install @cometchat/chat-sdk-javascript@4.2.0
   const settings = new CometChat.AppSettingsBuilder()
     .setRegion("us").overrideAdminHost("%s").overrideClientHost("%s").build();
   await CometChat.init("%s", settings);
-  const user = await CometChat.login("ada", "%s");
+  const user = await CometChat.login("ada", %s);
 
-`, running.HTTPSAddr, running.HTTPSAddr, credentials.AppID, credentials.AuthKey)
+`, running.HTTPSAddr, running.HTTPSAddr, credentials.AppID, authKey.inScript)
+}
+
+// keyWords is how a key stands in what is printed.
+type keyWords struct {
+	text  string
+	shown bool
+	// inShell is for a command line, between double quotes, and inScript for JavaScript.
+	inShell, inScript string
+}
+
+// shownKey returns how to write a key, or what reads it from a field of the credentials file.
+func shownKey(show bool, key, path, field string) keyWords {
+	if show {
+		return keyWords{text: key, shown: true, inShell: key, inScript: strconv.Quote(key)}
+	}
+	return keyWords{
+		inShell:  fmt.Sprintf(`$(sed -n 's/.*"%s": "\(.*\)".*/\1/p' %s)`, field, inQuotes(path)),
+		inScript: fmt.Sprintf("AUTH_KEY /* %s of %s */", field, path),
+	}
+}
+
+// inQuotes returns a text as one word of a shell's command line.
+func inQuotes(text string) string {
+	if strings.Trim(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-") == "" {
+		return text
+	}
+	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
 }
 
 func newDev() *cobra.Command {
@@ -137,12 +184,13 @@ func newDev() *cobra.Command {
 		Use:   "dev",
 		Short: "Run a throw-away server with sample users, for a laptop or CI",
 		Long: "Runs a server on a temporary data directory that is removed at the end, with the sample users\n" +
-			"cometchat-uid-1 to cometchat-uid-5 and with keys and tokens shown in full. The app id and the keys can be given,\n" +
-			"so that tests need not read them from anywhere.",
+			"cometchat-uid-1 to cometchat-uid-5, whose API shows keys and tokens in full. The app id and the keys can be\n" +
+			"given, so that tests need not read them from anywhere; those that are made up are shown on a terminal, and are in\n" +
+			"credentials.json, which is named. A key that was given is not shown.",
 		Example: "  rollcall dev\n  rollcall dev --http 127.0.0.1:0 --https '' --app-id testapp --rest-api-key $(openssl rand -hex 20)",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return s.withConfig(func(config server.Config) error {
+			return s.withConfig(cmd, func(config server.Config) error {
 				config.FirstApp = directory.NewApp{
 					ID: directory.AppID(appID), Name: "Development", FullAccessKey: restKey, AuthOnlyKey: authKey, SampleUsers: true,
 					Settings: directory.AppSettings{RevealSecrets: true},
@@ -159,7 +207,7 @@ func newDev() *cobra.Command {
 					config.DataDir = folder
 				}
 				return serve(cmd, config, func(running *server.Server) {
-					welcome(cmd, running, config.DataDir)
+					welcome(cmd, running, config)
 					printf(cmd, "\nSample users: cometchat-uid-1 to cometchat-uid-5. %s\n", end)
 				})
 			})

@@ -2,10 +2,13 @@ package apitest_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/rollcall/rollcall/api"
 	"github.com/rollcall/rollcall/client"
@@ -314,24 +317,65 @@ func freshDatabase(t *testing.T, database string) string {
 	return url
 }
 
-func TestOldestTokensAreRevoked(t *testing.T) {
+// TestSpareTokensAreRevoked mints more tokens than a user may have, on either engine.
+func TestSpareTokensAreRevoked(t *testing.T) {
 	t.Parallel()
 	onEveryEngine(t, func(t *testing.T, database string) {
-		s := apitest.Start(t, database, func(config *server.Config) { config.Limits.TokensPerUser = 3 })
-		backend := s.Backend(t)
-		if _, err := backend.Users.Create(t.Context(), api.CreateUserRequest{UID: "ada", Name: "Ada"}); err != nil {
-			t.Fatal(err)
-		}
-		var tokens []string
-		for range 5 { // all in the same second
-			tokens = append(tokens, mint(t, backend, "ada"))
-		}
-		for i, token := range tokens {
+		works := func(t *testing.T, s *apitest.Server, token string) bool {
+			t.Helper()
 			_, err := s.Client(t, client.WithAuthToken(token)).Me.Get(t.Context())
-			if works := err == nil; works != (i >= 2) {
-				t.Errorf("token %d of 5: %v", i+1, err)
+			if err != nil && !client.IsCode(err, api.CodeAuthTokenUnknown) {
+				t.Fatal(err)
 			}
+			return err == nil
 		}
+		start := func(t *testing.T) *apitest.Server {
+			return startSockets(t, freshDatabase(t, database), func(config *server.Config) { config.Limits.TokensPerUser = 3 }, "ada")
+		}
+		t.Run("of unused tokens the oldest", func(t *testing.T) {
+			s := start(t)
+			var tokens []string
+			for range 5 { // all in the same second
+				tokens = append(tokens, mint(t, s.Backend(t), "ada"))
+			}
+			for i, token := range tokens {
+				if works := works(t, s, token); works != (i >= 2) {
+					t.Errorf("token %d of 5 works: %t", i+1, works)
+				}
+			}
+		})
+		t.Run("not those with a live socket, and not those used lately", func(t *testing.T) {
+			s := start(t)
+			jwt, online := s.JWT(t, "ada")
+			phone := s.Login(t, apitest.Login{UID: "ada", Device: "phone", Body: api.AuthBody{Auth: jwt}})
+			s.Clock().Advance(time.Hour)
+			used := mint(t, s.Backend(t), "ada")
+			s.Clock().Advance(time.Hour)
+			unused := mint(t, s.Backend(t), "ada")
+			s.Clock().Advance(time.Hour)
+			if !works(t, s, used) {
+				t.Fatal("a token does not work that was just minted")
+			}
+			for range 100 { // as many as a script that is wrong about it may mint
+				s.Clock().Advance(-time.Second) // what was used stays the last that was
+				mint(t, s.Backend(t), "ada")
+			}
+			if !works(t, s, online) || !works(t, s, used) || works(t, s, unused) {
+				t.Errorf("live: %t, used: %t, unused: %t", works(t, s, online), works(t, s, used), works(t, s, unused))
+			}
+			phone.SendText(`{"action":"ping","ack":"true"}`)
+			phone.Close(1000, "")
+		})
+		t.Run("those with a live socket when there are no others", func(t *testing.T) {
+			s := start(t)
+			first := s.Login(t, apitest.Login{UID: "ada", Device: "1"})
+			for _, device := range []string{"2", "3", "4"} {
+				s.Login(t, apitest.Login{UID: "ada", Device: device})
+			}
+			if code, _ := first.ClosedWith(); code != api.CloseRevoked {
+				t.Errorf("closed with %d", code)
+			}
+		})
 	})
 }
 
@@ -351,6 +395,103 @@ func TestAuthOnlyKeysCanBeKeptFromCreatingUsers(t *testing.T) {
 	}
 }
 
+// TestAuthOnlyKeysCanBeKeptFromRoles gives users roles with a key that may, and may not.
+func TestAuthOnlyKeysCanBeKeptFromRoles(t *testing.T) {
+	t.Parallel()
+	s := apitest.Start(t, "", nil)
+	frontend, backend := s.Client(t, client.WithAPIKey(s.Credentials.AuthKey)), s.Backend(t)
+	if _, err := backend.Roles.Create(t.Context(), api.CreateRoleRequest{Role: "admin", Name: "Admin"}); err != nil {
+		t.Fatal(err)
+	}
+	for i, denied := range []bool{false, true} {
+		settings := api.UpdateAppSettingsRequest{DenyRolesByAuthOnlyKeys: &denied}
+		if shown, err := s.Operator(t).Apps.UpdateSettings(t.Context(), s.Credentials.AppID, settings); err != nil || shown.DenyRolesByAuthOnlyKeys != denied {
+			t.Fatal(shown, err)
+		}
+		uid := func(name string) string { return fmt.Sprint(name, i) }
+		for name, try := range map[string]struct {
+			do      func(c *client.Client) error
+			allowed bool // also when roles are denied
+		}{
+			"creates an admin": {func(c *client.Client) error {
+				_, err := c.Users.Create(t.Context(), api.CreateUserRequest{UID: uid("a"), Name: "A", Role: "Admin"})
+				return err
+			}, false},
+			"creates one of the default role": {func(c *client.Client) error {
+				_, err := c.Users.Create(t.Context(), api.CreateUserRequest{UID: uid("b"), Name: "B", Role: "default"})
+				return err
+			}, true},
+			"creates an admin by upsert": {func(c *client.Client) error {
+				_, err := c.Users.Upsert(t.Context(), uid("c"), api.UpdateUserRequest{Name: new("C"), Role: new("admin")})
+				return err
+			}, false},
+			"makes one an admin": {func(c *client.Client) error {
+				create(t, s, uid("d"))
+				_, err := c.Users.Update(t.Context(), uid("d"), api.UpdateUserRequest{Role: new("admin")})
+				return err
+			}, false},
+			"makes one an admin by upsert": {func(c *client.Client) error {
+				create(t, s, uid("e"))
+				_, err := c.Users.Upsert(t.Context(), uid("e"), api.UpdateUserRequest{Role: new("admin")})
+				return err
+			}, false},
+			"sends the role back that an admin has": {func(c *client.Client) error {
+				if _, err := backend.Users.Create(t.Context(), api.CreateUserRequest{UID: uid("f"), Name: "F", Role: "admin"}); err != nil {
+					t.Fatal(err)
+				}
+				_, err := c.Users.Update(t.Context(), uid("f"), api.UpdateUserRequest{Name: new("F."), Role: new("Admin")})
+				return err
+			}, true},
+		} {
+			if err := try.do(frontend); (err == nil) != (try.allowed || !denied) || err != nil && !client.IsCode(err, api.CodeNoAccess) {
+				t.Errorf("an authOnly key, denied is %v, %s: %v", denied, name, err)
+			}
+		}
+	}
+	if _, err := backend.Users.Update(t.Context(), "d1", api.UpdateUserRequest{Role: new("admin")}); err != nil {
+		t.Errorf("a fullAccess key: %v", err)
+	}
+}
+
+// TestAuthOnlyKeysCanBeKeptFromEvictingTokens mints more auth tokens than a user may have.
+func TestAuthOnlyKeysCanBeKeptFromEvictingTokens(t *testing.T) {
+	t.Parallel()
+	s := apitest.Start(t, "", func(config *server.Config) { config.Limits.TokensPerUser = 2 })
+	frontend, backend := s.Client(t, client.WithAPIKey(s.Credentials.AuthKey)), s.Backend(t)
+	create(t, s, "ada")
+	minted := func(c *client.Client) error {
+		_, err := c.AuthTokens.Create(t.Context(), "ada", api.CreateAuthTokenRequest{})
+		return err
+	}
+	works := func(token string) bool {
+		_, err := s.Client(t, client.WithAuthToken(token)).Me.Get(t.Context())
+		return err == nil
+	}
+	first := mint(t, backend, "ada")
+	if err := minted(frontend); err != nil {
+		t.Fatal(err)
+	}
+	settings := api.UpdateAppSettingsRequest{DenyEvictionByAuthOnlyKeys: new(true)}
+	if _, err := s.Operator(t).Apps.UpdateSettings(t.Context(), s.Credentials.AppID, settings); err != nil {
+		t.Fatal(err)
+	}
+	if err := minted(frontend); !client.IsCode(err, api.CodeQuota) || !works(first) {
+		t.Errorf("an authOnly key mints one more: %v, the first works: %v", err, works(first))
+	}
+	if err := minted(backend); err != nil {
+		t.Errorf("a fullAccess key mints one more: %v", err)
+	}
+	if list, err := backend.AuthTokens.List(t.Context(), "ada", client.PageOptions{}); err != nil || list.Pagination.Total != 2 {
+		t.Errorf("she has %d tokens then: %v", list.Pagination.Total, err)
+	}
+	if _, err := backend.AuthTokens.RevokeOfUser(t.Context(), "ada", 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := minted(frontend); err != nil {
+		t.Errorf("an authOnly key, with room again: %v", err)
+	}
+}
+
 func TestSecretsAreRevealedOnlyWhenTheAppSaysSo(t *testing.T) {
 	t.Parallel()
 	s := apitest.Start(t, "", nil)
@@ -367,4 +508,105 @@ func TestSecretsAreRevealedOnlyWhenTheAppSaysSo(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+}
+
+// TestWrongCredentialsAreLimited sends more wrong credentials from an address than it may: what is right goes on to be taken from
+// there, and everything from elsewhere.
+func TestWrongCredentialsAreLimited(t *testing.T) {
+	t.Parallel()
+	s := apitest.Start(t, "", func(config *server.Config) { config.RateLimits.WrongCredentials = 4 }) // a fresh one every 15 s
+	c := s.Backend(t)
+	create(t, s, "ada")
+	old := mint(t, c, "ada")
+	if _, err := s.Client(t, client.WithAuthToken(old)).Me.Get(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	app := func(headers ...string) map[string]string {
+		set := map[string]string{"appId": s.Credentials.AppID}
+		for i := 0; i < len(headers); i += 2 {
+			set[headers[i]] = headers[i+1]
+		}
+		return set
+	}
+	wrong := map[string]struct {
+		path    string
+		headers map[string]string
+		code    api.Code
+	}{
+		"key":        {"/v3/users", app("apikey", strings.Repeat("0", 40)), api.CodeAPIKeyUnknown},
+		"token":      {"/v3/me", app("authToken", "ada_"+strings.Repeat("0", 40)), api.CodeAuthTokenUnknown},
+		"app":        {"/v3/users", map[string]string{"appId": "none", "apikey": "x"}, api.CodeInvalidAppID},
+		"management": {"/v3/apps", app("key", s.Credentials.ManagementKey, "secret", "x"), api.CodeNoAccess},
+	}
+	for name, try := range wrong {
+		if code := callCode(t, s.URL, "GET", try.path, try.headers); code != try.code {
+			t.Errorf("the first wrong %s: %s", name, code)
+		}
+	}
+	if _, err := c.AuthTokens.RevokeOfUser(t.Context(), "ada", 0); err != nil {
+		t.Fatal(err)
+	}
+	for name, try := range wrong {
+		response, body, refused := sent{method: "GET", path: try.path, headers: withoutKey(try.headers)}.do(t, s)
+		if response.StatusCode != http.StatusTooManyRequests || refused.Code != api.CodeTooManyRequests || response.Header.Get("Retry-After") == "" {
+			t.Errorf("the second wrong %s: %d %s", name, response.StatusCode, body)
+		}
+	}
+	for name, right := range map[string]struct {
+		path    string
+		headers map[string]string
+	}{
+		"key":                   {"/v3/users", app("apikey", s.Credentials.RestAPIKey)},
+		"new token":             {"/v3/me", app("authToken", mint(t, c, "ada"))},
+		"management credential": {"/v3/apps", app("key", s.Credentials.ManagementKey, "secret", s.Credentials.ManagementSecret)},
+	} {
+		if code := callCode(t, s.URL, "GET", right.path, right.headers); code != "" {
+			t.Errorf("the right %s: %s", name, code)
+		}
+	}
+	if code := callCode(t, s.URL, "GET", "/v3/users/ada", app("apikey", s.Credentials.AuthKey)); code != api.CodeNoAccess {
+		t.Errorf("a right key that was not used before, of a scope too small: %s", code)
+	}
+	// Whose token was good hears that it is not, once.
+	for i, want := range []api.Code{api.CodeAuthTokenUnknown, api.CodeTooManyRequests} {
+		if code := callCode(t, s.URL, "GET", "/v3/me", app("authToken", old)); code != want {
+			t.Errorf("the revoked token, time %d: %s", i+1, code)
+		}
+	}
+	elsewhere := &http.Transport{DialContext: (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}}).DialContext}
+	defer elsewhere.CloseIdleConnections()
+	request, err := http.NewRequestWithContext(t.Context(), "GET", s.URL+"/v3/users", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, value := range wrong["key"].headers {
+		request.Header.Set(name, value)
+	}
+	response, err := elsewhere.RoundTrip(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response.Body.Close()
+	if response.StatusCode != http.StatusUnauthorized {
+		t.Errorf("a wrong key from another address: %d", response.StatusCode)
+	}
+	metrics := string(sent{method: "GET", path: "/metrics"}.takes(t, s))
+	for _, line := range []string{
+		`rollcall_wrong_credentials_total{answer="refused",credential="key"} 2`, `rollcall_wrong_credentials_total{answer="limited",credential="key"} 1`,
+		`rollcall_wrong_credentials_total{answer="limited",credential="app"} 1`, `rollcall_wrong_credentials_total{answer="limited",credential="token"} 2`,
+		`rollcall_wrong_credentials_total{answer="limited",credential="management"} 1`,
+	} {
+		if !strings.Contains(metrics, line) {
+			t.Errorf("/metrics lacks %s", line)
+		}
+	}
+}
+
+// withoutKey returns headers that say, of the key that requests have by themselves, that there is none.
+func withoutKey(headers map[string]string) map[string]string {
+	all := map[string]string{"apikey": ""}
+	for name, value := range headers {
+		all[name] = value
+	}
+	return all
 }

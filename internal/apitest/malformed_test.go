@@ -121,6 +121,24 @@ func TestMalformedHTTP(t *testing.T) {
 		}
 		expectMalformed(t, answers, http.StatusBadRequest, "missing required Host header")
 	})
+	for name, test := range map[string]struct {
+		request string
+		status  int
+		code    api.Code
+		says    string
+	}{
+		"a call of everything":    {"GET * HTTP/1.1\r\nHost: a\r\n\r\n", http.StatusNotFound, api.CodeAPINotFound, "GET *"},
+		"a write to everything":   {"DELETE * HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}", http.StatusNotFound, api.CodeAPINotFound, "DELETE *"},
+		"an HTTP/2 preface":       {"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", http.StatusBadRequest, api.CodeBadRequest, "HTTP/1.1"},
+		"a length and chunks":     {"POST /v3/users HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", http.StatusUnauthorized, api.CodeEmptyAppID, "appId"},
+		"chunks and a length":     {"POST /v3/users HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 60\r\n\r\n0\r\n\r\n", http.StatusUnauthorized, api.CodeEmptyAppID, "appId"},
+		"a request within chunks": {"POST /v3/users HTTP/1.1\r\nHost: a\r\nContent-Length: 49\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /healthz HTTP/1.1\r\nHost: a\r\nX-Padding: x\r\n\r\n", http.StatusUnauthorized, api.CodeEmptyAppID, "appId"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			expectLast(t, converse(t, s.HTTPAddr, test.request), test.status, test.code, test.says)
+		})
+	}
 	t.Run("a question about everything", func(t *testing.T) {
 		t.Parallel()
 		answers := converse(t, s.HTTPAddr, "OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -145,6 +163,37 @@ func TestMalformedHTTP(t *testing.T) {
 			t.Errorf("the answer is %v", response)
 		}
 	})
+}
+
+// TestHeadOfStreams asks for the head alone of what has no end, or none soon.
+func TestHeadOfStreams(t *testing.T) {
+	t.Parallel()
+	s := apitest.Start(t, "", nil)
+	for _, test := range []struct{ path, accept, kind string }{
+		{"/v3/changes", "text/event-stream", "text/event-stream"},
+		{"/v3/changes", "application/json", "application/json; charset=utf-8"},
+		{"/v3/presence/events", "text/event-stream", "text/event-stream"},
+		{"/v3/presence/events", "*/*", "application/json; charset=utf-8"},
+		{"/v3/export", "*/*", "application/x-ndjson"},
+	} {
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodHead, s.URL+test.path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, value := range map[string]string{"appId": s.Credentials.AppID, "apikey": s.Credentials.RestAPIKey, "Accept": test.accept} {
+			request.Header.Set(name, value)
+		}
+		client := &http.Client{Timeout: outagePatience}
+		response, err := client.Do(request)
+		if err != nil {
+			t.Errorf("HEAD %s, %s: %v", test.path, test.accept, err)
+			continue
+		}
+		response.Body.Close()
+		if kind := response.Header.Get("Content-Type"); response.StatusCode != http.StatusOK || kind != test.kind {
+			t.Errorf("HEAD %s, %s: %d %s", test.path, test.accept, response.StatusCode, kind)
+		}
+	}
 }
 
 // conversation is the answers that come on a connection.
@@ -197,12 +246,18 @@ func (c *conversation) next(into any) *http.Response {
 // expectMalformed demands that the last answer is the envelope, and that nothing comes behind it.
 func expectMalformed(t *testing.T, answers *conversation, status int, says string) {
 	t.Helper()
+	expectLast(t, answers, status, api.CodeBadRequest, says)
+}
+
+// expectLast demands that the next answer is an error, and the last.
+func expectLast(t *testing.T, answers *conversation, status int, code api.Code, says string) {
+	t.Helper()
 	var body api.ErrorBody
 	response := answers.next(&body)
 	if response.StatusCode != status || response.Status != fmt.Sprintf("%d %s", status, http.StatusText(status)) || !response.Close || response.ContentLength <= 0 {
 		t.Errorf("the answer is %s, close %v, length %d", response.Status, response.Close, response.ContentLength)
 	}
-	if body.Error.Code != api.CodeBadRequest || body.Error.Source != api.Source || body.Error.DevMessage == "" || !strings.Contains(body.Error.Message, says) {
+	if body.Error.Code != code || body.Error.Source != api.Source || body.Error.DevMessage == "" || !strings.Contains(body.Error.Message, says) {
 		t.Errorf("want an envelope that says %q, got %+v", says, body)
 	}
 	if rest, _ := io.ReadAll(answers.from); len(rest) > 0 { // the connection may have been reset by then

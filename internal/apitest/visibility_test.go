@@ -2,8 +2,10 @@ package apitest_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/rollcall/rollcall/api"
@@ -164,5 +166,109 @@ func look(t *testing.T, as *client.Client, subject string, want sight) {
 		}
 		i := slices.IndexFunc(page.Items, func(user api.User) bool { return user.UID == subject })
 		check(where, i >= 0, append(page.Items, api.User{})[max(i, 0)], list.expected)
+	}
+}
+
+// TestUnblockingTellsNothing unblocks those whom a user may not see: they are as one who does not exist, unless it has blocked them.
+func TestUnblockingTellsNothing(t *testing.T) {
+	t.Parallel()
+	s := apitest.Start(t, "", nil)
+	c := s.Backend(t)
+	for _, uid := range []string{"ada", "seen", "hidden", "gone", "blocked", "lost"} {
+		create(t, s, uid)
+	}
+	if _, err := c.Roles.Create(t.Context(), api.CreateRoleRequest{Role: "shy", Name: "Shy", Settings: &api.RoleSettings{ListUsers: "friendsOnly"}}); err != nil {
+		t.Fatal(err)
+	}
+	must[map[string]api.ItemResult](t)(c.Blocks.Block(t.Context(), "ada", "blocked", "lost"))
+	must[api.DeactivateUsersResponse](t)(c.Users.Deactivate(t.Context(), "gone", "lost"))
+	ada := s.Client(t, client.WithAuthToken(mint(t, c, "ada")))
+	outcomes := func(of *client.Client, uid string) map[string]api.ItemResult {
+		return must[map[string]api.ItemResult](t)(of.Blocks.Unblock(t.Context(), uid, "seen", "hidden", "gone", "blocked", "lost", "nobody"))
+	}
+	expect := func(what string, got map[string]api.ItemResult, found ...string) {
+		t.Helper()
+		for uid, result := range got {
+			unknown := result.Code == api.CodeUIDNotFound && result.Message == strings.ReplaceAll(got["nobody"].Message, "nobody", uid)
+			if result.Success != slices.Contains(found, uid) || !result.Success && !unknown {
+				t.Errorf("%s, %s: %+v", what, uid, result)
+			}
+		}
+	}
+	befriend := func(uid string) { must[map[string]api.ItemResult](t)(c.Friends.Add(t.Context(), "ada", uid)) }
+	befriend("seen")
+	if err := makeShy(t.Context(), c, "ada"); err != nil {
+		t.Fatal(err)
+	}
+	blocked := []string{}
+	for user, err := range ada.Blocks.All(t.Context(), "", "blockedByMe") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		blocked = append(blocked, user.UID)
+	}
+	if !slices.Equal(blocked, []string{"blocked"}) {
+		t.Errorf("ada finds that she has blocked %v", blocked)
+	}
+	expect("as ada", outcomes(ada, ""), "seen", "blocked", "lost")
+	expect("as ada again", outcomes(ada, ""), "seen")
+	expect("with a key", outcomes(c, "ada"), "seen", "hidden", "blocked")
+}
+
+// TestOnlineCountIsTheViewers counts those online as everybody who is told: nobody learns from a number of somebody else.
+func TestOnlineCountIsTheViewers(t *testing.T) {
+	t.Parallel()
+	s := startSockets(t, "", nil, "ada", "bob", "cy", "dan", "eve")
+	c := s.Backend(t)
+	for _, uid := range []string{"bob", "cy", "dan"} {
+		s.Login(t, apitest.Login{UID: uid, Device: uid})
+	}
+	s.Login(t, apitest.Login{UID: "eve", Device: "eve", Body: extended(api.AuthBody{}, api.SocketExtension{Status: "invisible"})})
+	jwt, token := s.JWT(t, "ada")
+	ada := s.Client(t, client.WithAuthToken(token))
+	expect := func(what string, want int) {
+		t.Helper()
+		list, err := ada.Users.List(t.Context(), client.UserListOptions{Status: "available"})
+		if err != nil && !client.IsCode(err, api.CodePermissionDenied) {
+			t.Fatal(err)
+		}
+		counts := map[string]int{"listed": list.Pagination.Total}
+		for how, as := range map[string]*client.Client{"with her token": ada, "on her behalf": c.OnBehalfOf("ada")} {
+			if counts[how], err = as.Presence.OnlineCount(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var online api.Body[api.OnlineCount]
+		body := sent{method: "POST", path: "/ws/api/v3.0/online-members", headers: map[string]string{"Authorization": jwt}}.takes(t, s)
+		if err := json.Unmarshal(body, &online); err != nil {
+			t.Fatal(err)
+		}
+		counts["as the SDK asks"] = online.Data.OnlineUsersCount
+		for how, count := range counts {
+			if count != want {
+				t.Errorf("%s: %s, %d are online, not %d", what, how, count, want)
+			}
+		}
+		if count, err := c.Presence.OnlineCount(t.Context()); err != nil || count != 3 {
+			t.Errorf("%s: the key counts %d: %v", what, count, err)
+		}
+	}
+	expect("nothing hides anybody but one who is invisible", 3)
+	must[map[string]api.ItemResult](t)(c.Blocks.Block(t.Context(), "bob", "ada"))
+	expect("bob has blocked her", 2)
+	must[map[string]api.ItemResult](t)(c.Blocks.Block(t.Context(), "ada", "cy"))
+	expect("and she has blocked cy", 1)
+	sent{method: "POST", path: "/v3/roles", body: `{"role":"shy","name":"Shy","settings":{"listUsers":"friendsOnly"}}`}.takes(t, s)
+	if err := makeShy(t.Context(), c, "ada"); err != nil {
+		t.Fatal(err)
+	}
+	expect("and sees friends only", 0)
+	must[map[string]api.ItemResult](t)(c.Friends.Add(t.Context(), "ada", "dan"))
+	expect("and dan is one", 1)
+	sent{method: "PUT", path: "/v3/roles/shy/permissions", body: `{"permissions":{"listUsers":"deny"}}`}.takes(t, s)
+	expect("and may not list users", 0)
+	s.Login(t, apitest.Login{UID: "ada", Device: "ada"})
+	if count, err := ada.Presence.OnlineCount(t.Context()); err != nil || count != 1 {
+		t.Errorf("ada, who is online now, counts %d: %v", count, err)
 	}
 }

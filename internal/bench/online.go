@@ -31,10 +31,7 @@ func (r *run) measureOnline(ctx context.Context) (err error) {
 	}
 	r.say("bringing them online")
 	for first := 0; first < number; first += wave {
-		c, err := r.newCrowd(r.server.address, false)
-		if err != nil {
-			return err
-		}
+		c := r.newCrowd(r.server.address, false)
 		_, err = c.gather(ctx, r.server.cmd.Process.Pid, min(wave, number-first), func(n int) (*subscriber, error) {
 			return c.login(ctx, users.auth(first+n, toNobody), ignore)
 		})

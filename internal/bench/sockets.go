@@ -123,11 +123,12 @@ type crowd struct {
 }
 
 // newCrowd returns a crowd that connects from an address of its own: the ports of another, just closed, are not free yet.
-func (r *run) newCrowd(address string, secure bool) (*crowd, error) {
+func (r *run) newCrowd(address string, secure bool) *crowd {
 	r.crowds++
-	poll, err := poller.New()
 	pid := os.Getpid()
-	return &crowd{poller: poll, address: address, secure: secure, from: net.IPv4(127, byte(pid>>8)|1, byte(pid), byte(r.crowds))}, err
+	return &crowd{
+		poller: poller.New(), address: address, secure: secure, from: net.IPv4(127, byte(pid>>8)|1, byte(pid), byte(r.crowds)),
+	}
 }
 
 // choosePortLate makes the kernel choose the port when it knows the other side too: otherwise it takes longer with each socket
@@ -409,10 +410,7 @@ func (r *run) measureIdle(ctx context.Context, users *ids) error {
 		return err
 	}
 	r.say("opening %d sockets", idleSockets)
-	c, err := r.newCrowd(r.server.address, false)
-	if err != nil {
-		return err
-	}
+	c := r.newCrowd(r.server.address, false)
 	connected, err := c.gather(ctx, pid, idleSockets, func(n int) (*subscriber, error) {
 		return c.login(ctx, users.auth(n, toStars), ignore)
 	})
@@ -465,9 +463,7 @@ func (r *run) measureStorm(ctx context.Context, users *ids) (err error) {
 	r.say("dropping %d sockets at once, %d times", idleSockets, storms)
 	var c *crowd
 	join := func() error {
-		if c, err = r.newCrowd(r.server.address, false); err != nil {
-			return err
-		}
+		c = r.newCrowd(r.server.address, false)
 		_, err := c.gather(ctx, r.server.cmd.Process.Pid, idleSockets, func(n int) (*subscriber, error) {
 			return c.login(ctx, users.auth(n, toStars), ignore)
 		})
@@ -616,10 +612,7 @@ func (r *run) measureFanout(ctx context.Context, users *ids) (err error) {
 }
 
 func (r *run) bareFlips(ctx context.Context, bare *process) (total result, err error) {
-	c, err := r.newCrowd(bare.address, false)
-	if err != nil {
-		return total, err
-	}
+	c := r.newCrowd(bare.address, false)
 	defer func() { err = errors.Join(err, c.close()) }()
 	pid := bare.cmd.Process.Pid
 	seen := newArrivals(watchers)
@@ -654,10 +647,7 @@ func ask(ctx context.Context, method, url string) (string, error) {
 }
 
 func (r *run) ourFlips(ctx context.Context, users *ids) (total result, err error) {
-	c, err := r.newCrowd(r.server.address, false)
-	if err != nil {
-		return total, err
-	}
+	c := r.newCrowd(r.server.address, false)
 	defer func() {
 		if lost := c.lost.Load(); lost > 0 {
 			err = errors.Join(err, fmt.Errorf("%d sockets were closed", lost))
@@ -719,10 +709,7 @@ func (r *run) measureFlips(ctx context.Context, pid int, seen *arrivals, change 
 // measureManyFlips lets many users flip all the time, each watched by some others.
 func (r *run) measureManyFlips(ctx context.Context, users *ids) (err error) {
 	r.say("gathering %d users who watch each other", watchers)
-	c, err := r.newCrowd(r.server.address, false)
-	if err != nil {
-		return err
-	}
+	c := r.newCrowd(r.server.address, false)
 	defer func() { err = errors.Join(err, c.close()) }()
 	pid := r.server.cmd.Process.Pid
 	var latencies sync.Map // by poller goroutine would be better, and is not to be had: one slice for each watcher
@@ -826,10 +813,7 @@ func (r *run) measureSecure(ctx context.Context, users *ids, secure string) (err
 		return err
 	}
 	r.say("opening %d sockets over TLS", secureSockets)
-	c, err := r.newCrowd(secure, true)
-	if err != nil {
-		return err
-	}
+	c := r.newCrowd(secure, true)
 	defer func() { err = errors.Join(err, c.close()) }()
 	connected, err := c.gather(ctx, r.server.cmd.Process.Pid, secureSockets, func(n int) (*subscriber, error) {
 		return c.login(ctx, users.auth(n, toStars), ignore)

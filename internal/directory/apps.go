@@ -31,6 +31,10 @@ type AppSettings struct {
 	RevealSecrets bool `json:"revealSecrets"`
 	// DenyUserCreationByAuthOnlyKeys keeps authOnly keys from creating users.
 	DenyUserCreationByAuthOnlyKeys bool `json:"denyUserCreationByAuthOnlyKeys"`
+	// DenyRolesByAuthOnlyKeys keeps authOnly keys from giving users another role than they have, or new ones than the default.
+	DenyRolesByAuthOnlyKeys bool `json:"denyRolesByAuthOnlyKeys,omitempty"`
+	// DenyEvictionByAuthOnlyKeys keeps authOnly keys from minting auth tokens in the place of others.
+	DenyEvictionByAuthOnlyKeys bool `json:"denyEvictionByAuthOnlyKeys,omitempty"`
 	// TokensValidFrom, in Unix seconds, revokes every auth token of the app that was issued before it.
 	TokensValidFrom int64 `json:"tokensValidFrom"`
 	// MetadataKeys are the members of users' metadata by whose values lists can be filtered.
@@ -41,6 +45,8 @@ type AppSettings struct {
 type AppSettingsPatch struct {
 	RevealSecrets                  *bool
 	DenyUserCreationByAuthOnlyKeys *bool
+	DenyRolesByAuthOnlyKeys        *bool
+	DenyEvictionByAuthOnlyKeys     *bool
 	TokensValidFrom                *int64
 	MetadataKeys                   *[]string
 }
@@ -272,11 +278,19 @@ func (d *Directory) UpdateAppSettings(ctx context.Context, caller Caller, patch 
 	return d.updateApp(ctx, caller, AppUpdated, func(app *App, now int64) ([]string, error) {
 		var fields []string
 		settings := &app.Settings
-		if patch.RevealSecrets != nil {
-			setField(&fields, "settings.revealSecrets", &settings.RevealSecrets, *patch.RevealSecrets)
-		}
-		if patch.DenyUserCreationByAuthOnlyKeys != nil {
-			setField(&fields, "settings.denyUserCreationByAuthOnlyKeys", &settings.DenyUserCreationByAuthOnlyKeys, *patch.DenyUserCreationByAuthOnlyKeys)
+		for _, flag := range []struct {
+			name   string
+			stored *bool
+			value  *bool
+		}{
+			{"settings.revealSecrets", &settings.RevealSecrets, patch.RevealSecrets},
+			{"settings.denyUserCreationByAuthOnlyKeys", &settings.DenyUserCreationByAuthOnlyKeys, patch.DenyUserCreationByAuthOnlyKeys},
+			{"settings.denyRolesByAuthOnlyKeys", &settings.DenyRolesByAuthOnlyKeys, patch.DenyRolesByAuthOnlyKeys},
+			{"settings.denyEvictionByAuthOnlyKeys", &settings.DenyEvictionByAuthOnlyKeys, patch.DenyEvictionByAuthOnlyKeys},
+		} {
+			if flag.value != nil {
+				setField(&fields, flag.name, flag.stored, *flag.value)
+			}
 		}
 		if patch.TokensValidFrom != nil {
 			setField(&fields, fieldTokensValidFrom, &settings.TokensValidFrom, min(*patch.TokensValidFrom, now))
@@ -405,6 +419,9 @@ type Policy struct {
 	recognized sync.Map
 }
 
+// RemembersApp reports whether an app is one that was used since the server was started, without asking the store.
+func (d *Directory) RemembersApp(id AppID) bool { return d.apps.hasSeen(id) }
+
 // Policy returns the current policy of an app.
 // Errors: CodeInvalidApp for an unknown app, CodeAppArchived for one that is scheduled for deletion.
 func (d *Directory) Policy(ctx context.Context, id AppID) (*Policy, error) {
@@ -457,11 +474,21 @@ func (d *Directory) loadPolicy(ctx context.Context, id AppID) (*Policy, error) {
 // generation, and put refuses what was loaded under an older one.
 type appCache struct {
 	mu         sync.RWMutex
-	policies   map[AppID]*Policy // guarded by mu
-	generation uint64            // guarded by mu
+	policies   map[AppID]*Policy  // guarded by mu
+	seen       map[AppID]struct{} // all whose policy was ever here. Guarded by mu
+	generation uint64             // guarded by mu
 }
 
-func newAppCache() *appCache { return &appCache{policies: map[AppID]*Policy{}} }
+func newAppCache() *appCache {
+	return &appCache{policies: map[AppID]*Policy{}, seen: map[AppID]struct{}{}}
+}
+
+func (c *appCache) hasSeen(id AppID) bool {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	_, seen := c.seen[id]
+	return seen
+}
 
 func (c *appCache) get(id AppID) (*Policy, uint64) {
 	c.mu.RLock()
@@ -472,6 +499,7 @@ func (c *appCache) get(id AppID) (*Policy, uint64) {
 func (c *appCache) put(id AppID, policy *Policy, generation uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.seen[id] = struct{}{}
 	if c.generation == generation {
 		c.policies[id] = policy
 	}

@@ -102,7 +102,7 @@ func (d *Directory) ActiveUser(ctx context.Context, app AppID, uid UID) (user Us
 // who sees whom says of two roles and a relation.
 func (p *Policy) Hears(viewerRole, subjectRole string, relation Relation) bool {
 	sight := p.see(User{UID: "viewer", Role: viewerRole}, User{UID: "subject", Role: subjectRole}, relation)
-	return sight.Presence && (sight.Listed || sight.Detailed)
+	return sight.Presence && sight.Visible()
 }
 
 // Sessions holds the live sessions of users. Implementations are safe for concurrent use.
@@ -110,6 +110,8 @@ type Sessions interface {
 	// EndForbidden ends the sessions that committed changes of an app do not allow any more, and returns how many sockets
 	// were closed for it. It is called before the changes are answered, and not in their order.
 	EndForbidden(ctx context.Context, app AppID, changes []Change) (closed int)
+	// LiveTokens returns the auth tokens of a user on which a session stands, or stood a moment ago.
+	LiveTokens(app AppID, uid UID) map[TokenID]struct{}
 }
 
 // UseSessions makes writes end the sessions that they forbid. Call it before the directory is used.
@@ -119,3 +121,5 @@ func (d *Directory) UseSessions(sessions Sessions) { d.sessions = sessions }
 type noSessions struct{}
 
 func (noSessions) EndForbidden(context.Context, AppID, []Change) int { return 0 }
+
+func (noSessions) LiveTokens(AppID, UID) map[TokenID]struct{} { return nil }

@@ -3,6 +3,7 @@ package directory
 import (
 	"context"
 	"errors"
+	"strings"
 )
 
 // UserRow is one user of a batch: made when it does not exist, else changed where fields are set.
@@ -25,7 +26,8 @@ type UserRowResult struct {
 	Err     *Error `json:",omitempty"`
 }
 
-// UpsertUser makes a user or changes it. Errors: CodeBadRequest, CodeRoleNotFound, CodeUserNotFound for a deactivated one.
+// UpsertUser makes a user or changes it. Errors: CodeBadRequest, CodeRoleNotFound, CodeUserNotFound for a deactivated one, CodeNoAccess for
+// a role that the caller may not give.
 func (d *Directory) UpsertUser(ctx context.Context, caller Caller, row UserRow) (UserRowResult, error) {
 	return write(ctx, d, caller, []UID{FoldUID(row.UID)}, func(tx Tx, log *logbook) (UserRowResult, error) {
 		return d.upsert(tx, log, caller, row)
@@ -146,6 +148,11 @@ func (d *Directory) upsert(tx Tx, log *logbook, caller Caller, row UserRow) (Use
 	if !caller.Private {
 		row.Patch = row.Patch.keepingPrivate(user)
 	}
+	if row.Patch.Role != nil {
+		if err := maySetRole(tx, caller, user.Role, strings.ToLower(*row.Patch.Role)); err != nil {
+			return UserRowResult{}, err
+		}
+	}
 	wasActive := user.DeactivatedAt == 0
 	var changed []string
 	user, err = d.changeUser(tx, log, user, func(user *User) []string {
@@ -175,6 +182,9 @@ func (d *Directory) createFromRow(tx Tx, log *logbook, caller Caller, row UserRo
 		user.Metadata = PublicMetadata(user.Metadata)
 	}
 	if err := requireRole(tx, log.app, user.Role); err != nil {
+		return UserRowResult{}, err
+	}
+	if err := maySetRole(tx, caller, DefaultRole, user.Role); err != nil {
 		return UserRowResult{}, err
 	}
 	user.CreatedAt = log.at

@@ -2,8 +2,8 @@ package directory
 
 import "context"
 
-// BlockUsers makes a user block others: from then on neither sees the other's presence, nor may contact the other.
-// Those blocked already stay as they are. Each uid has an outcome of its own: CodeUserNotFound, CodeCannotBlockSelf,
+// BlockUsers makes a user block others: from then on neither sees the other's presence, nor may contact the other, and what either has
+// asked the other to be friends is over. Those blocked already stay as they are. Each uid has an outcome of its own: CodeUserNotFound, CodeCannotBlockSelf,
 // CodeQuota. Errors: CodeUserNotFound for the user itself, CodeBadRequest.
 func (d *Directory) BlockUsers(ctx context.Context, caller Caller, policy *Policy, rawUID string, uids []string) ([]Outcome, error) {
 	return write(ctx, d, caller, nil, func(tx Tx, log *logbook) ([]Outcome, error) {
@@ -22,6 +22,9 @@ func (d *Directory) BlockUsers(ctx context.Context, caller Caller, policy *Polic
 			if count >= d.limits.BlocksPerUser {
 				return fail(CodeQuota, "A user may block at most %d others.", d.limits.BlocksPerUser)
 			}
+			if err := settleRequests(tx, log.app, user.UID, other); err != nil {
+				return err
+			}
 			if err := tx.PutBlock(log.app, user.UID, other, log.at); err != nil {
 				return err
 			}
@@ -38,22 +41,24 @@ func (d *Directory) requireOther(tx Tx, caller Caller, policy *Policy, user User
 		return Relation{}, err
 	}
 	relation, err := relationTo(tx, caller.App, user.UID, other)
-	if err == nil && caller.User != "" && !policy.see(user, subject, relation).Listed {
+	if err == nil && caller.User != "" && !policy.see(user, subject, relation).Visible() {
 		err = ErrUserNotFound(string(other))
 	}
 	return relation, err
 }
 
-// UnblockUsers takes back BlockUsers. Unblocking somebody who is not blocked changes nothing. Each uid has an outcome
-// of its own: CodeUserNotFound. Errors: CodeUserNotFound for the user itself, CodeBadRequest.
-func (d *Directory) UnblockUsers(ctx context.Context, caller Caller, rawUID string, uids []string) ([]Outcome, error) {
+// UnblockUsers takes back BlockUsers: whom a user has blocked it can always unblock, whether it may see that one or not. Unblocking
+// somebody who is not blocked changes nothing. Each uid has an outcome of its own: CodeUserNotFound for one who is not blocked and whom
+// BlockUsers would not find. Errors: CodeUserNotFound for the user itself, CodeBadRequest.
+func (d *Directory) UnblockUsers(ctx context.Context, caller Caller, policy *Policy, rawUID string, uids []string) ([]Outcome, error) {
 	return write(ctx, d, caller, nil, func(tx Tx, log *logbook) ([]Outcome, error) {
 		return d.forEachOther(tx, log, rawUID, "blockedUids", uids, func(user User, other UID) error {
-			if _, found, err := tx.User(log.app, other); err != nil || !found {
-				return orNotFound(err, other)
-			}
 			relation, err := relationTo(tx, log.app, user.UID, other)
-			if err != nil || relation.BlockedByMeAt == 0 {
+			if err != nil {
+				return err
+			}
+			if relation.BlockedByMeAt == 0 {
+				_, err := d.requireOther(tx, caller, policy, user, other)
 				return err
 			}
 			if err := tx.DeleteBlock(log.app, user.UID, other); err != nil {

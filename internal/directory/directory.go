@@ -144,6 +144,9 @@ type Caller struct {
 	Private bool
 }
 
+// hasAuthOnlyKey reports whether the call was made with an API key of scope authOnly.
+func (c Caller) hasAuthOnlyKey() bool { return c.Key != "" && c.User == "" && !c.Private }
+
 // System is the caller for what the server does by itself in an app.
 func System(app AppID, task string) Caller {
 	return Caller{App: app, Actor: Actor("system:" + task)}

@@ -3,6 +3,7 @@ package directory_test
 import (
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -489,7 +490,11 @@ func TestDirectory_PutRelations(t *testing.T) {
 		{[]directory.RelationRow{row(directory.Blocks, "a", "c"), row(directory.Blocks, "a", "e")}, []directory.Code{"", directory.CodeQuota}},
 		{
 			[]directory.RelationRow{row(directory.FriendRequests, "c", "a"), row(directory.Friendships, "c", "a"), row(directory.Friendships, "a", "c"), row(directory.FriendRequests, "a", "c")},
-			[]directory.Code{"", "", "", directory.CodeAlreadyFriend},
+			[]directory.Code{directory.CodeBlockedSender, "", "", directory.CodeAlreadyFriend},
+		},
+		{
+			[]directory.RelationRow{row(directory.FriendRequests, "d", "e"), row(directory.FriendRequests, "e", "d"), row(directory.Blocks, "e", "d"), row(directory.FriendRequests, "d", "e"), row(directory.FriendRequests, "e", "d")},
+			[]directory.Code{"", "", "", directory.CodeBlockedSender, directory.CodeBlockedReceiver},
 		},
 		{
 			[]directory.RelationRow{row(directory.Friendships, "d", "a"), row(directory.Friendships, "e", "a"), row(directory.Friendships, "a", "a"), row(directory.Friendships, "a", "nobody")},
@@ -508,15 +513,48 @@ func TestDirectory_PutRelations(t *testing.T) {
 	for _, change := range changes {
 		logged = append(logged, fmt.Sprint(change.Kind, " ", change.Subject, " ", change.Object))
 	}
-	want := []string{"user.blocked a b", "user.blocked a c", "user.blocked b a", "friend.requested c a", "friend.added a c", "friend.added a d"}
+	want := []string{"user.blocked a b", "user.blocked a c", "user.blocked b a", "friend.added a c", "friend.requested d e", "friend.requested e d", "user.blocked e d", "friend.added a d"}
 	for i := range logged { // a friendship has no direction
 		logged[i] = strings.Replace(strings.Replace(logged[i], "friend.added c a", "friend.added a c", 1), "friend.added d a", "friend.added a d", 1)
 	}
 	if !slices.Equal(logged, want) {
 		t.Errorf("logged %q, want %q", logged, want)
 	}
-	dossier, err := w.ExportUser(t.Context(), w.backend, "a")
-	if err != nil || len(dossier.Pairs[directory.FriendRequests]) != 0 {
-		t.Errorf("requests between friends are left: %v, %v", dossier.Pairs, err)
+	for _, uid := range []string{"a", "d", "e"} {
+		dossier, err := w.ExportUser(t.Context(), w.backend, uid)
+		if err != nil || len(dossier.Pairs[directory.FriendRequests]) != 0 {
+			t.Errorf("requests between friends, or across a block, are left: %v, %v", dossier.Pairs, err)
+		}
+	}
+}
+
+// TestDirectory_AnswerFriends_acrossABlock accepts requests that stand across blocks, as databases have them from before blocks ended
+// requests.
+func TestDirectory_AnswerFriends_acrossABlock(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for _, uid := range []string{"ada", "bob", "cy"} {
+		w.create(t, uid)
+	}
+	err := w.store.Update(t.Context(), w.app.ID, nil, func(tx directory.Tx) error {
+		return errors.Join(
+			tx.PutFriendRequest(w.app.ID, "bob", "ada", 1), tx.PutBlock(w.app.ID, "ada", "bob", 2),
+			tx.PutFriendRequest(w.app.ID, "cy", "ada", 1), tx.PutBlock(w.app.ID, "cy", "ada", 2),
+		)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	outcomes, err := w.AnswerFriends(t.Context(), w.backend, "ada", directory.FriendAnswers{Accept: []string{"bob", "cy"}})
+	if err != nil || len(outcomes) != 2 {
+		t.Fatal(outcomes, err)
+	}
+	for i, code := range []directory.Code{directory.CodeBlockedReceiver, directory.CodeBlockedSender} {
+		if refused := outcomes[i].Err; refused == nil || refused.Code != code {
+			t.Errorf("%s: %v", outcomes[i].ID, refused)
+		}
+	}
+	if dossier, err := w.ExportUser(t.Context(), w.backend, "ada"); err != nil || len(dossier.Pairs[directory.Friendships]) != 0 {
+		t.Errorf("friends across a block: %v %v", dossier.Pairs, err)
 	}
 }

@@ -161,8 +161,9 @@ type RelationRow struct {
 }
 
 // PutRelations makes many relations in one durable write, with their times; zero is now. Those that are there already
-// stay as they are, and a friendship settles what the two have asked each other. Each row has an outcome of its own:
-// CodeUserNotFound, CodeSelfRelation, CodeAlreadyFriend for a request between friends, CodeQuota.
+// stay as they are, and a friendship or a block settles what the two have asked each other. Each row has an outcome of its own:
+// CodeUserNotFound, CodeSelfRelation, CodeAlreadyFriend for a request between friends, CodeBlockedReceiver or CodeBlockedSender for one
+// across a block, CodeQuota.
 // Errors: CodeBadRequest for no or too many rows.
 func (d *Directory) PutRelations(ctx context.Context, caller Caller, rows []RelationRow) ([]Outcome, error) {
 	if err := d.checkBatch("relations", len(rows)); err != nil {
@@ -240,6 +241,9 @@ func (b *relationBatch) take(row RelationRow) (fresh bool, err error) {
 		if friends {
 			return false, errAlreadyFriends(row.UID, row.Other)
 		}
+		if err := b.requireNoBlock(row.Pair); err != nil {
+			return false, err
+		}
 	}
 	for _, uid := range counted {
 		count, err := b.count(relationsOf{row.Kind, uid})
@@ -254,7 +258,31 @@ func (b *relationBatch) take(row RelationRow) (fresh bool, err error) {
 		b.counts[relationsOf{row.Kind, uid}]++
 	}
 	b.there[row] = true
+	if row.Kind != FriendRequests { // see putRelation
+		for _, ended := range []Pair{{UID: row.UID, Other: row.Other}, {UID: row.Other, Other: row.UID}} {
+			b.there[RelationRow{Kind: FriendRequests, Pair: ended}] = false
+		}
+	}
 	return true, nil
+}
+
+func (b *relationBatch) requireNoBlock(pair Pair) error {
+	byMe, err := b.isThere(RelationRow{Kind: Blocks, Pair: pair}.named())
+	if err != nil {
+		return err
+	}
+	me, err := b.isThere(RelationRow{Kind: Blocks, Pair: Pair{UID: pair.Other, Other: pair.UID}})
+	if err != nil {
+		return err
+	}
+	relation := Relation{}
+	if byMe {
+		relation.BlockedByMeAt = 1
+	}
+	if me {
+		relation.HasBlockedMeAt = 1
+	}
+	return requireNoBlock(relation, pair.UID, pair.Other)
 }
 
 // named returns the row by which a relation is known: without its time, and of friends with the lower uid first.
@@ -287,13 +315,27 @@ func (b *relationBatch) isThere(row RelationRow) (there bool, err error) {
 	}
 	if row.Kind == FriendRequests {
 		_, there, err = b.tx.FriendRequest(b.app, row.UID, row.Other)
-	} else {
-		var relation Relation
-		relation, err = relationTo(b.tx, b.app, row.UID, row.Other)
-		there = row.Kind == Blocks && relation.BlockedByMeAt != 0 || row.Kind == Friendships && relation.FriendsSince != 0
+		b.there[row] = there
+		return there, err
 	}
-	b.there[row] = there
-	return there, err
+	relation, err := relationTo(b.tx, b.app, row.UID, row.Other)
+	if err != nil {
+		return false, err
+	}
+	pair, reverse := Pair{UID: row.UID, Other: row.Other}, Pair{UID: row.Other, Other: row.UID}
+	for _, read := range []struct {
+		row   RelationRow
+		since int64
+	}{
+		{RelationRow{Kind: Blocks, Pair: pair}, relation.BlockedByMeAt},
+		{RelationRow{Kind: Blocks, Pair: reverse}, relation.HasBlockedMeAt},
+		{RelationRow{Kind: Friendships, Pair: pair}.named(), relation.FriendsSince},
+	} {
+		if _, known := b.there[read.row]; !known { // what rows before have changed is known
+			b.there[read.row] = read.since != 0
+		}
+	}
+	return b.there[row], nil
 }
 
 func (b *relationBatch) count(of relationsOf) (count int, err error) {
@@ -318,11 +360,13 @@ func putRelation(tx Tx, log *logbook, row RelationRow) error {
 	case Blocks:
 	case Friendships:
 		put, kind = tx.PutFriends, FriendAdded
+	case FriendRequests:
+		put, kind = tx.PutFriendRequest, FriendRequested
+	}
+	if row.Kind != FriendRequests {
 		if err := settleRequests(tx, log.app, row.UID, row.Other); err != nil {
 			return err
 		}
-	case FriendRequests:
-		put, kind = tx.PutFriendRequest, FriendRequested
 	}
 	if err := put(log.app, row.UID, row.Other, row.At); err != nil {
 		return err

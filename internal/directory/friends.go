@@ -93,15 +93,23 @@ func (d *Directory) AskFriends(ctx context.Context, caller Caller, policy *Polic
 			if _, err := d.requireOther(tx, caller, policy, user, other); err != nil {
 				return err
 			}
-			switch {
-			case relation.BlockedByMeAt != 0:
-				return fail(CodeBlockedReceiver, "The user %s has blocked %s. Unblock first.", user.UID, other)
-			case relation.HasBlockedMeAt != 0:
-				return fail(CodeBlockedSender, "The user %s has blocked %s.", other, user.UID)
+			if err := requireNoBlock(relation, user.UID, other); err != nil {
+				return err
 			}
 			return d.ask(tx, log, user.UID, other)
 		})
 	})
+}
+
+// requireNoBlock refuses what a block between a user and another one forbids. Errors: CodeBlockedReceiver, CodeBlockedSender.
+func requireNoBlock(relation Relation, uid, other UID) error {
+	switch {
+	case relation.BlockedByMeAt != 0:
+		return fail(CodeBlockedReceiver, "The user %s has blocked %s. Unblock first.", uid, other)
+	case relation.HasBlockedMeAt != 0:
+		return fail(CodeBlockedSender, "The user %s has blocked %s.", other, uid)
+	}
+	return nil
 }
 
 func (d *Directory) ask(tx Tx, log *logbook, uid, other UID) error {
@@ -133,7 +141,8 @@ type FriendAnswers struct {
 	Accept, Refuse, Withdraw []string
 }
 
-// AnswerFriends settles friend requests. Each uid has an outcome of its own: CodeNoFriendRequest, CodeQuota.
+// AnswerFriends settles friend requests. Each uid has an outcome of its own: CodeNoFriendRequest, CodeQuota, and CodeBlockedReceiver or
+// CodeBlockedSender for one to accept when one has blocked the other.
 // Errors: CodeUserNotFound for the user itself, CodeBadRequest.
 func (d *Directory) AnswerFriends(ctx context.Context, caller Caller, rawUID string, answers FriendAnswers) ([]Outcome, error) {
 	return write(ctx, d, caller, nil, func(tx Tx, log *logbook) ([]Outcome, error) {
@@ -147,10 +156,14 @@ func (d *Directory) AnswerFriends(ctx context.Context, caller Caller, rawUID str
 				if err := requireRequest(tx, log.app, other, user.UID); err != nil {
 					return err
 				}
-				if _, err := d.requireNoFriend(tx, log, user.UID, other); err != nil {
+				relation, err := d.requireNoFriend(tx, log, user.UID, other)
+				if err != nil {
 					return err
 				}
 				if _, err := requireUser(tx, log.app, other, string(other)); err != nil {
+					return err
+				}
+				if err := requireNoBlock(relation, user.UID, other); err != nil {
 					return err
 				}
 				return d.befriend(tx, log, user.UID, other)

@@ -27,6 +27,7 @@ type login struct {
 	user     User
 	token    Token
 	loadedAt uint64
+	usedAt   *atomic.Int64 // in Unix seconds
 }
 
 func newLogins() *logins {
@@ -49,15 +50,41 @@ func (l *logins) begin() uint64 { return l.writes.Load() }
 
 func (l *logins) get(app AppID, key string) (login, bool) {
 	found, ok := l.cache.GetIfPresent(key)
-	if !ok || found.loadedAt < l.all.Load() || found.loadedAt < l.ofUser(app, found.user.UID).Load() {
+	if !ok || found.token.ID == "" || found.loadedAt < l.all.Load() || found.loadedAt < l.ofUser(app, found.user.UID).Load() {
 		return login{}, false
 	}
 	return found, true
 }
 
+// expect notes that a login is going to be looked up, without what it is.
+func (l *logins) expect(key string) {
+	if _, known := l.cache.GetIfPresent(key); !known {
+		l.cache.Set(key, login{})
+	}
+}
+
+// knows reports whether a login has been found before, or is expected, whatever has become of it.
+func (l *logins) knows(key string) bool {
+	_, known := l.cache.GetIfPresent(key)
+	return known
+}
+
+// forget takes a login back that there is not.
+func (l *logins) forget(key string) { l.cache.Invalidate(key) }
+
 // put remembers what was read from the store after begin returned loadedAt.
-func (l *logins) put(key string, user User, token Token, loadedAt uint64) {
-	l.cache.Set(key, login{user, token, loadedAt})
+func (l *logins) put(key string, user User, token Token, loadedAt uint64) login {
+	known := login{user: user, token: token, loadedAt: loadedAt, usedAt: new(atomic.Int64)}
+	l.cache.Set(key, known)
+	return known
+}
+
+// usedAt returns when a token was last used, in Unix seconds: 0 when that is not known any more.
+func (l *logins) usedAt(app AppID, hash []byte) int64 {
+	if known, ok := l.cache.GetEntryQuietly(loginKey(app, hash)); ok {
+		return known.Value.usedAt.Load()
+	}
+	return 0
 }
 
 // touch forgets the logins of users. Call it when a write about them may have been committed, before anybody is told.

@@ -21,6 +21,7 @@ type model struct {
 	users                  map[directory.UID]*directory.User
 	blocks, friends, asked map[[2]directory.UID]bool
 	online, invisible      map[directory.UID]bool
+	status                 map[directory.UID]string
 	friendsOnlyRole        string
 }
 
@@ -90,7 +91,11 @@ func (m *model) list(viewer directory.UID, f directory.UserFilter) (uids []direc
 		anyOf := func(wanted []string, have ...string) bool {
 			return len(wanted) == 0 || slices.ContainsFunc(wanted, func(one string) bool { return slices.Contains(have, one) })
 		}
-		if f.Status != "" {
+		switch f.Status {
+		case "":
+		case directory.StatusAway, directory.StatusBusy:
+			visible = visible && m.seenOnline(viewer, uid) && !m.invisible[uid] && m.status[uid] == f.Status
+		default:
 			visible = visible && m.seenOnline(viewer, uid) == (f.Status == directory.StatusAvailable)
 		}
 		if visible && found && anyOf(f.Roles, user.Role) && anyOf(f.Tags, user.Tags...) && anyOf(f.UIDs, string(uid)) &&
@@ -141,6 +146,7 @@ func TestDirectoryAgreesWithModel(t *testing.T) {
 			users: map[directory.UID]*directory.User{}, blocks: map[[2]directory.UID]bool{}, friends: map[[2]directory.UID]bool{}, asked: map[[2]directory.UID]bool{},
 			online:          map[directory.UID]bool{},
 			invisible:       map[directory.UID]bool{},
+			status:          map[directory.UID]string{},
 			friendsOnlyRole: "shy",
 		}}
 		_, err = w.CreateRole(context.Background(), c.caller, directory.Role{ID: "shy", Name: "Shy", Settings: directory.RoleSettings{ListUsers: "friendsOnly"}})
@@ -351,15 +357,26 @@ func (c *comparison) block(rt *rapid.T) {
 			return directory.CodeUserNotFound
 		}
 		c.m.blocks[pair] = true
+		delete(c.m.asked, pair)
+		delete(c.m.asked, [2]directory.UID{pair[1], pair[0]})
 		return ""
 	})
 }
 
 func (c *comparison) unblock(rt *rapid.T) {
+	asUser := rapid.Bool().Draw(rt, "as the user")
 	c.pair(rt, func(uid, other string) ([]directory.Outcome, error) {
-		return c.w.UnblockUsers(rt.Context(), c.caller, uid, []string{other})
+		caller := c.caller
+		if asUser {
+			caller = directory.Caller{App: caller.App, Actor: directory.Actor("user:" + uid), User: directory.UID(uid)}
+		}
+		return c.w.UnblockUsers(rt.Context(), caller, c.policy(), uid, []string{other})
 	}, func(pair [2]directory.UID) directory.Code {
-		if c.m.users[pair[1]] == nil {
+		found := c.m.active(pair[1])
+		if asUser && found {
+			found, _ = c.m.sees(pair[0], pair[1])
+		}
+		if !found && !c.m.blocks[pair] {
 			return directory.CodeUserNotFound
 		}
 		delete(c.m.blocks, pair)
@@ -439,7 +456,10 @@ func (c *comparison) comeOrGo(rt *rapid.T) {
 	uid := directory.UID(someUIDs.Draw(rt, "uid"))
 	c.m.online[uid] = !c.m.online[uid] && c.m.active(uid)
 	c.m.invisible[uid] = rapid.Bool().Draw(rt, "invisible")
+	c.m.status[uid] = rapid.SampledFrom(onlineStatuses).Draw(rt, "status")
 }
+
+var onlineStatuses = []string{directory.StatusAvailable, directory.StatusAway, directory.StatusBusy}
 
 // tellPresence tells the directory what whoever keeps the sessions does: who is online, as they are now.
 func (c *comparison) tellPresence() {
@@ -447,7 +467,7 @@ func (c *comparison) tellPresence() {
 		if online && c.m.active(uid) {
 			user, _, err := c.w.ActiveUser(context.Background(), c.caller.App, uid)
 			c.is(err, "")
-			c.w.SetOnline(c.caller.App, directory.OnlineUser{User: &user, Invisible: c.m.invisible[uid]})
+			c.w.SetOnline(c.caller.App, directory.OnlineUser{User: &user, Invisible: c.m.invisible[uid], Status: c.m.status[uid]})
 			continue
 		}
 		c.m.online[uid] = false
@@ -485,7 +505,7 @@ func (c *comparison) compare(rt *rapid.T) {
 	} else {
 		filter.Activity = rapid.SampledFrom([]directory.Activity{directory.ActiveOnly, directory.DeactivatedOnly, directory.ActiveOrDeactivated}).Draw(rt, "activity")
 	}
-	filter.Status = rapid.SampledFrom([]string{"", "", directory.StatusAvailable, directory.StatusOffline}).Draw(rt, "status")
+	filter.Status = rapid.SampledFrom(append([]string{"", "", directory.StatusOffline}, onlineStatuses...)).Draw(rt, "status")
 	c.tellPresence()
 	var acting directory.User
 	if viewer != "" {
@@ -507,6 +527,15 @@ func (c *comparison) compare(rt *rapid.T) {
 	}
 	if viewer != "" {
 		c.compareRelations(rt, caller, acting)
+		known := c.m.list(viewer, directory.UserFilter{Status: directory.StatusAvailable})
+		if c.m.online[viewer] && !c.m.invisible[viewer] {
+			known = append(known, viewer)
+		}
+		count, err := c.w.CountOnlineAs(rt.Context(), caller, c.policy(), acting)
+		c.is(err, "")
+		if count != len(known) {
+			rt.Fatalf("%s counts %d online, and may know of %v", viewer, count, known)
+		}
 	}
 }
 

@@ -1,6 +1,9 @@
 package directory
 
-import "sync"
+import (
+	"context"
+	"sync"
+)
 
 // OnlineUser is a user with a live session.
 type OnlineUser struct {
@@ -8,6 +11,8 @@ type OnlineUser struct {
 	User *User
 	// Invisible users have chosen not to be seen: only an API key that acts for nobody is told that they are there.
 	Invisible bool
+	// Status is how the user presents itself: StatusAvailable, StatusAway or StatusBusy. Lists can be filtered by it.
+	Status string
 }
 
 // SetOnline makes a user known as online, or what is known of an online user new. Lists, looks and filters show it from
@@ -21,6 +26,14 @@ func (d *Directory) SetOffline(app AppID, uid UID, lastActiveAt int64) {
 	d.online.of(app).remove(uid, lastActiveAt)
 }
 
+// ForgetLastActive drops when a user was last active who was erased before that was stored.
+func (d *Directory) ForgetLastActive(app AppID, uid UID) {
+	index := d.online.of(app)
+	index.mu.Lock()
+	defer index.mu.Unlock()
+	delete(index.left, uid)
+}
+
 // CountOnline counts the users of an app who are online and do not hide it.
 func (d *Directory) CountOnline(app AppID) int {
 	index := d.online.of(app)
@@ -29,12 +42,35 @@ func (d *Directory) CountOnline(app AppID) int {
 	return index.visible.count
 }
 
+// CountOnlineAs counts the users who are online as a viewer may know it, the viewer itself among them: those whom a list of everybody
+// online would show it.
+func (d *Directory) CountOnlineAs(ctx context.Context, caller Caller, policy *Policy, viewer User) (count int, err error) {
+	query := UserQuery{App: caller.App}
+	some, err := policy.narrow(viewer, &query)
+	if err == nil && some {
+		err = d.store.View(ctx, func(tx Tx) error {
+			online, err := d.onlinePart(tx, query, caller, StatusAvailable)
+			if err == nil {
+				count = online.count()
+			}
+			return err
+		})
+	}
+	if err != nil && !IsCode(err, CodePermissionDenied) { // who may not list users knows of itself
+		return 0, err
+	}
+	if online, _ := d.online.of(caller.App).status(viewer.UID, false); online {
+		count++
+	}
+	return count, nil
+}
+
 // countKnownOnline counts those online whom a caller may know as online.
 func (d *Directory) countKnownOnline(caller Caller) int {
 	index := d.online.of(caller.App)
 	index.mu.RLock()
 	defer index.mu.RUnlock()
-	return index.knownTo(caller).count
+	return index.knownTo(caller, "").count
 }
 
 // onlineUsers is who is online, by app.
@@ -83,18 +119,41 @@ type onlineIndex struct {
 	app   AppID
 	mu    sync.RWMutex
 	byUID map[UID]*onlineEntry // guarded by mu
-	// visible are all but those invisible. Guarded by mu, as everybody is.
-	visible, everybody ranking
+	// visible are all but those invisible, and away and busy those of them who present themselves so. Guarded by mu, as
+	// everybody is.
+	visible, away, busy, everybody ranking
 	// left is when those were last active who went offline and are not stored yet. Guarded by mu.
 	left map[UID]int64
 }
 
-// knownTo returns those whom a caller may know as online. What it returns is guarded by mu.
-func (x *onlineIndex) knownTo(caller Caller) *ranking {
-	if caller.seesInvisible() {
+// knownTo returns those whom a caller may know as online, with StatusAway or StatusBusy those of them who present themselves so.
+// What it returns is guarded by mu.
+func (x *onlineIndex) knownTo(caller Caller, status string) *ranking {
+	switch {
+	case status == StatusAway:
+		return &x.away
+	case status == StatusBusy:
+		return &x.busy
+	case caller.seesInvisible():
 		return &x.everybody
 	}
 	return &x.visible
+}
+
+// rankings returns those that an entry is in.
+func (x *onlineIndex) rankings(entry *onlineEntry) []*ranking {
+	in := []*ranking{&x.everybody}
+	if entry.Invisible {
+		return in
+	}
+	in = append(in, &x.visible)
+	switch entry.Status {
+	case StatusAway:
+		in = append(in, &x.away)
+	case StatusBusy:
+		in = append(in, &x.busy)
+	}
+	return in
 }
 
 // seesInvisible reports whether a caller is told of those who have chosen not to be seen.
@@ -114,9 +173,8 @@ func (x *onlineIndex) put(online OnlineUser) {
 	delete(x.left, online.User.UID)
 	entry := &onlineEntry{OnlineUser: online, nameKey: FoldText(online.User.Name)}
 	x.byUID[online.User.UID] = entry
-	x.everybody.insert(entry)
-	if !online.Invisible {
-		x.visible.insert(entry)
+	for _, ranking := range x.rankings(entry) {
+		ranking.insert(entry)
 	}
 }
 
@@ -135,9 +193,8 @@ func (x *onlineIndex) drop(uid UID) bool {
 		return false
 	}
 	delete(x.byUID, uid)
-	x.everybody.remove(entry)
-	if !entry.Invisible {
-		x.visible.remove(entry)
+	for _, ranking := range x.rankings(entry) {
+		ranking.remove(entry)
 	}
 	return true
 }

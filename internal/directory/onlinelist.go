@@ -8,7 +8,7 @@ import (
 // listByStatus reads one page of a list that depends on who is online: in the order of ListUsers that begins with those
 // online, or filtered by status. Those between whom and the viewer a block stands are offline to it.
 func (d *Directory) listByStatus(tx Tx, query UserQuery, caller Caller, status string, onlineFirst bool, list *List[Seen]) (err error) {
-	online, err := d.onlinePart(tx, query, caller)
+	online, err := d.onlinePart(tx, query, caller, status)
 	if err != nil {
 		return err
 	}
@@ -16,7 +16,7 @@ func (d *Directory) listByStatus(tx Tx, query UserQuery, caller Caller, status s
 	from, to := query.Offset, query.Offset+query.Limit
 	var users []User
 	switch {
-	case status == StatusAvailable:
+	case isOnlineStatus(status):
 		list.Total = online.count()
 		users, err = online.page(tx, from, to, onlineOrder{query.Order, query.Backward})
 	case status == StatusOffline:
@@ -75,8 +75,9 @@ type onlinePart struct {
 	index *onlineIndex
 	// known are those of the index whom the caller may know as online. Guarded by the index.
 	known *ranking
-	// seesInvisible says that these are everybody.
+	// seesInvisible says that these are everybody, and status, when it is StatusAway or StatusBusy, that they present themselves so.
 	seesInvisible bool
+	status        string
 	// chosen are the entries, unless nothing but excluded is left out of the index.
 	chosen   []*onlineEntry
 	excluded []*onlineEntry // in order
@@ -86,10 +87,10 @@ type onlinePart struct {
 // maxExcluded is how many entries it pays to leave out one by one.
 const maxExcluded = 256
 
-func (d *Directory) onlinePart(tx Tx, query UserQuery, caller Caller) (part *onlinePart, err error) {
+func (d *Directory) onlinePart(tx Tx, query UserQuery, caller Caller, status string) (part *onlinePart, err error) {
 	viewer := caller.User
-	part = &onlinePart{index: d.online.of(query.App), seesInvisible: caller.seesInvisible()}
-	part.known = part.index.knownTo(caller)
+	part = &onlinePart{index: d.online.of(query.App), seesInvisible: caller.seesInvisible(), status: status}
+	part.known = part.index.knownTo(caller, status)
 	hidden := map[UID]bool{}
 	if viewer != "" {
 		blocked, err := othersOf(tx, query.App, Blocks, viewer)
@@ -199,7 +200,12 @@ func (e *onlineEntry) compare(other *onlineEntry) int {
 	return cmp.Or(cmp.Compare(e.nameKey, other.nameKey), cmp.Compare(e.User.UID, other.User.UID))
 }
 
-func (o *onlinePart) knows(entry *onlineEntry) bool { return o.seesInvisible || !entry.Invisible }
+func (o *onlinePart) knows(entry *onlineEntry) bool {
+	if o.status == StatusAway || o.status == StatusBusy {
+		return entry.Status == o.status && !entry.Invisible
+	}
+	return o.seesInvisible || !entry.Invisible
+}
 
 func (o *onlinePart) count() int {
 	if !o.whole {

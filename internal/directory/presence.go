@@ -190,11 +190,11 @@ func (d *Directory) Timeline(ctx context.Context, caller Caller, rawUID string) 
 	return transitions, err
 }
 
-// CheckStatusText returns the text that a user sets beside its status, and whether it may: it is bound like a status message.
-func (d *Directory) CheckStatusText(text string) (string, bool) {
+// IsStatusText reports whether a text can stand beside a status: it is bound like a status message.
+func (d *Directory) IsStatusText(text string) bool {
 	var wrong FieldErrors
 	checkText(&wrong, "statusText", text, d.limits.StatusMessage, "\n\r\t")
-	return text, len(wrong) == 0
+	return len(wrong) == 0
 }
 
 // maxDeviceID is the longest device id, in characters.

@@ -1,10 +1,12 @@
 package directory
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 )
 
@@ -44,8 +46,9 @@ const (
 
 func tokenContext(app AppID, id TokenID) string { return "token:" + string(app) + ":" + string(id) }
 
-// CreateToken mints an auth token for a user. When the user has more than Limits.TokensPerUser, the oldest are
-// revoked. Errors: CodeUserNotFound, CodeBadRequest.
+// CreateToken mints an auth token for a user. When the user has more than Limits.TokensPerUser, those are revoked that were not
+// used for the longest time, and of those with a live session the last.
+// Errors: CodeUserNotFound, CodeBadRequest, CodeQuota where the caller may not have others revoked.
 func (d *Directory) CreateToken(ctx context.Context, caller Caller, rawUID string, device Device) (Token, error) {
 	uid := FoldUID(rawUID)
 	if err := d.checkDevice(&device); err != nil {
@@ -65,7 +68,10 @@ func (d *Directory) mint(tx Tx, log *logbook, caller Caller, uid UID, device Dev
 		return Token{}, err
 	}
 	if count >= d.limits.TokensPerUser {
-		if err := d.revokeOldest(tx, log, uid, count); err != nil {
+		if err := mayEvict(tx, caller, uid, count); err != nil {
+			return Token{}, err
+		}
+		if err := d.revokeSpare(tx, log, uid, count); err != nil {
 			return Token{}, err
 		}
 	}
@@ -79,6 +85,7 @@ func (d *Directory) mint(tx Tx, log *logbook, caller Caller, uid UID, device Dev
 		Text: fmt.Sprintf("%s_%010d%s", uid, log.at, d.randomHex(tokenRandom)),
 	}
 	token.Hash = d.secrets.Hash(token.Text)
+	d.logins.expect(loginKey(log.app, token.Hash))
 	token.Sealed = d.secrets.Seal(token.Text, tokenContext(log.app, token.ID))
 	if err := log.append(TokenCreated, string(uid), string(token.ID)); err != nil {
 		return Token{}, err
@@ -86,14 +93,46 @@ func (d *Directory) mint(tx Tx, log *logbook, caller Caller, uid UID, device Dev
 	return token, tx.PutToken(log.app, token)
 }
 
-func (d *Directory) revokeOldest(tx Tx, log *logbook, uid UID, count int) error {
-	keep := d.limits.TokensPerUser - 1
-	oldest, err := tx.Tokens(log.app, uid, count-keep, keep)
+// mayEvict tells whether a caller may mint an auth token in the place of others of a user, who has as many as it may.
+// Errors: CodeQuota.
+func mayEvict(tx Tx, caller Caller, uid UID, count int) error {
+	if !caller.hasAuthOnlyKey() {
+		return nil
+	}
+	app, err := requireApp(tx, caller.App)
+	if err == nil && app.Settings.DenyEvictionByAuthOnlyKeys {
+		err = fail(CodeQuota, "The user %s has %d auth tokens, and this app's authOnly keys may not mint one in the place of another. "+
+			"Revoke some, or mint with a fullAccess key.", uid, count)
+	}
+	return err
+}
+
+// revokeSpare revokes as many of a user's tokens as are too many for one more: first those without a live session, and of both
+// kinds first those that were not used for the longest time. When a token was used is known since the server's start; before that,
+// when it was minted counts.
+func (d *Directory) revokeSpare(tx Tx, log *logbook, uid UID, count int) error {
+	tokens, err := tx.Tokens(log.app, uid, count, 0)
 	if err != nil {
 		return err
 	}
+	live := d.sessions.LiveTokens(log.app, uid)
+	used := make(map[TokenID]int64, len(tokens))
+	for _, token := range tokens {
+		used[token.ID] = max(token.CreatedAt, d.logins.usedAt(log.app, token.Hash))
+	}
+	slices.SortFunc(tokens, func(a, b Token) int {
+		_, aLives := live[a.ID]
+		_, bLives := live[b.ID]
+		switch {
+		case aLives && !bLives:
+			return 1
+		case bLives && !aLives:
+			return -1
+		}
+		return cmp.Or(cmp.Compare(used[a.ID], used[b.ID]), cmp.Compare(a.Revision, b.Revision))
+	})
 	var ids []string
-	for _, token := range oldest {
+	for _, token := range tokens[:max(0, count-(d.limits.TokensPerUser-1))] {
 		if err := tx.DeleteToken(log.app, token.ID); err != nil {
 			return err
 		}
@@ -114,6 +153,26 @@ func (d *Directory) checkDevice(device *Device) error {
 	return wrong.Err()
 }
 
+// RemembersToken reports whether an auth token is one that was minted or used lately and was not refused since, without asking the store.
+func (d *Directory) RemembersToken(policy *Policy, text string) bool {
+	return d.logins.knows(loginKey(policy.App.ID, d.secrets.Hashes(text)[0]))
+}
+
+// LoggedIn is Authenticate for an auth token whose owner is held in memory. ok is false for any other.
+func (d *Directory) LoggedIn(policy *Policy, text string) (user User, token Token, ok bool) {
+	known, ok := d.logins.get(policy.App.ID, loginKey(policy.App.ID, d.secrets.Hashes(text)[0]))
+	if !ok || !policy.admits(known) {
+		return user, token, false
+	}
+	known.token.Text = text
+	return known.user, known.token, true
+}
+
+// admits reports whether a login is good: not revoked with all of its time, and of a user who is active.
+func (p *Policy) admits(known login) bool {
+	return known.token.CreatedAt >= p.App.Settings.TokensValidFrom && known.user.DeactivatedAt == 0
+}
+
 // Authenticate returns the owner of an auth token and the token. Errors: CodeTokenUnknown for a token that is
 // unknown or revoked, and for one whose owner is deactivated or deleted.
 func (d *Directory) Authenticate(ctx context.Context, policy *Policy, text string) (user User, token Token, err error) {
@@ -124,11 +183,15 @@ func (d *Directory) Authenticate(ctx context.Context, policy *Policy, text strin
 	if !ok {
 		loadedAt := d.logins.begin()
 		if known, err = d.findLogin(ctx, app, text, hashes); err != nil {
+			if IsCode(err, CodeTokenUnknown) {
+				d.logins.forget(key)
+			}
 			return user, token, err
 		}
-		d.logins.put(key, known.user, known.token, loadedAt)
+		known = d.logins.put(key, known.user, known.token, loadedAt)
 	}
-	if known.token.CreatedAt < policy.App.Settings.TokensValidFrom || known.user.DeactivatedAt != 0 {
+	known.usedAt.Store(d.Now())
+	if !policy.admits(known) {
 		return user, token, errTokenUnknown()
 	}
 	known.token.Text = text

@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"runtime"
 	"slices"
 	"strings"
 	"unicode"
@@ -170,13 +171,24 @@ func hasWords(nameKey, prefix string) bool {
 	return false
 }
 
+// ListsAtOnce is how many lists may be read at a time so that they leave readers of the store free for what reads little.
+func (d *Directory) ListsAtOnce() int {
+	if store, ok := d.store.(interface{ Readers() int }); ok {
+		return max(1, store.Readers()/2)
+	}
+	return max(2, runtime.GOMAXPROCS(0))
+}
+
+// maxNameWords is how many words NameContains may hold: each of them is looked for by itself.
+const maxNameWords = 8
+
 // UserFilter is what a caller may ask of ListUsers.
 type UserFilter struct {
 	// Search is a prefix of the uid or of any word of the name, in any case.
 	Search string
 	// SearchIn holds "uid", "name" or both; empty means both.
 	SearchIn []string
-	// NameContains holds words that the name must have, each by its beginning.
+	// NameContains holds words that the name must have, each by its beginning, at most 8.
 	NameContains     string
 	Roles            []string
 	Tags             []string
@@ -184,7 +196,8 @@ type UserFilter struct {
 	Metadata         []MetadataFilter
 	FriendsOnly      bool
 	HideBlockedUsers bool
-	// Status is "available", "offline" or empty for all.
+	// Status is "offline"; "available" for everybody online, "away" or "busy" for those of them who present themselves so; or
+	// empty for all.
 	Status   string
 	Activity Activity
 	// SortBy is "name", "status", "createdAt", "updatedAt", "lastActiveAt", or empty for the caller's default.
@@ -206,7 +219,16 @@ const CursorStart = "start"
 const (
 	StatusAvailable = "available"
 	StatusOffline   = "offline"
+	// StatusAway and StatusBusy are what users who are online can present themselves as, and lists can be asked for. In a list they
+	// are available, as everybody online is.
+	StatusAway = "away"
+	StatusBusy = "busy"
 )
+
+// isOnlineStatus reports whether a filter by a status selects nobody but users who are online.
+func isOnlineStatus(status string) bool {
+	return status == StatusAvailable || status == StatusAway || status == StatusBusy
+}
 
 // ListUsers lists users as the caller may see them, with the true total. Without a wish for another order, an API key
 // gets the newest first, and a user those online first and then all by name, without itself.
@@ -240,7 +262,7 @@ func (d *Directory) ListUsers(ctx context.Context, caller Caller, policy *Policy
 		return list, nil // a key has no friends
 	}
 	byStatus := filter.Status != "" || filter.onlineFirst(caller)
-	byStatus = filter.Status == StatusAvailable || byStatus && d.countKnownOnline(caller) > 0
+	byStatus = isOnlineStatus(filter.Status) || byStatus && d.countKnownOnline(caller) > 0
 	read := func(tx Tx, query UserQuery, list *List[Seen]) error {
 		if byStatus {
 			return d.listByStatus(tx, query, caller, filter.Status, filter.onlineFirst(caller), list)
@@ -248,7 +270,7 @@ func (d *Directory) ListUsers(ctx context.Context, caller Caller, policy *Policy
 		return listUsers(tx, query, caller.User, list)
 	}
 	err = d.store.View(ctx, func(tx Tx) error {
-		if filter.hidesBlockedTimes(caller, query) && filter.Status != StatusAvailable {
+		if filter.hidesBlockedTimes(caller, query) && !isOnlineStatus(filter.Status) {
 			return listBlockedLast(tx, query, caller.User, read, &list)
 		}
 		return read(tx, query, &list)
@@ -327,8 +349,10 @@ func listUsers(tx Tx, query UserQuery, viewer UID, list *List[Seen]) error {
 func (d *Directory) userQuery(caller Caller, filter UserFilter, page Page) (UserQuery, error) {
 	query := UserQuery{
 		App: caller.App, Search: FoldText(filter.Search), SearchUID: len(filter.SearchIn) == 0, SearchName: len(filter.SearchIn) == 0,
-		Words: strings.Fields(FoldText(filter.NameContains)), Tags: filter.Tags, Activity: filter.Activity, Limit: page.Size, Offset: page.offset(),
-		Metadata: filter.Metadata,
+		Words: onceEach(strings.Fields(FoldText(filter.NameContains))), Tags: onceEach(filter.Tags), Activity: filter.Activity, Limit: page.Size, Offset: page.offset(),
+	}
+	for _, of := range filter.Metadata {
+		query.Metadata = append(query.Metadata, MetadataFilter{Key: of.Key, Values: onceEach(of.Values)})
 	}
 	var wrong FieldErrors
 	for _, in := range filter.SearchIn {
@@ -337,16 +361,20 @@ func (d *Directory) userQuery(caller Caller, filter UserFilter, page Page) (User
 		query.SearchName = query.SearchName || in == "name"
 	}
 	if filter.Status != "" {
-		checkOneOf(&wrong, "status", filter.Status, []string{StatusAvailable, StatusOffline})
+		checkOneOf(&wrong, "status", filter.Status, []string{StatusAvailable, StatusAway, StatusBusy, StatusOffline})
 	}
 	checkText(&wrong, "searchKey", filter.Search, d.limits.Name, "")
 	checkText(&wrong, "nameContains", filter.NameContains, d.limits.Name, "")
+	if len(query.Words) > maxNameWords {
+		wrong.Add("nameContains", "The nameContains may not hold more than %d words.", maxNameWords)
+	}
 	for _, role := range filter.Roles {
 		query.Roles = append(query.Roles, strings.ToLower(role))
 	}
 	for _, uid := range filter.UIDs {
 		query.UIDs = append(query.UIDs, FoldUID(uid))
 	}
+	query.Roles, query.UIDs = onceEach(query.Roles), onceEach(query.UIDs)
 	for _, list := range []struct {
 		field string
 		size  int
@@ -360,6 +388,22 @@ func (d *Directory) userQuery(caller Caller, filter UserFilter, page Page) (User
 	filter.order(&wrong, caller, &query)
 	filter.continueWalk(&wrong, caller, &query)
 	return query, wrong.Err()
+}
+
+// onceEach returns the items of a list without those that have come before.
+func onceEach[T comparable](list []T) []T {
+	for i := 1; i < len(list); i++ {
+		if slices.Contains(list[:i], list[i]) {
+			once := slices.Clone(list[:i])
+			for _, item := range list[i+1:] {
+				if !slices.Contains(once, item) {
+					once = append(once, item)
+				}
+			}
+			return once
+		}
+	}
+	return list
 }
 
 // selectChanged applies the contract's cursor: what was changed before or after a time (contract rest.md section 0).
@@ -451,7 +495,7 @@ func (f UserFilter) continueWalk(wrong *FieldErrors, caller Caller, query *UserQ
 	if f.hidesBlockedTimes(caller, *query) && order == NewestFirst { // it is among those blocked: see listBlockedLast
 		order = query.Order
 	}
-	if err != nil || order != query.Order || c.Backward != query.Backward || !c.After.fits(c.Order) {
+	if err != nil || order != query.Order || c.Backward != query.Backward || !c.After.fits(c.Order) || !IsText(c.After.Name+string(c.After.UID)) {
 		wrong.Add("cursor", "The cursor must be the one that the last page came with, and sortBy and sortOrder must stay as they were.")
 		return
 	}

@@ -79,7 +79,7 @@ type UserPatch struct {
 }
 
 // CreateUser adds a user. Errors: CodeBadRequest, CodeUserExists (also for a deactivated user's uid),
-// CodeRoleNotFound.
+// CodeRoleNotFound, CodeNoAccess for a role that the caller may not give.
 func (d *Directory) CreateUser(ctx context.Context, caller Caller, wanted NewUser) (CreatedUser, error) {
 	user := User{
 		UID: FoldUID(wanted.UID), Name: wanted.Name, Avatar: wanted.Avatar, Link: wanted.Link, Role: wanted.Role,
@@ -97,6 +97,9 @@ func (d *Directory) CreateUser(ctx context.Context, caller Caller, wanted NewUse
 		if err := requireRole(tx, caller.App, user.Role); err != nil {
 			return CreatedUser{}, err
 		}
+		if err := maySetRole(tx, caller, DefaultRole, user.Role); err != nil {
+			return CreatedUser{}, err
+		}
 		created := CreatedUser{User: user}
 		created.User.CreatedAt = log.at
 		if err := d.addUser(tx, log, created.User); err != nil || !wanted.WithAuthToken {
@@ -106,6 +109,18 @@ func (d *Directory) CreateUser(ctx context.Context, caller Caller, wanted NewUse
 		created.Token, err = d.mint(tx, log, caller, user.UID, Device{})
 		return created, err
 	})
+}
+
+// maySetRole tells whether a caller may give a user, who has a role, another one. Errors: CodeNoAccess.
+func maySetRole(tx Tx, caller Caller, has, wanted string) error {
+	if wanted == has || !caller.hasAuthOnlyKey() {
+		return nil
+	}
+	app, err := requireApp(tx, caller.App)
+	if err == nil && app.Settings.DenyRolesByAuthOnlyKeys {
+		err = fail(CodeNoAccess, "This app's authOnly keys may not give users a role. Use a fullAccess key.")
+	}
+	return err
 }
 
 // checkNewUser checks everything of a user to be made, whose uid is spelled rawUID, and gives it the default role if it
@@ -191,7 +206,8 @@ func requireUser(tx Tx, app AppID, uid UID, sent string) (User, error) {
 }
 
 // UpdateUser changes the fields that patch sets, and returns the user as stored. A patch that changes nothing adds
-// no revision and leaves UpdatedAt. A caller that may not see private metadata does not change it either. Errors: CodeUserNotFound, CodeRoleNotFound, CodeBadRequest.
+// no revision and leaves UpdatedAt. A caller that may not see private metadata does not change it either.
+// Errors: CodeUserNotFound, CodeRoleNotFound, CodeBadRequest, CodeNoAccess for a role that the caller may not give.
 func (d *Directory) UpdateUser(ctx context.Context, caller Caller, rawUID string, patch UserPatch) (User, error) {
 	uid := FoldUID(rawUID)
 	return write(ctx, d, caller, []UID{uid}, func(tx Tx, log *logbook) (User, error) {
@@ -201,6 +217,11 @@ func (d *Directory) UpdateUser(ctx context.Context, caller Caller, rawUID string
 		}
 		if !caller.Private {
 			patch = patch.keepingPrivate(user)
+		}
+		if patch.Role != nil {
+			if err := maySetRole(tx, caller, user.Role, strings.ToLower(*patch.Role)); err != nil {
+				return User{}, err
+			}
 		}
 		return d.patchUser(tx, log, user, patch)
 	})

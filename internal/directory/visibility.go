@@ -18,10 +18,14 @@ type Sight struct {
 	Rule string
 }
 
+// Visible reports whether the subject is there at all for the viewer.
+func (s Sight) Visible() bool { return s.Listed || s.Detailed }
+
 // The rules that decide about a Sight.
 const (
 	RuleSelf         = "self"
 	RuleDeactivated  = "subject deactivated"
+	RuleUnknownRole  = "viewer's role is not known"
 	RuleFriendsOnly  = "role sees friends only"
 	RuleAllowedRoles = "role sees other roles only"
 	RuleBlockedByMe  = "viewer blocked subject"
@@ -42,9 +46,11 @@ func (p *Policy) see(viewer, subject User, relation Relation) Sight {
 	reach := p.reachOf(viewer)
 	friend := relation.FriendsSince != 0
 	listed := allows(reach.listed, subject.Role) && !reach.listDenied
-	detailed := allows(reach.detailed, subject.Role) && (friend || !reach.detailsOfFriendsOnly)
+	detailed := allows(reach.detailed, subject.Role) && !reach.detailsDenied && (friend || !reach.detailsOfFriendsOnly)
 	sight := Sight{Listed: listed, Detailed: detailed, Presence: true, Contact: true, Rule: RuleNone}
 	switch {
+	case reach.unknown:
+		return Sight{Rule: RuleUnknownRole}
 	case reach.friendsOnly && !friend:
 		return Sight{Rule: RuleFriendsOnly}
 	case !listed && !detailed:
@@ -65,8 +71,10 @@ func allows(roles []string, role string) bool { return len(roles) == 0 || slices
 
 // reach is how far the role of a viewer lets it see and act: the part of the policy that does not depend on the subject.
 type reach struct {
-	// listDenied: the viewer may not ask for lists at all.
-	listDenied bool
+	// unknown: there is no such role, so nobody knows what it may see.
+	unknown bool
+	// listDenied and detailsDenied: the viewer may not ask for lists, or not look up anybody, at all.
+	listDenied, detailsDenied bool
 	// friendsOnly: only friends exist for the viewer.
 	friendsOnly bool
 	// detailsOfFriendsOnly: only friends may be looked up one by one.
@@ -78,9 +86,11 @@ type reach struct {
 }
 
 func (p *Policy) reachOf(viewer User) reach {
-	role := p.roles[viewer.Role]
+	role, known := p.roles[viewer.Role]
 	return reach{
-		listDenied:           role.text(permListUsers) == denied,
+		unknown:              !known,
+		listDenied:           role.text(permListUsers) == denied || p.restricts(viewer.Role, FeatureListUsers),
+		detailsDenied:        p.restricts(viewer.Role, FeatureGetUser),
 		friendsOnly:          role.Settings.ListUsers == friendsOnly || role.text(permListUsersMode) == modeFriends,
 		detailsOfFriendsOnly: role.text(permUserDetailsMode) == modeFriends,
 		contactDenied:        role.text(permSendMessage) == denied,
@@ -95,7 +105,7 @@ func (p *Policy) reachOf(viewer User) reach {
 // Errors: CodePermissionDenied.
 func (p *Policy) narrow(viewer User, query *UserQuery) (bool, error) {
 	reach := p.reachOf(viewer)
-	if reach.listDenied {
+	if reach.listDenied || reach.unknown {
 		return false, fail(CodePermissionDenied, "Users with your role may not list users.")
 	}
 	query.NotUID, query.Activity = viewer.UID, ActiveOnly
@@ -116,7 +126,7 @@ func (p *Policy) narrow(viewer User, query *UserQuery) (bool, error) {
 // narrowBlockers is narrow for those who have blocked the viewer.
 func (p *Policy) narrowBlockers(viewer User, related Related) Related {
 	reach := p.reachOf(viewer)
-	related.Blockers = related.Blockers && !reach.listDenied
+	related.Blockers = related.Blockers && !reach.listDenied && !reach.unknown
 	related.BlockersAmongFriends, related.BlockersOfRoles = reach.friendsOnly, reach.listed
 	return related
 }

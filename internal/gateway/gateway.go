@@ -17,6 +17,7 @@ import (
 
 	"github.com/gobwas/ws"
 
+	"github.com/rollcall/rollcall/internal/awake"
 	"github.com/rollcall/rollcall/internal/directory"
 	"github.com/rollcall/rollcall/internal/poller"
 	"github.com/rollcall/rollcall/internal/presence"
@@ -57,9 +58,9 @@ type Observer interface {
 
 // Gateway is all sockets of a server. It is safe for concurrent use.
 type Gateway struct {
-	config  Config
-	poller  *poller.Poller
-	started time.Time // what now counts from, on the monotonic clock
+	config Config
+	poller *poller.Poller
+	clock  *awake.Clock
 	// auths are the sockets whose auth frame is to be checked, dirty those with frames to send.
 	auths *queue
 	dirty *queue
@@ -91,7 +92,7 @@ const (
 )
 
 // New returns a gateway with its workers running. Close it.
-func New(config Config) (*Gateway, error) {
+func New(config Config) *Gateway {
 	if config.AuthTimeout <= 0 {
 		config.AuthTimeout = DefaultAuthTimeout
 	}
@@ -107,11 +108,10 @@ func New(config Config) (*Gateway, error) {
 	if config.Observer == nil {
 		config.Observer = nobody{}
 	}
-	poll, err := poller.New()
-	if err != nil {
-		return nil, err
+	g := &Gateway{
+		config: config, poller: poller.New(), clock: config.Presence.Clock(), auths: newQueue(), dirty: newQueue(), paced: newPacer(),
+		attempts: newAttempts(),
 	}
-	g := &Gateway{config: config, poller: poll, started: time.Now(), auths: newQueue(), dirty: newQueue(), paced: newPacer(), attempts: newAttempts()}
 	g.running, g.stop = context.WithCancel(context.Background())
 	for range authWorkers {
 		g.workers.Go(g.authenticate)
@@ -121,7 +121,7 @@ func New(config Config) (*Gateway, error) {
 	}
 	g.workers.Go(func() { g.paced.run(g.running, g.dirty) })
 	g.workers.Go(g.sweep)
-	return g, nil
+	return g
 }
 
 // Wants reports whether a request is for the socket (contract sdk-wire.md sections C1 and C8).
@@ -225,10 +225,12 @@ func (g *Gateway) hasRoom() bool {
 	return !g.closed && len(g.sockets) < g.config.MaxSockets
 }
 
-// now is the time since the gateway was made, in nanoseconds: it never jumps.
-func (g *Gateway) now() int64 { return int64(time.Since(g.started)) }
+// now is the time in which the server ran, in nanoseconds: it never jumps, and while the server is stopped nobody's time runs
+// out. It is never 0, which stands for never.
+func (g *Gateway) now() int64 { return int64(g.clock.Now()) + 1 }
 
-func (g *Gateway) at(now int64) time.Time { return g.started.Add(time.Duration(now)) }
+// at returns when it was now.
+func (g *Gateway) at(then int64) time.Time { return time.Now().Add(time.Duration(then - g.now())) }
 
 func (g *Gateway) add(s *socket) {
 	g.mu.Lock()
@@ -280,7 +282,7 @@ func (g *Gateway) sweep() {
 			s.look(now)
 			due[i] = nil
 		}
-		g.attempts.forget(g.at(now))
+		g.attempts.forget(time.Now())
 	}
 }
 

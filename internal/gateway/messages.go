@@ -23,8 +23,8 @@ const (
 	maxUIDs  = 10_000
 	// maxID is the longest role or uid in bytes, and more than there is.
 	maxID = 255
-	// maxTextSeconds is how long the text beside a status may stay.
-	maxTextSeconds = 30 * 24 * 3600
+	// maxStatusSeconds is how long a status with an end may stay.
+	maxStatusSeconds = 30 * 24 * 3600
 	// snapshotPart is how many users one frame of a snapshot holds.
 	snapshotPart = 200
 )
@@ -39,6 +39,7 @@ func (s *socket) readMessage(payload []byte) (code ws.StatusCode, reason string)
 	defer s.mu.Unlock()
 	switch {
 	case frame.Action == api.ActionPing:
+		s.pingedAt = s.gateway.now()
 		if s.state < closing {
 			s.push(pongFrame)
 		}
@@ -66,21 +67,28 @@ func (s *socket) setStatus(session *presence.Session, body json.RawMessage) (cod
 	if err := json.Unmarshal(body, &wish); err != nil {
 		return ws.StatusInvalidFramePayloadData, "the body of the status frame is malformed"
 	}
+	status, until, wrong := s.gateway.readStatus(wish)
+	if wrong != "" {
+		return ws.StatusInvalidFramePayloadData, wrong
+	}
+	session.SetStatus(status, wish.StatusText, until)
+	return 0, ""
+}
+
+// readStatus returns the status that a device sets and when it ends, or what is wrong with it.
+func (g *Gateway) readStatus(wish api.StatusBody) (status presence.Status, until time.Time, wrong string) {
 	status, known := presence.ParseStatus(wish.Status)
 	if !known {
-		return ws.StatusInvalidFramePayloadData, "the status must be available, away, busy or invisible"
+		return status, until, "the status must be available, away, busy or invisible"
 	}
-	text, ok := s.gateway.config.Directory.CheckStatusText(wish.StatusText)
-	if !ok {
-		return ws.StatusInvalidFramePayloadData, "the statusText is too long or holds control characters"
+	if !g.config.Directory.IsStatusText(wish.StatusText) {
+		return status, until, "the statusText is too long or holds control characters"
 	}
-	var until time.Time
 	if wish.ExpiresAt != 0 {
-		wish.ExpiresAt = min(wish.ExpiresAt, s.gateway.config.Directory.Now()+maxTextSeconds)
-		until = time.Now().Add(time.Unix(wish.ExpiresAt, 0).Sub(s.gateway.config.Directory.Time()))
+		ends := time.Unix(min(wish.ExpiresAt, g.config.Directory.Now()+maxStatusSeconds), 0)
+		until = time.Now().Add(ends.Sub(g.config.Directory.Time()))
 	}
-	session.SetStatus(status, text, until)
-	return 0, ""
+	return status, until, ""
 }
 
 // authenticate checks auth frames until the gateway is closed.
@@ -154,15 +162,17 @@ func (g *Gateway) hello(frame api.Frame, body api.AuthBody) (hello presence.Hell
 		return hello, err
 	}
 	if x := body.Rollcall; x != nil {
-		hello.Snapshot, hello.KeepsPosition = x.Snapshot, true
+		hello.Snapshot, hello.Extended = x.Snapshot, true
 		if x.Resume != nil {
 			hello.Resume = &presence.Position{Epoch: x.Resume.Epoch, Sequence: x.Resume.Sequence}
 		}
 		if x.Status != "" {
-			var known bool
-			if hello.Status, known = presence.ParseStatus(x.Status); !known {
-				return hello, badRequest("The status must be available, away, busy or invisible.")
+			var wrong string
+			wish := api.StatusBody{Status: x.Status, StatusText: x.StatusText, ExpiresAt: x.ExpiresAt}
+			if hello.Status, hello.Until, wrong = g.readStatus(wish); wrong != "" {
+				return hello, badRequest("In the auth frame, " + wrong + ".")
 			}
+			hello.Text = x.StatusText
 		}
 	}
 	return hello, nil
@@ -230,7 +240,7 @@ func (s *socket) refuse(frame api.Frame, err error) {
 		reply.Error, reply.Message = string(refused.Code), refused.Message
 		switch refused.Code {
 		case directory.CodeQuota:
-			reply.Code, code, reason = "429", api.CloseTooMany, "too many sockets of this user"
+			reply.Code, code, reason = "429", api.CloseTooMany, "too many sockets of this user, or too many users that they watch"
 		case directory.CodeBadRequest:
 			reply.Code = "400"
 		case directory.CodeOperationFailed:

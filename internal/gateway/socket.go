@@ -67,7 +67,8 @@ type socket struct {
 	allowance int32 // how many frames may come now
 	refilled  int64
 	openedAt  int64
-	extended  bool // the client asked for the extension; set before the session is opened
+	pingedAt  int64 // when the client last pinged; 0 when it never did
+	extended  bool  // the client asked for the extension; set before the session is opened
 	// joining is the auth frame while the session is opened.
 	joining *api.Frame
 	// held says that the worker which opens the session has it, and writes when it is open.
@@ -85,7 +86,7 @@ type socket struct {
 	blocked   int64             // since when the network takes nothing; 0 when it does. Guarded by mu
 	wroteAt   int64             // guarded by mu
 	closingAt int64             // guarded by mu
-	asked     bool              // whether it is there; answered by any frame. Guarded by mu
+	asked     int64             // the heard at which it was asked whether it is there. Guarded by mu
 	farewell  bool              // the close frame has been put into pending. Guarded by mu
 	heardOut  bool              // the client has sent its close frame. Guarded by mu
 	cause     presence.Cause    // why the server closes it. Guarded by mu
@@ -204,6 +205,7 @@ func (s *socket) allow(now int64) bool {
 func (s *socket) readFrame(header ws.Header, payload []byte) (code ws.StatusCode, reason string) {
 	switch header.OpCode {
 	case ws.OpPing:
+		s.pingedAt = s.gateway.now()
 		s.answer(ws.MustCompileFrame(ws.NewPongFrame(payload)))
 		return 0, ""
 	case ws.OpPong:
@@ -237,6 +239,7 @@ func (s *socket) readFrame(header ws.Header, payload []byte) (code ws.StatusCode
 		return 0, "" // the contract's client ignores it too
 	}
 	if bytes.Equal(payload, sdkPing) {
+		s.pingedAt = s.gateway.now()
 		s.answer(pongFrame)
 		return 0, ""
 	}
@@ -263,13 +266,27 @@ func (s *socket) goodbye(payload []byte) {
 		if ws.CheckCloseFrameData(code, reason) != nil {
 			code = ws.StatusProtocolError
 		}
-		if code == ws.StatusNormalClosure {
+		switch {
+		case code != ws.StatusNormalClosure:
+		case s.awaitsPong():
+			cause = presence.PongMissed
+		default:
 			cause = presence.Closed
 		}
 		s.end(cause, code, "")
 		return
 	}
 	s.end(cause, code, "")
+}
+
+// pongWithin is how long before a close its sender may have pinged that gave up waiting for the pong. The contract's clients
+// do so after 3 s (sdk-wire.md section C4); their ping and their close may both have been held up.
+const pongWithin = 5 * time.Second
+
+// awaitsPong reports whether the client may not have had the pong to its last ping. It closes then with the code of a goodbye
+// (sdk-wire.md section C4), and will be back.
+func (s *socket) awaitsPong() bool {
+	return s.pingedAt != 0 && time.Duration(s.gateway.now()-s.pingedAt) < pongWithin
 }
 
 // end ends the session, if there is one, and closes the socket with a code and a reason.
@@ -478,16 +495,15 @@ func (s *socket) gathersTooLong(now int64) bool {
 
 // look does what the time has come for: it asks a silent client whether it is there, and closes what takes too long.
 func (s *socket) look(now int64) {
-	silent := time.Duration(now - s.heard.Load())
+	heard := s.heard.Load()
+	silent := time.Duration(now - heard)
 	s.mu.Lock()
 	state, ask := s.state, false
 	stuck := s.blocked != 0 && time.Duration(now-s.blocked) > blockedTimeout
 	late := state == closing && time.Duration(now-s.closingAt) > closeTimeout
 	if state == open && silent >= pingAfter && silent < presence.Silence {
-		ask = !s.asked
-		s.asked = true
-	} else {
-		s.asked = false
+		ask = s.asked != heard // once in each span of silence
+		s.asked = heard
 	}
 	s.mu.Unlock()
 	switch {
@@ -497,7 +513,7 @@ func (s *socket) look(now int64) {
 		s.end(presence.Misbehaved, api.CloseAuthTimeout, "no auth frame came in time")
 	case s.gathersTooLong(now):
 		s.end(presence.Misbehaved, ws.StatusPolicyViolation, "a message was not completed in time")
-	case state == open && silent >= presence.Silence:
+	case state == open && silent >= presence.Silence && !s.link.HasUnread(): // what has come is read first
 		s.end(presence.Silent, api.CloseSilent, "nothing was heard for too long")
 	case ask:
 		s.send(ws.MustCompileFrame(ws.NewPingFrame(nil)))

@@ -48,7 +48,8 @@ type Config struct {
 	Logger *slog.Logger
 	// Registerer gets the metrics. Nil keeps them unregistered.
 	Registerer prometheus.Registerer
-	// Ready reports why the server cannot serve, nil when it can. Nil means always ready.
+	// Ready reports why the server cannot serve, nil when it can; callers are told the message of a directory.Error. Nil means
+	// always ready.
 	Ready func(context.Context) error
 	// Metrics serves /metrics. Nil means 404.
 	Metrics http.Handler
@@ -66,6 +67,7 @@ type API struct {
 	dir     *directory.Directory
 	mux     *http.ServeMux
 	limiter *limiter
+	lists   *lists
 	metrics *metrics
 	docs    *docs
 	closing chan struct{}
@@ -99,6 +101,9 @@ func New(config Config) (*API, error) {
 		config: config, dir: config.Directory, mux: http.NewServeMux(), limiter: limiter, metrics: newMetrics(config.Registerer),
 		docs: newDocs(), closing: make(chan struct{}),
 	}
+	if config.Directory != nil {
+		a.lists = newLists(config.Directory.ListsAtOnce(), config.Registerer)
+	}
 	for _, route := range a.routes() {
 		a.mount(route)
 	}
@@ -119,6 +124,11 @@ func (a *API) mount(route Route) {
 		x := exchangeOf(w)
 		x.route, x.observer = route.Method+" "+route.Path, observer
 		x.call = call{api: a, route: &route, w: x, r: r}
+		if x.second && !inVersion2[route.Path] {
+			a.writeError(x, errorf(api.CodeInvalidAPIVersion,
+				"%s %s is not a call that is the same in version v2. Use the path prefix /v3, or none.", route.Method, route.Path))
+			return
+		}
 		answer, err := x.call.serve() //nolint:contextcheck // a call carries its request, and the context with it
 		switch {
 		case err != nil:
@@ -162,6 +172,9 @@ type call struct {
 
 	body     []byte
 	bodyRead bool
+	// decoded and asked are the body and the query string, once somebody has asked for them.
+	decoded *fields
+	asked   *query
 	// idempotent is the context of a request with an Idempotency-Key.
 	idempotent context.Context
 }
@@ -193,17 +206,25 @@ func (c *call) serve() (answer, error) {
 	if err := c.useIdempotencyKey(); err != nil {
 		return answer{}, err
 	}
-	return c.route.handle(c)
+	answer, err := c.route.handle(c)
+	if err == nil && c.asked == nil && !answer.written && c.r.URL.RawQuery != "" {
+		err = c.query().err() // of a call that has no parameters
+	}
+	return answer, err
 }
 
-// splitVersion takes the version prefix off a path: /v3/users, /v3.0/users and /users are the same.
-func splitVersion(path string) (rest string, err error) {
+// splitVersion takes the version prefix off a path: /v3/users, /v3.0/users and /users are the same. second says that it is the one of
+// version 2, which some calls are served under too.
+func splitVersion(path string) (rest string, second bool, err error) {
 	first, rest, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
 	if len(first) < 2 || first[0] != 'v' || first[1] < '0' || first[1] > '9' || strings.Trim(first[1:], "0123456789.") != "" {
-		return path, nil
+		return path, false, nil
 	}
-	if first != "v3" && first != "v3.0" {
-		return "", errorf(api.CodeInvalidAPIVersion, "This server speaks version v3. Use the path prefix /v3, or none.")
+	switch first {
+	case "v3", "v3.0":
+		return "/" + rest, false, nil
+	case "v2", "v2.0":
+		return "/" + rest, true, nil
 	}
-	return "/" + rest, nil
+	return "", false, errorf(api.CodeInvalidAPIVersion, "This server speaks version v3. Use the path prefix /v3, or none.")
 }

@@ -9,10 +9,10 @@ import (
 
 var regionNames = map[string]string{"us": "United States", "eu": "Europe", "in": "India"}
 
-func showApp(app directory.App) api.App {
+// showApp returns an app, as the contract knows it, and what else there is to it.
+func showApp(app directory.App) (api.App, api.Addition) {
 	shown := api.App{
 		ID: string(app.ID), Name: app.Name, Plan: "self-hosted", State: "active", Owner: app.Owner, Region: app.Region, CreatedAt: app.CreatedAt,
-		ScheduledToDeleteAt: app.DeleteAt, Settings: showSettings(app.Settings),
 		AppRegion: api.AppRegion{ID: app.Region, Name: regionNames[app.Region], Description: "This server"},
 	}
 	if app.Owner != "" {
@@ -21,12 +21,15 @@ func showApp(app directory.App) api.App {
 	if app.DeleteAt != 0 {
 		shown.State = "archived"
 	}
-	return shown
+	settings := showSettings(app.Settings)
+	return shown, api.Addition{Settings: &settings, ScheduledToDeleteAt: app.DeleteAt}
 }
 
 func showSettings(settings directory.AppSettings) api.AppSettings {
 	shown := api.AppSettings{
-		RevealSecrets: settings.RevealSecrets, DenyUserCreationByAuthOnlyKeys: settings.DenyUserCreationByAuthOnlyKeys, TokensValidFrom: settings.TokensValidFrom,
+		RevealSecrets: settings.RevealSecrets, TokensValidFrom: settings.TokensValidFrom,
+		DenyUserCreationByAuthOnlyKeys: settings.DenyUserCreationByAuthOnlyKeys, DenyRolesByAuthOnlyKeys: settings.DenyRolesByAuthOnlyKeys,
+		DenyEvictionByAuthOnlyKeys: settings.DenyEvictionByAuthOnlyKeys,
 	}
 	for _, key := range settings.MetadataKeys {
 		switch {
@@ -48,6 +51,7 @@ func createApp(c *call) (answer, error) {
 	wanted := directory.NewApp{
 		ID: directory.AppID(f.text("id")), Name: f.text("name"), Region: f.text("region"), Owner: f.text("owner"), SampleUsers: !f.boolean("skipSampleData"),
 	}
+	f.pass("version") // there is one
 	if err := f.err(); err != nil {
 		return answer{}, err
 	}
@@ -56,12 +60,12 @@ func createApp(c *call) (answer, error) {
 		return answer{}, err
 	}
 	c.w.app = string(created.App.ID)
-	shown := showApp(created.App)
+	shown, addition := showApp(created.App)
 	shown.APIKeys = map[string]api.APIKey{}
 	for _, key := range []directory.Key{created.FullAccess, created.AuthOnly} {
-		shown.APIKeys[key.Text] = showKey(created.App, key, true)
+		shown.APIKeys[key.Text] = api.APIKey{Key: key.Text, Name: key.Name, Scope: string(key.Scope), CreatedBy: string(key.CreatedBy)}
 	}
-	return data(shown)
+	return withItem(shown, addition)
 }
 
 func listApps(c *call) (answer, error) {
@@ -74,14 +78,14 @@ func listApps(c *call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	return listOf(list, showApp), nil
+	return joined(list, showApp), nil
 }
 
 func appAnswer(app directory.App, err error) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	return data(showApp(app))
+	return withItem(showApp(app))
 }
 
 func getApp(c *call) (answer, error) {
@@ -101,6 +105,9 @@ func updateApp(c *call) (answer, error) {
 }
 
 func deleteApp(c *call) (answer, error) {
+	if err := c.nothing(); err != nil {
+		return answer{}, err
+	}
 	app, err := c.api.dir.DeleteApp(c.ctx(), c.caller)
 	if err != nil {
 		return answer{}, err
@@ -109,6 +116,9 @@ func deleteApp(c *call) (answer, error) {
 }
 
 func restoreApp(c *call) (answer, error) {
+	if err := c.nothing(); err != nil {
+		return answer{}, err
+	}
 	return appAnswer(c.api.dir.RestoreApp(c.ctx(), c.caller))
 }
 
@@ -127,6 +137,7 @@ func updateAppSettings(c *call) (answer, error) {
 	}
 	patch := directory.AppSettingsPatch{
 		RevealSecrets: f.maybeBoolean("revealSecrets"), DenyUserCreationByAuthOnlyKeys: f.maybeBoolean("denyUserCreationByAuthOnlyKeys"),
+		DenyRolesByAuthOnlyKeys: f.maybeBoolean("denyRolesByAuthOnlyKeys"), DenyEvictionByAuthOnlyKeys: f.maybeBoolean("denyEvictionByAuthOnlyKeys"),
 	}
 	if f.has("tokensValidFrom") {
 		from := f.unixTime("tokensValidFrom")
@@ -200,6 +211,9 @@ func addCollaborator(c *call) (answer, error) {
 }
 
 func removeCollaborator(c *call) (answer, error) {
+	if err := c.nothing(); err != nil {
+		return answer{}, err
+	}
 	if err := c.api.dir.RemoveCollaborator(c.ctx(), c.caller, c.path("email")); err != nil {
 		return answer{}, err
 	}

@@ -17,6 +17,7 @@ const (
 	headerAuthToken  = "Authtoken"
 	headerOnBehalfOf = "Onbehalfof"
 	headerManagement = "Key"
+	headerSDK        = "Sdk"
 	headerSecret     = "Secret"
 )
 
@@ -71,9 +72,14 @@ func (c *call) findApp() error {
 	if id == "" {
 		return errorf(api.CodeEmptyAppID, "Say which app this is for: send its id in the appId header.")
 	}
+	if !c.api.dir.RemembersApp(directory.AppID(id)) {
+		if err := c.api.limiter.mayGuess(c, "app"); err != nil {
+			return err
+		}
+	}
 	policy, err := c.api.dir.Policy(c.ctx(), directory.AppID(id))
 	if err != nil {
-		return err
+		return c.ifWrong("app", directory.CodeInvalidApp, err)
 	}
 	c.policy = policy
 	c.w.app = id
@@ -95,6 +101,14 @@ func appOfHost(host string) string {
 	return strings.ToLower(first)
 }
 
+// ifWrong counts a credential that was refused with a code as wrong, and returns what to answer.
+func (c *call) ifWrong(credential string, code directory.Code, err error) error {
+	if !directory.IsCode(err, code) {
+		return err
+	}
+	return c.api.limiter.wrong(c, credential, err)
+}
+
 func (c *call) authenticateKey() error {
 	text := headerValue(c.r, headerAPIKey)
 	if text == "" {
@@ -102,7 +116,7 @@ func (c *call) authenticateKey() error {
 	}
 	key, err := c.api.dir.Key(c.policy, text)
 	if err != nil {
-		return err
+		return c.ifWrong("key", directory.CodeKeyUnknown, err)
 	}
 	if c.route.Access != AnyKey && key.Scope != directory.FullAccess {
 		return errorf(api.CodeNoAccess, "This call needs an API key of scope fullAccess; this key has %s.", key.Scope)
@@ -135,6 +149,10 @@ func (c *call) actOnBehalf() error {
 		return errorf(api.CodeBadRequest, "The onBehalfOf header is empty. Send a uid, or no such header.")
 	}
 	acting, err := c.api.dir.GetUser(c.ctx(), c.caller, c.policy, directory.User{}, c.shownID(name))
+	if directory.IsCode(err, directory.CodeUserNotFound) {
+		return errorf(api.CodeOnBehalfOfUIDNotFound,
+			"The UID %s in the onBehalfOf header does not exist, or is deactivated: nobody can act for it.", strings.ToLower(c.shownID(name)))
+	}
 	if err != nil {
 		return err
 	}
@@ -148,9 +166,22 @@ func (c *call) authenticateToken() error {
 	if text == "" {
 		return errorf(api.CodeEmptyAuthToken, "Send the auth token of a logged-in user in the authToken header.")
 	}
-	user, token, err := c.api.dir.Authenticate(c.ctx(), c.policy, text)
-	if err != nil {
-		return err
+	user, token, ok := c.api.dir.LoggedIn(c.policy, text)
+	if !ok {
+		remembered := c.api.dir.RemembersToken(c.policy, text)
+		if !remembered {
+			if err := c.api.limiter.mayGuess(c, "token"); err != nil {
+				return err
+			}
+		}
+		var err error
+		switch user, token, err = c.api.dir.Authenticate(c.ctx(), c.policy, text); {
+		case err == nil:
+		case remembered: // it was good: a client must hear that it is not any more, however many do
+			return err
+		default:
+			return c.ifWrong("token", directory.CodeTokenUnknown, err)
+		}
 	}
 	c.user, c.token = user, token
 	c.setCaller(directory.Caller{
@@ -165,7 +196,7 @@ func (c *call) authenticateOperator(app directory.AppID) error {
 		return errorf(api.CodeEmptyAuthHeader, "Send the management key and secret in the key and secret headers.")
 	}
 	if !c.api.config.OpensManagement(key, secret) {
-		return &statusError{errorf(api.CodeNoAccess, "The management key or secret is wrong."), http.StatusUnauthorized}
+		return c.api.limiter.wrong(c, "management", &statusError{errorf(api.CodeNoAccess, "The management key or secret is wrong."), http.StatusUnauthorized})
 	}
 	c.setCaller(directory.Operator(app))
 	return nil

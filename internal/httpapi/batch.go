@@ -16,20 +16,26 @@ import (
 // decodeRow reads one user of a batch.
 func (f *fields) decodeRow() directory.UserRow {
 	return directory.UserRow{
-		UID: f.text("uid"), Patch: f.decodePatch(),
+		UID: f.id("uid"), Patch: f.decodePatch(),
 		CreatedAt: f.maybeTime("createdAt"), UpdatedAt: f.maybeTime("updatedAt"), LastActiveAt: f.maybeTime("lastActiveAt"), DeactivatedAt: f.maybeTime("deactivatedAt"),
 	}
 }
 
-// decodeRows reads a list of users. Rows that are not well-formed have their errors in refused, by their index.
-func decodeRows(values []jsontext.Value) (rows []directory.UserRow, refused map[int]*directory.Error) {
+// decodeRows reads a list of users, which have names, or without them their index. Rows that are not well-formed have their errors
+// in refused, by their index.
+func (f *fields) decodeRows(values []jsontext.Value, names []string) (rows []directory.UserRow, refused map[int]*directory.Error) {
 	refused = map[int]*directory.Error{}
 	for i, value := range values {
-		f, err := decodeFields(value)
+		of, err := decodeFields(value)
 		var row directory.UserRow
 		if err == nil {
-			row = f.decodeRow()
-			err = f.err()
+			row = of.decodeRow()
+			err = of.err()
+			name := strconv.Itoa(i)
+			if names != nil {
+				name = plainName(names[i])
+			}
+			f.adopt(of, "users."+name+".")
 		}
 		if err != nil {
 			refused[i] = asError(err)
@@ -74,12 +80,12 @@ func batchUsers(c *call) (answer, error) {
 		return answer{}, err
 	}
 	values := f.list("users", c.api.dir.Limits().BatchUsers)
+	rows, refused := f.decodeRows(values, nil)
 	q := c.query()
 	dryRun := q.boolean("dryRun")
 	if err := errors.Join(f.err(), q.err()); err != nil {
 		return answer{}, err
 	}
-	rows, refused := decodeRows(values)
 	results, err := c.upsertRows(rows, refused, dryRun)
 	if err != nil {
 		return answer{}, err
@@ -142,10 +148,10 @@ func importUsers(c *call) (answer, error) {
 	if len(values) == 0 || len(values) > c.api.dir.Limits().ImportUsers {
 		f.wrong.Add("users", "The users must be 1 to %d.", c.api.dir.Limits().ImportUsers)
 	}
+	rows, refused := f.decodeRows(values, names)
 	if err := f.err(); err != nil {
 		return answer{}, err
 	}
-	rows, refused := decodeRows(values)
 	for i := range rows {
 		switch {
 		case names == nil:

@@ -20,7 +20,7 @@ func blockUsers(c *call) (answer, error) {
 
 func unblockUsers(c *call) (answer, error) {
 	return c.changeBlocks(directory.FeatureUnblock, "The user has been unblocked.", func(uid string, uids []string) ([]directory.Outcome, error) {
-		return c.api.dir.UnblockUsers(c.ctx(), c.caller, uid, uids)
+		return c.api.dir.UnblockUsers(c.ctx(), c.caller, c.policy, uid, uids)
 	})
 }
 
@@ -32,7 +32,7 @@ func (c *call) changeBlocks(feature directory.Feature, message string, change fu
 	if err != nil {
 		return answer{}, err
 	}
-	uids := f.texts("blockedUids")
+	uids := f.ids("blockedUids")
 	if err := f.err(); err != nil {
 		return answer{}, err
 	}
@@ -40,7 +40,7 @@ func (c *call) changeBlocks(feature directory.Feature, message string, change fu
 	if err != nil {
 		return answer{}, err
 	}
-	return data(outcomes(done, message))
+	return answerOutcomes(done, message)
 }
 
 // listBlockedUsers shows both directions to a logged-in user and those blocked by the user to a key, unless the call

@@ -29,7 +29,7 @@ func listChanges(c *call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	if strings.Contains(headerValue(c.r, "Accept"), "text/event-stream") {
+	if c.wantsEvents() {
 		if id := headerValue(c.r, "Last-Event-Id"); id != "" {
 			if since, err = strconv.ParseInt(id, 10, 64); err != nil || since < 0 {
 				return answer{}, errorf(api.CodeBadRequest, "The Last-Event-ID must be the id of an event of this stream, which is a revision.")
@@ -39,6 +39,9 @@ func listChanges(c *call) (answer, error) {
 			return answer{}, err
 		} else if since > last {
 			return answer{}, errorf(api.CodeBadRequest, "The log ends at revision %d, before %d: it may have been restored from a backup. Start anew from 0.", last, since)
+		}
+		if c.beginEvents() {
+			return written, nil
 		}
 		return written, c.streamChanges(since)
 	}
@@ -53,6 +56,20 @@ func listChanges(c *call) (answer, error) {
 	return answer{data: shown, meta: &api.Meta{Revision: &last}}, nil
 }
 
+// wantsEvents reports whether the caller asks for a stream of events.
+func (c *call) wantsEvents() bool {
+	return strings.Contains(headerValue(c.r, "Accept"), "text/event-stream")
+}
+
+// beginEvents sends the head of a stream of events. It returns true when that is all that the caller has asked for.
+func (c *call) beginEvents() (whole bool) {
+	c.w.Header()["Content-Type"] = eventStreamContentType
+	c.w.WriteHeader(http.StatusOK)
+	return c.r.Method == http.MethodHead
+}
+
+var eventStreamContentType = []string{"text/event-stream"}
+
 const (
 	streamBatch     = 500
 	streamHeartbeat = 15 * time.Second
@@ -65,9 +82,6 @@ const (
 func (c *call) streamChanges(since int64) error {
 	control := http.NewResponseController(c.w)
 	ctx := c.r.Context()
-	header := c.w.Header()
-	header.Set("Content-Type", "text/event-stream")
-	c.w.WriteHeader(http.StatusOK)
 	heartbeat := time.NewTicker(streamHeartbeat)
 	defer heartbeat.Stop()
 	fmt.Fprint(c.w, ": changes\n\n")

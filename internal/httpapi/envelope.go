@@ -16,44 +16,45 @@ import (
 // statuses are the HTTP statuses of the contract's codes (rest.md section 10.2). A code that is not here is a fault of
 // the server.
 var statuses = map[api.Code]int{
-	api.CodeEmptyAppID:           http.StatusUnauthorized,
-	api.CodeInvalidAppID:         http.StatusNotFound,
-	api.CodeEmptyAPIKey:          http.StatusUnauthorized,
-	api.CodeAPIKeyUnknown:        http.StatusUnauthorized,
-	api.CodeNoAccess:             http.StatusForbidden,
-	api.CodeEmptyAuthHeader:      http.StatusUnauthorized,
-	api.CodeEmptyAuthToken:       http.StatusUnauthorized,
-	api.CodeAuthTokenUnknown:     http.StatusUnauthorized,
-	api.CodeNoAuth:               http.StatusUnauthorized,
-	api.CodeAppNotFound:          http.StatusNotFound,
-	api.CodeAppArchived:          http.StatusForbidden,
-	api.CodeAppLimit:             http.StatusForbidden,
-	api.CodeAlreadyAnOwner:       http.StatusBadRequest,
-	api.CodeNotACollaborator:     http.StatusNotFound,
-	api.CodeAPIKeyNotFound:       http.StatusNotFound,
-	api.CodeAPIKeyNoSelfAction:   http.StatusForbidden,
-	api.CodeAuthTokenNotFound:    http.StatusNotFound,
-	api.CodeUIDNotFound:          http.StatusNotFound,
-	api.CodeUIDAlreadyExists:     http.StatusBadRequest,
-	api.CodeRoleNotFound:         http.StatusNotFound,
-	api.CodeRoleAlreadyExists:    http.StatusBadRequest,
-	api.CodeRoleDeleteDenied:     http.StatusForbidden,
-	api.CodePermissionDenied:     http.StatusForbidden,
-	api.CodeCannotBlockSelf:      http.StatusForbidden,
-	api.CodeBlockedReceiver:      http.StatusForbidden,
-	api.CodeBlockedSender:        http.StatusForbidden,
-	api.CodeSelfRelation:         http.StatusForbidden,
-	api.CodeAlreadyFriend:        http.StatusBadRequest,
-	api.CodeNoFriendRequest:      http.StatusNotFound,
-	api.CodeImportFormat:         http.StatusBadRequest,
-	api.CodeQuota:                http.StatusForbidden,
-	api.CodeBadRequest:           http.StatusBadRequest,
-	api.CodeAPINotFound:          http.StatusNotFound,
-	api.CodeInvalidAPIVersion:    http.StatusBadRequest,
-	api.CodeTooManyRequests:      http.StatusTooManyRequests,
-	api.CodeSettingsHashOutdated: http.StatusConflict,
-	api.CodeOperationFailed:      http.StatusInternalServerError,
-	api.CodeException:            http.StatusInternalServerError,
+	api.CodeEmptyAppID:            http.StatusUnauthorized,
+	api.CodeInvalidAppID:          http.StatusNotFound,
+	api.CodeEmptyAPIKey:           http.StatusUnauthorized,
+	api.CodeAPIKeyUnknown:         http.StatusUnauthorized,
+	api.CodeNoAccess:              http.StatusForbidden,
+	api.CodeEmptyAuthHeader:       http.StatusUnauthorized,
+	api.CodeEmptyAuthToken:        http.StatusUnauthorized,
+	api.CodeAuthTokenUnknown:      http.StatusUnauthorized,
+	api.CodeNoAuth:                http.StatusUnauthorized,
+	api.CodeAppNotFound:           http.StatusNotFound,
+	api.CodeAppArchived:           http.StatusForbidden,
+	api.CodeAppLimit:              http.StatusForbidden,
+	api.CodeAlreadyAnOwner:        http.StatusBadRequest,
+	api.CodeNotACollaborator:      http.StatusNotFound,
+	api.CodeAPIKeyNotFound:        http.StatusNotFound,
+	api.CodeAPIKeyNoSelfAction:    http.StatusForbidden,
+	api.CodeAuthTokenNotFound:     http.StatusNotFound,
+	api.CodeUIDNotFound:           http.StatusNotFound,
+	api.CodeOnBehalfOfUIDNotFound: http.StatusNotFound,
+	api.CodeUIDAlreadyExists:      http.StatusBadRequest,
+	api.CodeRoleNotFound:          http.StatusNotFound,
+	api.CodeRoleAlreadyExists:     http.StatusBadRequest,
+	api.CodeRoleDeleteDenied:      http.StatusForbidden,
+	api.CodePermissionDenied:      http.StatusForbidden,
+	api.CodeCannotBlockSelf:       http.StatusForbidden,
+	api.CodeBlockedReceiver:       http.StatusForbidden,
+	api.CodeBlockedSender:         http.StatusForbidden,
+	api.CodeSelfRelation:          http.StatusForbidden,
+	api.CodeAlreadyFriend:         http.StatusBadRequest,
+	api.CodeNoFriendRequest:       http.StatusNotFound,
+	api.CodeImportFormat:          http.StatusBadRequest,
+	api.CodeQuota:                 http.StatusForbidden,
+	api.CodeBadRequest:            http.StatusBadRequest,
+	api.CodeAPINotFound:           http.StatusNotFound,
+	api.CodeInvalidAPIVersion:     http.StatusBadRequest,
+	api.CodeTooManyRequests:       http.StatusTooManyRequests,
+	api.CodeSettingsHashOutdated:  http.StatusConflict,
+	api.CodeOperationFailed:       http.StatusInternalServerError,
+	api.CodeException:             http.StatusInternalServerError,
 }
 
 func errorf(code api.Code, format string, args ...any) *directory.Error {
@@ -114,11 +115,13 @@ func (a *API) writeAnswer(x *exchange, answer answer) {
 // writeError answers with the contract's envelope. What is not a domain error is a fault of the server: its text goes
 // to the log and not to the caller.
 func (a *API) writeError(x *exchange, err error) {
+	var domain *directory.Error
 	if x.status != 0 { // too late for an answer: the response has begun
-		x.cause = err
+		if x.cause = err; errors.As(err, &domain) { // whose message may name users
+			x.code, x.cause = api.Code(domain.Code), domain.Cause
+		}
 		return
 	}
-	var domain *directory.Error
 	status := 0
 	var withStatus *statusError
 	switch {

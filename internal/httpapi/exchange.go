@@ -34,6 +34,10 @@ type exchange struct {
 	written  int
 	code     api.Code
 	cause    error
+	// routine says that the request is worth no record in the log: it is one of many alike, which are counted.
+	routine bool
+	// second says that the path has the prefix of version 2.
+	second bool
 	// ctx ends with the time that a request has.
 	ctx *deadlineContext
 	// call is the request on its way through a handler, when a route has taken it.
@@ -115,11 +119,21 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request, refused error) {
 		answerPreflight(x)
 		return
 	}
+	if r.ProtoMajor < 2 && len(r.TransferEncoding) > 0 {
+		// A Content-Length beside it is gone by now, and who sent both may see requests begin in another place than this server does.
+		header["Connection"] = []string{"close"}
+	}
 	if refused != nil {
 		a.writeError(x, refused)
 		return
 	}
-	routed, err := a.normalize(r)
+	if r.RequestURI == "*" {
+		header["Connection"] = []string{"close"}
+		a.writeError(x, errAboutEverything(r))
+		return
+	}
+	routed, second, err := a.normalize(r)
+	x.second = second
 	if err != nil {
 		a.writeError(x, err)
 		return
@@ -127,9 +141,17 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request, refused error) {
 	a.mux.ServeHTTP(x, routed)
 }
 
+// errAboutEverything refuses a request for *, which is what OPTIONS alone is sent to, and clients that begin to speak HTTP/2.
+func errAboutEverything(r *http.Request) error {
+	if r.Method == "PRI" {
+		return errorf(api.CodeBadRequest, "This address speaks HTTP/1.1, and HTTP/2 over TLS alone.")
+	}
+	return errorf(api.CodeAPINotFound, "There is no %s *. See /docs for what there is.", shorten(r.Method, maxPrinted))
+}
+
 // notFound answers for every path and verb that has no route.
 func (a *API) notFound(w http.ResponseWriter, r *http.Request) {
-	a.writeError(exchangeOf(w), errorf(api.CodeAPINotFound, "There is no %s %s. See /docs for what there is.", r.Method, shorten(r.URL.EscapedPath(), maxPrinted)))
+	a.writeError(exchangeOf(w), errorf(api.CodeAPINotFound, "There is no %s %s. See /docs for what there is.", shorten(r.Method, maxPrinted), shorten(r.URL.EscapedPath(), maxPrinted)))
 }
 
 // maxPrinted is how much of a request is repeated in an error, in bytes.
@@ -143,34 +165,33 @@ func shorten(text string, limit int) string {
 }
 
 // normalize returns the request with a path as the route table has it: without version prefix, doubled slashes and
-// trailing slash.
-func (a *API) normalize(r *http.Request) (*http.Request, error) {
+// trailing slash. second is what splitVersion says.
+func (a *API) normalize(r *http.Request) (routed *http.Request, second bool, err error) {
 	if rest, ok := strings.CutPrefix(r.URL.Path, "/v3/"); ok && r.URL.RawPath == "" && isPlain(rest) {
-		return withPath(r, r.URL.Path[len("/v3"):], ""), nil
+		return withPath(r, r.URL.Path[len("/v3"):], ""), false, nil
 	}
 	escaped := r.URL.EscapedPath()
 	plain := escaped
 	for strings.Contains(plain, "//") {
 		plain = strings.ReplaceAll(plain, "//", "/")
 	}
-	plain, err := splitVersion(plain)
-	if err != nil {
-		return nil, err
+	if plain, second, err = splitVersion(plain); err != nil {
+		return nil, false, err
 	}
 	if len(plain) > 1 {
 		plain = strings.TrimSuffix(plain, "/")
 	}
 	if path.Clean(plain) != plain {
-		return nil, errorf(api.CodeAPINotFound, "There is no such path. See /docs for what there is.")
+		return nil, false, errorf(api.CodeAPINotFound, "There is no such path. See /docs for what there is.")
 	}
 	if plain == escaped {
-		return r, nil
+		return r, second, nil
 	}
 	unescaped, err := neturl.PathUnescape(plain)
 	if err != nil {
-		return nil, errorf(api.CodeBadRequest, "The path is not well-formed.")
+		return nil, false, errorf(api.CodeBadRequest, "The path is not well-formed.")
 	}
-	return withPath(r, unescaped, plain), nil
+	return withPath(r, unescaped, plain), second, nil
 }
 
 // isPlain reports whether a path without its first slash is as the route table has it, at a glance: most are.
@@ -197,13 +218,19 @@ func withPath(r *http.Request, unescaped, escaped string) *http.Request {
 	return routed
 }
 
+// maxLoggedMethod is how much of a request's method is logged, in bytes: it can be anything.
+const maxLoggedMethod = 16
+
 // record logs and counts a finished request. User content is never logged: paths are logged as route patterns.
 func (a *API) record(x *exchange, r *http.Request) {
 	duration := time.Since(x.started)
 	x.observer.observe(x.status, duration)
 	level := slog.LevelInfo
-	if x.status >= 500 {
+	switch {
+	case x.status >= 500:
 		level = slog.LevelError
+	case x.routine:
+		level = slog.LevelDebug
 	}
 	handler := a.config.Logger.Handler()
 	if !handler.Enabled(r.Context(), level) {
@@ -211,7 +238,7 @@ func (a *API) record(x *exchange, r *http.Request) {
 	}
 	record := slog.NewRecord(x.started.Add(duration), level, "request", 0) // where in the code it is made tells nobody anything
 	record.AddAttrs(
-		slog.String("request_id", x.id), slog.String("method", r.Method), slog.String("route", x.route), slog.Int("status", x.status),
+		slog.String("request_id", x.id), slog.String("method", shorten(r.Method, maxLoggedMethod)), slog.String("route", x.route), slog.Int("status", x.status),
 		slog.Int64("duration_us", duration.Microseconds()), slog.Int("bytes", x.written), slog.String("remote", r.RemoteAddr),
 		slog.String("app", x.app), slog.String("actor", x.actor))
 	if x.code != "" {
@@ -229,6 +256,8 @@ type metrics struct {
 	duration *prometheus.HistogramVec
 	inFlight prometheus.Gauge
 	unrouted *observer
+	// wrongCredentials counts by what was wrong, and whether it was refused for that or because there were too many.
+	wrongCredentials *prometheus.CounterVec
 }
 
 func newMetrics(registerer prometheus.Registerer) *metrics {
@@ -241,9 +270,13 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
 		}, []string{"route"}),
 		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{Name: "rollcall_http_requests_in_flight", Help: "Requests being served."}),
+		wrongCredentials: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "rollcall_wrong_credentials_total",
+			Help: "Requests with a wrong app, key, token or management secret, by which, and by whether they were refused for that or limited.",
+		}, []string{"credential", "answer"}),
 	}
 	if registerer != nil {
-		registerer.MustRegister(m.requests, m.duration, m.inFlight)
+		registerer.MustRegister(m.requests, m.duration, m.inFlight, m.wrongCredentials)
 	}
 	m.unrouted = m.observer("none")
 	return m

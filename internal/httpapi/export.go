@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"fmt"
 	"net/http"
 	"time"
 
@@ -17,6 +18,10 @@ var ndjsonContentType = []string{"application/x-ndjson"}
 func exportApp(c *call) (answer, error) {
 	control := http.NewResponseController(c.w)
 	c.w.Header()["Content-Type"] = ndjsonContentType
+	if c.r.Method == http.MethodHead {
+		c.w.WriteHeader(http.StatusOK)
+		return written, nil
+	}
 	lines := 0
 	for record, err := range c.api.dir.Export(c.r.Context(), c.caller.App) {
 		if err != nil {
@@ -116,7 +121,7 @@ func batchRelations(c *call) (answer, error) {
 		return answer{}, err
 	}
 	values := f.list("relations", c.api.dir.Limits().BatchUsers)
-	rows, refused := decodeRelations(values)
+	rows, refused := f.decodeRelations(values)
 	if len(refused) > 0 {
 		f.wrong.Add("relations", "Each of the relations needs a type (block, friend or friendRequest), a uid and an other.")
 	}
@@ -140,19 +145,20 @@ func batchRelations(c *call) (answer, error) {
 	return data(response)
 }
 
-func decodeRelations(values []jsontext.Value) (rows []directory.RelationRow, refused []int) {
+func (f *fields) decodeRelations(values []jsontext.Value) (rows []directory.RelationRow, refused []int) {
 	for i, value := range values {
-		f, err := decodeFields(value)
+		of, err := decodeFields(value)
 		if err != nil {
 			return nil, append(refused, i)
 		}
-		row := directory.RelationRow{Kind: directory.PairKind(f.text("type")), Pair: directory.Pair{
-			UID: directory.FoldUID(f.text("uid")), Other: directory.FoldUID(f.text("other")), At: f.unixTime("at"),
+		row := directory.RelationRow{Kind: directory.PairKind(of.text("type")), Pair: directory.Pair{
+			UID: directory.FoldUID(of.id("uid")), Other: directory.FoldUID(of.id("other")), At: of.unixTime("at"),
 		}}
 		known := row.Kind == directory.Blocks || row.Kind == directory.Friendships || row.Kind == directory.FriendRequests
-		if f.err() != nil || !known || row.UID == "" || row.Other == "" {
+		if of.err() != nil || !known || row.UID == "" || row.Other == "" {
 			refused = append(refused, i)
 		}
+		f.adopt(of, fmt.Sprintf("relations.%d.", i))
 		rows = append(rows, row)
 	}
 	return rows, refused

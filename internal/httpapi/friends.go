@@ -9,7 +9,7 @@ func addFriends(c *call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	uids := f.texts("accepted")
+	uids := f.ids("accepted")
 	if err := f.err(); err != nil {
 		return answer{}, err
 	}
@@ -17,7 +17,8 @@ func addFriends(c *call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	return data(map[string]any{"accepted": outcomes(done, "The user has been added as a friend.")})
+	shown, meta := outcomes(done, "The user has been added as a friend.")
+	return answer{data: map[string]any{"accepted": shown}, meta: meta}, nil
 }
 
 func removeFriends(c *call) (answer, error) {
@@ -25,7 +26,7 @@ func removeFriends(c *call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	uids := f.texts("friends")
+	uids := f.ids("friends")
 	if err := f.err(); err != nil {
 		return answer{}, err
 	}
@@ -46,7 +47,7 @@ func askFriends(c *call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	uids := f.texts("uids")
+	uids := f.ids("uids")
 	if err := f.err(); err != nil {
 		return answer{}, err
 	}
@@ -54,7 +55,7 @@ func askFriends(c *call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	return data(outcomes(done, "The user has been asked, or has accepted by having asked before."))
+	return answerOutcomes(done, "The user has been asked, or has accepted by having asked before.")
 }
 
 func answerFriends(c *call) (answer, error) {
@@ -62,7 +63,7 @@ func answerFriends(c *call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	answers := directory.FriendAnswers{Accept: f.texts("accept"), Refuse: f.texts("refuse"), Withdraw: f.texts("withdraw")}
+	answers := directory.FriendAnswers{Accept: f.ids("accept"), Refuse: f.ids("refuse"), Withdraw: f.ids("withdraw")}
 	if err := f.err(); err != nil {
 		return answer{}, err
 	}
@@ -70,7 +71,7 @@ func answerFriends(c *call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	return data(outcomes(done, "The friend request has been settled."))
+	return answerOutcomes(done, "The friend request has been settled.")
 }
 
 func listFriendRequests(c *call) (answer, error) {

@@ -26,6 +26,17 @@ type served struct {
 
 func serve(t testing.TB) served {
 	t.Helper()
+	return serveWith(t, httpapi.RateLimits{Core: -1, Standard: -1, Token: -1, WrongCredentials: -1})
+}
+
+func serveWith(t testing.TB, limits httpapi.RateLimits) served {
+	t.Helper()
+	return serveOver(t, httpapi.Config{RateLimits: limits}, func(store *sqlstore.Store) directory.Store { return store })
+}
+
+// serveOver is serve with what is between the directory and the database.
+func serveOver(t testing.TB, config httpapi.Config, over func(*sqlstore.Store) directory.Store) served {
+	t.Helper()
 	store, err := sqlstore.OpenSQLite(context.Background(), filepath.Join(t.TempDir(), "fuzz.db"))
 	if err != nil {
 		t.Fatal(err)
@@ -34,8 +45,9 @@ func serve(t testing.TB) served {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := directory.New(directory.Config{Store: store, Secrets: keyring})
-	a, err := httpapi.New(httpapi.Config{Directory: d, Signer: keyring, RateLimits: httpapi.RateLimits{Core: -1, Standard: -1, Token: -1}})
+	d := directory.New(directory.Config{Store: over(store), Secrets: keyring})
+	config.Directory, config.Signer = d, keyring
+	a, err := httpapi.New(config)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -22,14 +22,13 @@ func (a *API) signSocketJWT(c *call) string {
 	})
 }
 
-// jwtIsFresh reports whether the request's socket JWT is this caller's and has more than half its life left.
-func (a *API) jwtIsFresh(c *call) bool {
+// jwtOutlasts reports whether the request's socket JWT is this caller's and is good for some time to come.
+func (a *API) jwtOutlasts(c *call, span time.Duration) bool {
 	text, ok := strings.CutPrefix(headerValue(c.r, "Authorization"), "Bearer ")
 	if !ok {
 		return false
 	}
-	half := time.Unix(a.dir.Now(), 0).Add(a.config.JWTLifetime / 2)
-	claims, err := a.config.SocketSigner.Verify(text, half)
+	claims, err := a.config.SocketSigner.Verify(text, time.Unix(a.dir.Now(), 0).Add(span))
 	return err == nil && claims.UID == string(c.caller.User) && claims.Token == string(c.caller.Token) && claims.App == string(c.caller.App)
 }
 
@@ -50,6 +49,9 @@ func createJWT(c *call) (answer, error) {
 	var passthrough any
 	if f.has("passthrough") {
 		passthrough = f.value("passthrough")
+	}
+	if err := f.err(); err != nil {
+		return answer{}, err
 	}
 	ids, seeds := c.api.config.Signer.IdentityKeys()
 	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.EdDSA, Key: ed25519.NewKeyFromSeed(seeds[ids[0]])},

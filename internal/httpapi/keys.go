@@ -5,15 +5,14 @@ import (
 	"github.com/rollcall/rollcall/internal/directory"
 )
 
-// showKey returns an API key. Its text is masked unless the caller has it already or the app reveals secrets.
-func showKey(app directory.App, key directory.Key, known bool) api.APIKey {
-	shown := api.APIKey{
-		Key: key.Text, ID: string(key.ID), Name: key.Name, Scope: string(key.Scope), CreatedBy: string(key.CreatedBy), CreatedAt: key.CreatedAt,
-	}
+// showKey returns an API key, as the contract knows it, and what else there is to it. Its text is masked unless the caller has
+// it already or the app reveals secrets.
+func showKey(app directory.App, key directory.Key, known bool) (api.APIKey, api.Addition) {
+	shown := api.APIKey{Key: key.Text, Name: key.Name, Scope: string(key.Scope), CreatedAt: key.CreatedAt}
 	if !known && !app.Settings.RevealSecrets {
 		shown.Key = mask(key.Text)
 	}
-	return shown
+	return shown, api.Addition{ID: string(key.ID), CreatedBy: string(key.CreatedBy)}
 }
 
 func createAPIKey(c *call) (answer, error) {
@@ -29,7 +28,7 @@ func createAPIKey(c *call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	return data(showKey(c.policy.App, key, true))
+	return withItem(showKey(c.policy.App, key, true))
 }
 
 func listAPIKeys(c *call) (answer, error) {
@@ -42,7 +41,7 @@ func listAPIKeys(c *call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	return listOf(list, func(key directory.Key) api.APIKey { return showKey(c.policy.App, key, false) }), nil
+	return joined(list, func(key directory.Key) (api.APIKey, api.Addition) { return showKey(c.policy.App, key, false) }), nil
 }
 
 func getAPIKey(c *call) (answer, error) {
@@ -50,7 +49,7 @@ func getAPIKey(c *call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	return data(showKey(c.policy.App, key, key.Text == c.path("apiKey")))
+	return withItem(showKey(c.policy.App, key, key.Text == c.path("apiKey")))
 }
 
 func updateAPIKey(c *call) (answer, error) {
@@ -62,6 +61,7 @@ func updateAPIKey(c *call) (answer, error) {
 	if scope := f.maybeText("scope"); scope != nil {
 		patch.Scope = (*directory.Scope)(scope)
 	}
+	f.pass("apiKey", "createdAt") // of a key that was read
 	if err := f.err(); err != nil {
 		return answer{}, err
 	}
@@ -69,7 +69,7 @@ func updateAPIKey(c *call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	return data(showKey(c.policy.App, key, key.Text == c.path("apiKey")))
+	return withItem(showKey(c.policy.App, key, key.Text == c.path("apiKey")))
 }
 
 func deleteAPIKey(c *call) (answer, error) {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"math"
 	"net/http"
+	"net/netip"
 	"strconv"
 	"time"
 
@@ -24,12 +25,16 @@ type RateLimits struct {
 	Token int
 	// Import is for data_import, per API key. Zero means 60.
 	Import int
+	// WrongCredentials is for calls with a wrong app, key, token or secret, per client address; of IPv6 addresses those with the same
+	// first 64 bits are one. Zero means 6,000. Right credentials that the server remembers are never refused by it.
+	WrongCredentials int
 }
 
 // OrDefault returns the limits with the defaults in the place of those that are zero.
 func (l RateLimits) OrDefault() RateLimits {
 	return RateLimits{
 		Core: cmp.Or(l.Core, 10_000), Standard: cmp.Or(l.Standard, 20_000), Token: cmp.Or(l.Token, 1_000), Import: cmp.Or(l.Import, 60),
+		WrongCredentials: cmp.Or(l.WrongCredentials, 6_000),
 	}
 }
 
@@ -52,6 +57,68 @@ func newLimiter(limits RateLimits, now func() time.Time) (*limiter, error) {
 		return nil, err
 	}
 	return &limiter{limits: limits.OrDefault(), now: now, limiters: cache}, nil
+}
+
+// guesses is the bucket of the wrong credentials of an address, nil when there is no limit, or none has come and make is false.
+func (l *limiter) guesses(r *http.Request, make bool) *rate.Limiter {
+	if l.limits.WrongCredentials < 0 {
+		return nil
+	}
+	name := "wrong " + addressOf(r)
+	bucket, ok := l.limiters.GetIfPresent(name)
+	if !ok && make {
+		bucket, _ = l.limiters.SetIfAbsent(name, l.bucket(l.limits.WrongCredentials))
+	}
+	return bucket
+}
+
+// mayGuess refuses to look for a credential that nobody remembers, when the address has sent too many that were wrong.
+func (l *limiter) mayGuess(c *call, credential string) error {
+	bucket := l.guesses(c.r, false)
+	if now := l.now(); bucket != nil && bucket.TokensAt(now) < 1 {
+		return l.refuseGuess(c, credential, bucket, now)
+	}
+	return nil
+}
+
+// wrong counts a wrong credential, and returns what to answer.
+func (l *limiter) wrong(c *call, credential string, refused error) error {
+	bucket := l.guesses(c.r, true)
+	if now := l.now(); bucket != nil && !bucket.AllowN(now, 1) {
+		return l.refuseGuess(c, credential, bucket, now)
+	}
+	c.api.metrics.wrongCredentials.WithLabelValues(credential, "refused").Inc()
+	return refused
+}
+
+func (l *limiter) refuseGuess(c *call, credential string, bucket *rate.Limiter, now time.Time) error {
+	c.api.metrics.wrongCredentials.WithLabelValues(credential, "limited").Inc()
+	c.w.routine = true
+	wait := max(1, int(math.Ceil((1-bucket.TokensAt(now))/float64(bucket.Limit()))))
+	c.w.Header()["Retry-After"] = []string{strconv.Itoa(wait)}
+	return errorf(api.CodeTooManyRequests, "More than %d wrong keys, tokens or app ids a minute came from this address. Wait %d s and try again.",
+		l.limits.WrongCredentials, wait)
+}
+
+// addressOf returns the address that a request comes from, without its port, and of an IPv6 address the network.
+func addressOf(r *http.Request) string {
+	from, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return r.RemoteAddr
+	}
+	address := from.Addr().Unmap().WithZone("")
+	if address.Is4() {
+		return address.String()
+	}
+	network, err := address.Prefix(64)
+	if err != nil {
+		return address.String()
+	}
+	return network.String()
+}
+
+func (l *limiter) bucket(perMinute int) *rate.Limiter {
+	return rate.NewLimiter(rate.Limit(float64(perMinute)/60), perMinute)
 }
 
 // take counts a request, tells the caller in headers where it stands, and refuses it when its limit is used up.
@@ -77,7 +144,7 @@ func (l *limiter) take(c *call) error {
 	}
 	bucket, ok := l.limiters.GetIfPresent(name)
 	if !ok {
-		bucket, _ = l.limiters.SetIfAbsent(name, rate.NewLimiter(rate.Limit(float64(perMinute)/60), perMinute))
+		bucket, _ = l.limiters.SetIfAbsent(name, l.bucket(perMinute))
 	}
 	now := l.now()
 	allowed := bucket.AllowN(now, 1)

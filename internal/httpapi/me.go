@@ -39,6 +39,9 @@ func updateMe(c *call) (answer, error) {
 }
 
 func logOut(c *call) (answer, error) {
+	if err := c.nothing(); err != nil {
+		return answer{}, err
+	}
 	if err := c.policy.MayUse(c.user, directory.FeatureLogout); err != nil {
 		return answer{}, err
 	}
@@ -61,6 +64,7 @@ func createUserSession(c *call) (answer, error) {
 	} else if len(id) > 255 {
 		f.wrong.Add("sessionId", "The sessionId may not be longer than 255 bytes.")
 	}
+	f.pass("data", "generatedAt")
 	if err := f.err(); err != nil {
 		return answer{}, err
 	}

@@ -19,7 +19,7 @@ func listPermissions(c *call) (answer, error) {
 	for _, permission := range directory.Permissions() {
 		item := api.Permission{
 			ID: permission.ID, Type: "role", Title: permission.Title, Description: permission.Description, DataType: string(permission.DataType),
-			AvailableValues: permission.Available, Value: role.Permissions[permission.ID], CreatedAt: role.CreatedAt, UpdatedAt: max(role.CreatedAt, role.UpdatedAt),
+			AvailableValues: permission.Available, CreatedAt: role.CreatedAt, UpdatedAt: max(role.CreatedAt, role.UpdatedAt),
 		}
 		if item.AvailableValues == nil {
 			item.AvailableValues = []string{}
@@ -29,7 +29,7 @@ func listPermissions(c *call) (answer, error) {
 		}
 		shown = append(shown, item)
 	}
-	return data(shown)
+	return answer{data: shown, meta: &api.Meta{Permissions: role.Permissions}}, nil
 }
 
 // permissionsOf returns the permissions that a role sets, never nil.
@@ -64,12 +64,15 @@ func updatePermissions(c *call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	shown := outcomes(done, "The permission has been set.")
+	shown, meta := outcomes(done, "The permission has been set.")
 	shown["permissions"] = permissionsOf(role)
-	return data(shown)
+	return answer{data: shown, meta: meta}, nil
 }
 
 func deletePermission(c *call) (answer, error) {
+	if err := c.nothing(); err != nil {
+		return answer{}, err
+	}
 	role, err := c.api.dir.DeletePermission(c.ctx(), c.caller, c.pathID("role"), c.pathID("permission"))
 	if err != nil {
 		return answer{}, err
@@ -90,7 +93,13 @@ func restrictFeatures(c *call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	return data(outcomes(done, "The feature has been restricted."))
+	shown, meta := outcomes(done, "The feature has been restricted.")
+	for _, outcome := range done {
+		if outcome.Err == nil && !directory.IsEnforced(outcome.ID) {
+			shown[outcome.ID] = api.ItemResult{Success: true, Message: "The restriction is kept for your messaging layer. It is not enforced here."}
+		}
+	}
+	return answer{data: shown, meta: meta}, nil
 }
 
 func listRestrictedFeatures(c *call) (answer, error) {

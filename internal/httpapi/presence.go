@@ -16,6 +16,9 @@ import (
 // showPresence returns how a user presents itself to the caller.
 func (c *call) showPresence(seen directory.Seen) api.PresenceStatus {
 	shown := api.PresenceStatus{UID: string(seen.UID), Status: presence.Offline.String()}
+	if c.caller.User != "" {
+		c.api.config.Presence.NoteReader(c.caller.App, c.caller.User)
+	}
 	if !seen.Present {
 		return shown
 	}
@@ -43,25 +46,36 @@ func queryPresence(c *call) (answer, error) {
 	return data(response)
 }
 
+// countOnline counts whom the caller may know as online: a number that others are part of would tell of them.
 func countOnline(c *call) (answer, error) {
-	return data(api.OnlineCount{OnlineUsersCount: c.api.dir.CountOnline(c.caller.App)})
+	if c.caller.User == "" {
+		return data(api.OnlineCount{OnlineUsersCount: c.api.dir.CountOnline(c.caller.App)})
+	}
+	count, err := c.api.dir.CountOnlineAs(c.ctx(), c.caller, c.policy, c.user)
+	if err != nil {
+		return answer{}, err
+	}
+	return data(api.OnlineCount{OnlineUsersCount: count})
 }
 
-// countOnlineMembers is countOnline for the SDK, which authenticates with its socket JWT (contract sdk-wire.md section B12).
+// countOnlineMembers is countOnline for the SDK, which authenticates with its socket JWT (contract sdk-wire.md section B12). Without
+// a socket it gets no new one: an expired JWT is as good as the auth token that it was issued for.
 func countOnlineMembers(c *call) (answer, error) {
 	text := strings.TrimPrefix(headerValue(c.r, "Authorization"), "Bearer ")
-	claims, err := c.api.config.SocketSigner.Verify(text, time.Unix(c.api.dir.Now(), 0))
+	claims, err := c.api.config.SocketSigner.VerifyOrigin(text)
 	if err != nil || claims.App != string(c.policy.App.ID) {
 		return answer{}, errorf(api.CodeNoAuth, "Send the JWT of /me in the Authorization header.")
 	}
-	if _, err := c.api.dir.Attend(c.ctx(), c.policy, directory.UID(claims.UID), directory.TokenID(claims.Token), false); err != nil {
+	attendee, err := c.api.dir.Attend(c.ctx(), c.policy, directory.UID(claims.UID), directory.TokenID(claims.Token), false)
+	if err != nil {
 		return answer{}, err
 	}
+	c.user = attendee.User
 	c.setCaller(directory.Caller{App: c.policy.App.ID, Actor: directory.Actor("user:" + claims.UID), User: directory.UID(claims.UID), Token: directory.TokenID(claims.Token)})
 	if err := c.api.limiter.take(c); err != nil {
 		return answer{}, err
 	}
-	return countOnline(c)
+	return listing(countOnline)(c)
 }
 
 // getPresence shows a user's devices to an operator.
@@ -98,6 +112,9 @@ func showTransitions(transitions []directory.Transition) []api.PresenceTransitio
 
 // disconnect ends the sessions of a user, or of one of its devices. Their auth tokens stay good.
 func disconnect(c *call) (answer, error) {
+	if err := c.nothing(); err != nil {
+		return answer{}, err
+	}
 	seen, err := c.api.dir.GetUser(c.ctx(), c.caller, c.policy, c.user, c.pathID("uid"))
 	if err != nil {
 		return answer{}, err
@@ -110,7 +127,6 @@ func disconnect(c *call) (answer, error) {
 // server-sent events, until the client goes away, the server stops or the key is not good any more. An id is where to go
 // on from; after one that is not known any more, and at first, a snapshot event has everybody online.
 func streamPresence(c *call) (answer, error) {
-	streams := strings.Contains(headerValue(c.r, "Accept"), "text/event-stream")
 	var from *presence.Position
 	if epoch, sequence, ok := strings.Cut(headerValue(c.r, "Last-Event-Id"), ":"); ok {
 		if number, err := strconv.ParseInt(sequence, 10, 64); err == nil {
@@ -126,16 +142,17 @@ func streamPresence(c *call) (answer, error) {
 	for i, standing := range people {
 		snapshot.Users[i] = api.PresenceStatus{UID: string(standing.UID), Status: standing.Status.String(), StatusText: standing.Text, LastActiveAt: standing.At}
 	}
-	if !streams {
+	if !c.wantsEvents() {
 		return data(snapshot)
+	}
+	if c.beginEvents() {
+		return written, nil
 	}
 	return written, c.sendPresence(stream, snapshot, position)
 }
 
 func (c *call) sendPresence(stream *presence.Stream, snapshot api.SnapshotBody, position presence.Position) error {
 	control := http.NewResponseController(c.w)
-	c.w.Header().Set("Content-Type", "text/event-stream")
-	c.w.WriteHeader(http.StatusOK)
 	send := func(event string, id string, body any) error {
 		text, err := json.Marshal(body)
 		if err != nil {

@@ -34,6 +34,7 @@ func (f *fields) roleSettings() *directory.RoleSettings {
 	for name, problems := range inner.wrong {
 		f.wrong.Add("settings."+name, "%s", problems[0])
 	}
+	f.adopt(inner, "settings.")
 	return settings
 }
 
@@ -85,6 +86,7 @@ func updateRole(c *call) (answer, error) {
 	patch := directory.RolePatch{
 		Name: f.maybeText("name"), Description: f.maybeText("description"), Metadata: f.maybeObject("metadata"), Settings: f.roleSettings(),
 	}
+	f.pass("role", "createdAt", "updatedAt") // of a role that was read
 	empty, none := "", json.RawMessage(nil)
 	f.unset(map[string]func(){
 		"description": func() { patch.Description = &empty },
@@ -102,6 +104,9 @@ func updateRole(c *call) (answer, error) {
 }
 
 func deleteRole(c *call) (answer, error) {
+	if err := c.nothing(); err != nil {
+		return answer{}, err
+	}
 	if err := c.api.dir.DeleteRole(c.ctx(), c.caller, c.pathID("role")); err != nil {
 		return answer{}, err
 	}

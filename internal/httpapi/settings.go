@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"net/http"
+	"strings"
 
 	"github.com/rollcall/rollcall/api"
 	"github.com/rollcall/rollcall/internal/directory"
@@ -51,6 +52,13 @@ func getSettings(c *call) (answer, error) {
 	return data(c.settings())
 }
 
+// keepsJWT reports whether the client is of a version whose socket goes on using the JWT of its login when it has got another
+// (sdk-wire.md section F): only logging in again gives it a new one.
+func (c *call) keepsJWT() bool {
+	_, version, _ := strings.Cut(headerValue(c.r, headerSDK), "@")
+	return strings.HasPrefix(version, "3.")
+}
+
 // ping is the SDK's only periodic call, every 60 s. It is how a client learns, without a socket, that its settings or
 // its JWT are outdated, or that its token was revoked (sdk-wire.md section A5).
 func ping(c *call) (answer, error) {
@@ -66,7 +74,12 @@ func ping(c *call) (answer, error) {
 	if sent := headerValue(c.r, http.CanonicalHeaderKey("settingsHash")); sent != "" && sent != settingsHash(c.host(), c.policy.App) {
 		return answer{}, errorf(api.CodeSettingsHashOutdated, "The settings have changed: log in again with the same token.")
 	}
-	if !c.api.jwtIsFresh(c) {
+	lifetime := c.api.config.JWTLifetime
+	switch {
+	case c.keepsJWT() && !c.api.jwtOutlasts(c, lifetime/5): // logging in costs such a client its socket
+		c.api.config.Presence.LetRestart(c.caller.App, c.caller.User, c.caller.Token)
+		return answer{}, errorf(api.CodeSettingsHashOutdated, "The JWT is about to expire: log in again with the same token.")
+	case !c.keepsJWT() && !c.api.jwtOutlasts(c, lifetime/2):
 		return answer{}, errorf(api.CodeNoAuth, "The JWT is about to expire: get /me.")
 	}
 	return data(api.Success{Success: true, Message: "pong"})

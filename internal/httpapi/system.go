@@ -1,9 +1,11 @@
 package httpapi
 
 import (
+	"errors"
 	"net/http"
 
 	"github.com/rollcall/rollcall/api"
+	"github.com/rollcall/rollcall/internal/directory"
 )
 
 func getHealth(*call) (answer, error) { return success("alive") }
@@ -12,6 +14,10 @@ func getReadiness(c *call) (answer, error) {
 	if err := c.api.config.Ready(c.ctx()); err != nil {
 		unready := errorf(api.CodeOperationFailed, "The server is not ready to serve.")
 		unready.Cause = err
+		if why, ok := errors.AsType[*directory.Error](err); ok {
+			unready.Message += " " + why.Message
+			unready.Cause = why.Cause
+		}
 		return answer{}, &statusError{unready, http.StatusServiceUnavailable}
 	}
 	return success("ready")

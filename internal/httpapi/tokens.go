@@ -17,6 +17,14 @@ func (c *call) showToken(token directory.Token, known bool) api.AuthToken {
 	return shown
 }
 
+// joinedToken is showToken for the calls of the contract, which knows less of a token.
+func (c *call) joinedToken(token directory.Token, known bool) (api.AuthToken, api.Addition) {
+	shown := c.showToken(token, known)
+	addition := api.Addition{ID: shown.ID, DeviceID: shown.DeviceID}
+	shown.ID, shown.DeviceID = "", ""
+	return shown, addition
+}
+
 func createAuthToken(c *call) (answer, error) {
 	f, err := c.decode()
 	if err != nil {
@@ -31,7 +39,7 @@ func createAuthToken(c *call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	return data(c.showToken(token, true))
+	return withItem(c.joinedToken(token, true))
 }
 
 func listAuthTokens(c *call) (answer, error) {
@@ -44,7 +52,7 @@ func listAuthTokens(c *call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	return listOf(list, func(token directory.Token) api.AuthToken { return c.showToken(token, false) }), nil
+	return joined(list, func(token directory.Token) (api.AuthToken, api.Addition) { return c.joinedToken(token, false) }), nil
 }
 
 func getAuthToken(c *call) (answer, error) {
@@ -52,7 +60,7 @@ func getAuthToken(c *call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	return data(c.showToken(token, token.Text == c.path("authToken")))
+	return withItem(c.joinedToken(token, token.Text == c.path("authToken")))
 }
 
 func updateAuthToken(c *call) (answer, error) {
@@ -68,7 +76,7 @@ func updateAuthToken(c *call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	return data(c.showToken(token, token.Text == c.path("authToken")))
+	return withItem(c.joinedToken(token, token.Text == c.path("authToken")))
 }
 
 func (f *fields) decodeDevice() directory.DevicePatch {
@@ -78,10 +86,14 @@ func (f *fields) decodeDevice() directory.DevicePatch {
 }
 
 func revoked(done directory.Revoked, message string) (answer, error) {
-	return data(api.RevokedResponse{Success: true, Message: message, RevokedTokens: done.Tokens, ClosedSockets: done.Sockets})
+	meta := &api.Meta{RevokedTokens: &done.Tokens, ClosedSockets: &done.Sockets}
+	return answer{data: api.Success{Success: true, Message: message}, meta: meta}, nil
 }
 
 func deleteAuthToken(c *call) (answer, error) {
+	if err := c.nothing(); err != nil {
+		return answer{}, err
+	}
 	done, err := c.api.dir.DeleteToken(c.ctx(), c.caller, c.pathID("uid"), c.path("authToken"))
 	if err != nil {
 		return answer{}, err

@@ -77,7 +77,7 @@ func appendUser(b []byte, user *api.User) []byte {
 		b = append(b, ']')
 	}
 	b = appendTime(b, `,"lastActiveAt":`, user.LastActiveAt)
-	b = strconv.AppendInt(append(b, `,"createdAt":`...), user.CreatedAt, 10)
+	b = appendTime(b, `,"createdAt":`, user.CreatedAt)
 	b = appendTime(b, `,"updatedAt":`, user.UpdatedAt)
 	b = appendTime(b, `,"deactivatedAt":`, user.DeactivatedAt)
 	b = appendOptional(b, `,"conversationId":`, user.ConversationID)

@@ -30,6 +30,7 @@ func (c *call) showUser(user *directory.User) api.User {
 		shown.Metadata = directory.PublicMetadata(user.Metadata)
 	}
 	if c.caller.User != "" && c.caller.User != user.UID {
+		c.api.config.Presence.NoteReader(c.caller.App, c.caller.User)
 		shown.ConversationID = conversationID(c.caller.User, user.UID)
 	}
 	return shown
@@ -72,9 +73,10 @@ func createUser(c *call) (answer, error) {
 		return answer{}, err
 	}
 	wanted := directory.NewUser{
-		UID: f.text("uid"), Name: f.text("name"), Avatar: f.text("avatar"), Link: f.text("link"), Role: f.text("role"),
+		UID: f.id("uid"), Name: f.text("name"), Avatar: f.text("avatar"), Link: f.text("link"), Role: f.text("role"),
 		StatusMessage: f.text("statusMessage"), Metadata: f.object("metadata"), Tags: f.texts("tags"), WithAuthToken: f.boolean("withAuthToken"),
 	}
+	f.pass(sentBySDKs...)
 	if err := f.err(); err != nil {
 		return answer{}, err
 	}
@@ -175,7 +177,7 @@ func (c *call) findAsked() (found []directory.Seen, missing []string, err error)
 	if err != nil {
 		return nil, nil, err
 	}
-	uids := f.texts("uids")
+	uids := f.ids("uids")
 	if err := f.err(); err != nil {
 		return nil, nil, err
 	}
@@ -213,12 +215,24 @@ func (c *call) pathID(name string) string {
 // shownID bounds an id, which errors repeat, by what one may be.
 func (c *call) shownID(id string) string { return shorten(id, max(maxPrinted, c.api.dir.Limits().UID)) }
 
+// sentBySDKs are members that client SDKs send with every user they create or change (sdk-wire.md section B6), and readOnly the
+// others of a user that cannot be written: whoever changes a user that it has read sends them back.
+var (
+	sentBySDKs = []string{"hasBlockedMe", "blockedByMe", "deactivatedAt", "status"}
+	readOnly   = []string{
+		"uid", "lastActiveAt", "createdAt", "updatedAt", "conversationId", "blockedByMeAt", "hasBlockedMeAt", "blockedAt", "authToken", "jwt",
+		"wsChannel", "settings", "fat",
+	}
+)
+
 // decodePatch reads the profile fields of a body.
 func (f *fields) decodePatch() directory.UserPatch {
 	patch := directory.UserPatch{
 		Name: f.maybeText("name"), Avatar: f.maybeText("avatar"), Link: f.maybeText("link"), Role: f.maybeText("role"),
 		StatusMessage: f.maybeText("statusMessage"), Metadata: f.maybeObject("metadata"), Tags: f.maybeTexts("tags"),
 	}
+	f.pass(sentBySDKs...)
+	f.pass(readOnly...)
 	if f.isNull("role") { // there is no user without a role
 		patch.Role = nil
 	}
@@ -276,13 +290,18 @@ func deleteUser(c *call) (answer, error) {
 		if err != nil {
 			return answer{}, err
 		}
-		return data(api.DisconnectResponse{Success: true, Message: "The user has been deleted permanently.", ClosedSockets: erased.Sockets})
+		return closed(api.Success{Success: true, Message: "The user has been deleted permanently."}, erased.Sockets)
 	}
 	done, err := c.api.dir.DeactivateUser(c.ctx(), c.caller, c.pathID("uid"))
 	if err != nil {
 		return answer{}, err
 	}
-	return data(api.DeactivateUsersResponse{Deactivated: done.Changed, ClosedSockets: done.Sockets})
+	return closed(api.DeactivateUsersResponse{Deactivated: done.Changed}, done.Sockets)
+}
+
+// closed answers what became of users, with how many sockets of theirs were closed.
+func closed(shown any, sockets int) (answer, error) {
+	return answer{data: shown, meta: &api.Meta{ClosedSockets: &sockets}}, nil
 }
 
 func deactivateUsers(c *call) (answer, error) {
@@ -290,7 +309,7 @@ func deactivateUsers(c *call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	uids := f.texts("uidsToDeactivate")
+	uids := f.ids("uidsToDeactivate")
 	if err := f.err(); err != nil {
 		return answer{}, err
 	}
@@ -298,7 +317,7 @@ func deactivateUsers(c *call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	return data(api.DeactivateUsersResponse{Deactivated: done.Changed, AlreadyDeactivated: done.Already, NotFound: done.NotFound, ClosedSockets: done.Sockets})
+	return closed(api.DeactivateUsersResponse{Deactivated: done.Changed, AlreadyDeactivated: done.Already, NotFound: done.NotFound}, done.Sockets)
 }
 
 func reactivateUsers(c *call) (answer, error) {
@@ -306,7 +325,7 @@ func reactivateUsers(c *call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	uids := f.texts("uidsToActivate")
+	uids := f.ids("uidsToActivate")
 	if err := f.err(); err != nil {
 		return answer{}, err
 	}

@@ -8,7 +8,6 @@ package poller
 
 import (
 	"crypto/tls"
-	"errors"
 	"net"
 	"sync"
 	"time"
@@ -32,6 +31,8 @@ type Link interface {
 	// CloseWrite tells the other side that nothing more is sent. What it still sends is received, so that it has the time to
 	// read what was sent before.
 	CloseWrite()
+	// HasUnread reports whether something has come that was not handed over yet, as far as that is known.
+	HasUnread() bool
 	// Close ends the connection; what has been written before is sent if the network takes it at once. Closed is called
 	// soon after, unless it has been already.
 	Close()
@@ -48,13 +49,7 @@ type Poller struct {
 }
 
 // New returns a poller. Close it.
-func New() (*Poller, error) {
-	p := &Poller{threaded: map[*threaded]struct{}{}}
-	if err := p.native.start(&p.work); err != nil {
-		return nil, errors.Join(err, p.Close())
-	}
-	return p, nil
-}
+func New() *Poller { return &Poller{threaded: map[*threaded]struct{}{}} }
 
 // Adopt takes over a connection on which nothing is being read or written any more, and reports from now on to the
 // handler that it is given. What has been read from the connection already is the caller's.
@@ -64,7 +59,7 @@ func (p *Poller) Adopt(conn net.Conn, handler func(Link) Handler) (Link, error) 
 	if p.closed {
 		return nil, net.ErrClosed
 	}
-	if link, adopted, err := p.native.adopt(conn, handler); adopted || err != nil {
+	if link, adopted, err := p.native.adopt(conn, &p.work, handler); adopted || err != nil {
 		return link, err
 	}
 	_ = conn.SetDeadline(time.Time{}) // not every connection has deadlines
@@ -237,6 +232,9 @@ func (t *threaded) drain() {
 	defer t.calls.Unlock()
 	t.handler.Writable()
 }
+
+// HasUnread is Link.HasUnread. A goroutine reads what comes at once.
+func (t *threaded) HasUnread() bool { return false }
 
 func (t *threaded) CloseWrite() {
 	if half, ok := t.conn.(interface{ CloseWrite() error }); !ok || half.CloseWrite() != nil {

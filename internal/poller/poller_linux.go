@@ -24,7 +24,7 @@ const (
 
 // native is the part of a Poller that the kernel does.
 type native struct {
-	waiters []*waiter
+	waiters []*waiter // none before the first connection that can be adopted
 	next    int
 }
 
@@ -74,7 +74,7 @@ func newWaiter() (*waiter, error) {
 	return w, nil
 }
 
-func (n *native) adopt(conn net.Conn, handler func(Link) Handler) (link Link, adopted bool, err error) {
+func (n *native) adopt(conn net.Conn, work *sync.WaitGroup, handler func(Link) Handler) (link Link, adopted bool, err error) {
 	plain, secure := beneath(conn)
 	if plain == nil {
 		return nil, false, nil
@@ -82,6 +82,11 @@ func (n *native) adopt(conn net.Conn, handler func(Link) Handler) (link Link, ad
 	source, ok := plain.Conn.(syscall.Conn)
 	if !ok {
 		return nil, false, nil
+	}
+	if len(n.waiters) == 0 {
+		if err := n.start(work); err != nil {
+			return nil, false, err
+		}
 	}
 	n.next++
 	link, err = n.waiters[n.next%len(n.waiters)].adopt(source, plain, secure, handler)
@@ -342,6 +347,17 @@ func (l *polled) CloseWrite() {
 	if l.fd >= 0 && !l.ended {
 		_ = unix.Shutdown(l.fd, unix.SHUT_WR)
 	}
+}
+
+// HasUnread is Link.HasUnread.
+func (l *polled) HasUnread() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.fd < 0 {
+		return false
+	}
+	waiting, err := unix.IoctlGetInt(l.fd, unix.TIOCINQ)
+	return err == nil && waiting > 0
 }
 
 // Close is Link.Close.

@@ -10,8 +10,8 @@ import (
 // native does nothing here: every adopted connection has goroutines of its own.
 type native struct{}
 
-func (native) start(*sync.WaitGroup) error { return nil }
-
 func (native) close() error { return nil }
 
-func (native) adopt(net.Conn, func(Link) Handler) (Link, bool, error) { return nil, false, nil }
+func (native) adopt(net.Conn, *sync.WaitGroup, func(Link) Handler) (Link, bool, error) {
+	return nil, false, nil
+}

@@ -87,10 +87,7 @@ func TestAdopted(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			p, err := poller.New()
-			if err != nil {
-				t.Fatal(err)
-			}
+			p := poller.New()
 			defer func() {
 				if err := p.Close(); err != nil {
 					t.Error(err)
@@ -142,10 +139,7 @@ func TestAdopted(t *testing.T) {
 // TestCloseEndsAll closes a poller with connections of every kind.
 func TestCloseEndsAll(t *testing.T) {
 	t.Parallel()
-	p, err := poller.New()
-	if err != nil {
-		t.Fatal(err)
-	}
+	p := poller.New()
 	plain, far := pair(t, false)
 	defer far.Close()
 	secure, farther := pair(t, true)

@@ -73,7 +73,7 @@ func (r *roster) keepTime(ctx context.Context) {
 		case <-timer.C:
 		case <-r.wake:
 		case <-check.C:
-			r.check(time.Now())
+			r.check(r.presence.now())
 		case <-ctx.Done():
 			return
 		}
@@ -84,7 +84,7 @@ func (r *roster) keepTime(ctx context.Context) {
 func (r *roster) lookAtDue() time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	now := time.Now()
+	now := r.presence.now()
 	for len(r.due) > 0 && !r.due[0].wakeAt.After(now) {
 		p := r.due[0]
 		r.unschedule(p)

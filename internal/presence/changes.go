@@ -84,15 +84,19 @@ func (r *roster) apply(ctx context.Context, changes []directory.Change) error {
 	}
 	users := map[directory.UID]bool{}
 	pairs := map[[2]directory.UID]bool{}
+	erased := map[directory.UID]struct{}{}
 	policy := false
 	for _, change := range changes {
 		subject, object := directory.UID(change.Subject), directory.UID(change.Object)
 		switch change.Kind {
 		case directory.UserCreated, directory.UserUpdated, directory.UserReactivated, directory.UserDeactivated, directory.UserDeleted:
 			users[subject] = true
+			if change.Kind == directory.UserDeleted {
+				erased[subject] = struct{}{}
+			}
 		case directory.UserBlocked, directory.UserUnblocked, directory.FriendAdded, directory.FriendRemoved:
 			pairs[[2]directory.UID{subject, object}] = true
-		case directory.RoleUpdated, directory.RoleDeleted, directory.AppUpdated, directory.AppRestored:
+		case directory.RoleCreated, directory.RoleUpdated, directory.RoleDeleted, directory.AppUpdated, directory.AppRestored:
 			policy = true
 		default: // the others change nothing that presence depends on
 		}
@@ -101,6 +105,9 @@ func (r *roster) apply(ctx context.Context, changes []directory.Change) error {
 		if err := r.reloadPolicy(ctx); err != nil {
 			return err
 		}
+	}
+	if len(erased) > 0 {
+		r.dropTies(erased)
 	}
 	for uid := range users {
 		if err := r.reloadUser(ctx, uid); err != nil {
@@ -136,7 +143,7 @@ func (r *roster) reloadUser(ctx context.Context, uid directory.UID) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if p, known := r.people[uid]; known {
-		r.setUser(p, user, time.Now())
+		r.setUser(p, user, r.presence.now())
 	}
 	return nil
 }
@@ -156,6 +163,22 @@ func (r *roster) reloadPair(ctx context.Context, a, b directory.UID) error {
 	r.setRelation(a, b, relation)
 	r.setRelation(b, a, relation)
 	return nil
+}
+
+// dropTies ends what was between those erased and others, of which the log says nothing by itself. Whoever gets the uid of one
+// next is nobody's friend.
+func (r *roster) dropTies(erased map[directory.UID]struct{}) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for uid, p := range r.people {
+		for _, ties := range []map[directory.UID]struct{}{p.friends, p.blocked} {
+			for other := range ties {
+				if _, gone := erased[other]; gone {
+					r.setRelation(uid, other, directory.Relation{})
+				}
+			}
+		}
+	}
 }
 
 func (r *roster) markPair(a, b directory.UID) {
@@ -219,14 +242,14 @@ func (r *roster) tellOne(s *Session, subject *person, heard, hears bool) {
 	case heard && !hears:
 		s.listener.Deliver(r.hides(subject))
 	case hears && !heard:
-		s.listener.Deliver(r.event(subject, subject.told.status, subject.told.text))
-		if subject.told.profile != subject.profile {
-			if subject.informed == nil {
-				subject.informed = map[*Session]appearance{}
-			}
-			subject.informed[s] = appearance{status: subject.told.status, text: subject.told.text, profile: subject.profile}
-		}
+		r.shows(s, subject, r.event(subject, subject.told.status, subject.told.text))
 	}
+}
+
+// shows delivers an event to a session that hears of a person from now on. It needs the lock.
+func (r *roster) shows(s *Session, subject *person, event *Event) {
+	s.listener.Deliver(event)
+	subject.noteShown(s)
 }
 
 // hides makes the event for who may not know any more that a person is online. When the person was last active, it does not
@@ -252,8 +275,8 @@ func set(members *map[directory.UID]struct{}, uid directory.UID, in bool) {
 // setTies takes over all the ties of a person, as they were just read. It needs the lock.
 func (r *roster) setTies(p *person, ties directory.Ties, friends bool) {
 	blocked := setOf(ties.Blocked)
-	if len(p.sessions) == 0 {
-		p.blocked = blocked
+	if len(p.sessions) == 0 { // who had the uid before may have been somebody else
+		p.blocked, p.friends, p.friendsKnown = blocked, nil, false
 	}
 	for uid := range p.blocked {
 		if _, still := blocked[uid]; !still {
@@ -451,7 +474,7 @@ func (r *roster) tellDifferent(subject *person, differ map[rolePair][2]audience)
 				if shown == nil {
 					shown = r.event(subject, subject.told.status, subject.told.text)
 				}
-				s.listener.Deliver(shown)
+				r.shows(s, subject, shown)
 			default:
 				if hidden == nil {
 					hidden = r.hides(subject)
@@ -520,16 +543,17 @@ func (r *roster) endForbiddenBy(ctx context.Context, change directory.Change) in
 		return r.endWhere(uid, LoggedOut, func(t token, _ string) bool { return slices.Contains(change.Fields, string(t.id)) })
 	case directory.KeyDeleted:
 		return r.endWhere("", LoggedOut, func(t token, _ string) bool { return t.mintedBy == directory.KeyID(change.Subject) })
-	case directory.UserDeactivated, directory.UserDeleted:
-		// It may have been taken back meanwhile, and the user be here anew. When that cannot be told, it is not so.
+	case directory.UserDeactivated:
+		// It may have been taken back meanwhile. When that cannot be told, it is not so.
 		if _, active, err := r.presence.dir.ActiveUser(ctx, r.app, uid); err == nil && active {
 			return 0
 		}
-		cause := Deactivated
-		if change.Kind == directory.UserDeleted {
-			cause = Deleted
-		}
-		return r.leaveForGood(uid, cause)
+		return r.leaveForGood(uid, Deactivated, everySession)
+	case directory.UserDeleted:
+		// Somebody else may have the uid by now. Who was deleted has the tokens from before.
+		closed := r.leaveForGood(uid, Deleted, func(t token, _ string) bool { return t.revision < change.Revision })
+		r.forgetRecord(ctx, uid)
+		return closed
 	case directory.AppArchived:
 		if _, err := r.presence.dir.Policy(ctx, r.app); err != nil {
 			return r.endWhere("", AppClosed, everySession)
@@ -546,14 +570,14 @@ func (r *roster) endForbiddenBy(ctx context.Context, change directory.Change) in
 
 func everySession(token, string) bool { return true }
 
-// leaveForGood ends the sessions of a user who is gone, and does not expect it back.
-func (r *roster) leaveForGood(uid directory.UID, cause Cause) (closed int) {
-	closed = r.endWhere(uid, cause, everySession)
+// leaveForGood ends the sessions of a user who is gone that a condition selects, and does not expect it back.
+func (r *roster) leaveForGood(uid directory.UID, cause Cause, selects func(token, string) bool) (closed int) {
+	closed = r.endWhere(uid, cause, selects)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if p, there := r.people[uid]; there && p.isExpected() {
 		p.expected, p.cause = false, cause
-		r.look(p, time.Now())
+		r.look(p, r.presence.now())
 	}
 	return closed
 }

@@ -15,6 +15,9 @@ func (r *roster) check(now time.Time) {
 	if r.closed {
 		return
 	}
+	if readers := r.presence.readers[r.app]; readers != nil && !r.returnUntil.IsZero() && now.After(r.returnUntil) {
+		readers.end()
+	}
 	overdue := now.Add(-2 * r.presence.config.Quiet)
 	for uid, p := range r.people {
 		is := p.appearance().status.public()

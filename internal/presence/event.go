@@ -142,7 +142,7 @@ func (r *roster) epochOf(s *Session) string {
 // welcome says what a session that joins is to know. It needs the lock.
 func (r *roster) welcome(s *Session, hello Hello) Welcome {
 	w := Welcome{Position: Position{Sequence: r.recent.last}}
-	if hello.KeepsPosition || hello.Snapshot || hello.Resume != nil {
+	if hello.Extended || hello.Snapshot || hello.Resume != nil {
 		w.Position.Epoch = r.epochOf(s)
 	}
 	if !hello.Snapshot && hello.Resume == nil {
@@ -150,7 +150,7 @@ func (r *roster) welcome(s *Session, hello Hello) Welcome {
 	}
 	if from := hello.Resume; from != nil && from.Epoch == w.Position.Epoch {
 		if subjects, complete := r.recent.since(from.Sequence, s.uid); complete {
-			w.Resumed = true
+			w.Resumed, s.informed = true, true // by this server, once
 			for uid, personal := range subjects {
 				if uid != s.uid && (personal || r.mayConcern(s, uid)) {
 					w.People = append(w.People, r.standing(s, uid))
@@ -163,8 +163,9 @@ func (r *roster) welcome(s *Session, hello Hello) Welcome {
 	// they are not there.
 	w.Snapshot, s.informed = true, hello.Resume == nil
 	add := func(p *person) {
-		if p != nil && p.told.status.public() != Offline && (!p.isExpected() || !s.informed) && r.hears(s, p) {
+		if p != nil && p.told.status.public() != Offline && p.isThereFor(s.informed) && r.hears(s, p) {
 			w.People = append(w.People, r.standingOf(p))
+			p.noteShown(s)
 		}
 	}
 	switch s.subscription.Scope {
@@ -208,6 +209,7 @@ func (r *roster) mayConcern(s *Session, uid directory.UID) bool {
 // standing is how a session sees a user. It needs the lock.
 func (r *roster) standing(s *Session, uid directory.UID) Standing {
 	if p, there := r.people[uid]; there && p.told.status.public() != Offline && r.hears(s, p) {
+		p.noteShown(s)
 		return r.standingOf(p)
 	}
 	return Standing{UID: uid, Status: Offline}

@@ -1,6 +1,7 @@
 package presence
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 
@@ -38,13 +39,20 @@ type listeners struct {
 	toRole map[string]groups
 	// toUser holds sessions with the scopes Friends and TheseUsers.
 	toUser map[directory.UID]*group
+	// watching is how many users the sessions of each user watch by their uids, and watched how many all do.
+	watching map[directory.UID]int
+	watched  int
 }
 
 // groups are listeners by their own role: the policy decides for each role at once.
 type groups map[string]*group
 
 // group is a set of sessions that is quick to go through.
-type group struct{ sessions []*Session }
+type group struct {
+	sessions []*Session
+	// uid is whom a group of toUser listens to: the one copy of it that all sessions share which watch it.
+	uid directory.UID
+}
 
 // place is where a session is in a group.
 type place struct {
@@ -53,7 +61,7 @@ type place struct {
 }
 
 func newListeners() listeners {
-	return listeners{toAll: groups{}, toRole: map[string]groups{}, toUser: map[directory.UID]*group{}}
+	return listeners{toAll: groups{}, toRole: map[string]groups{}, toUser: map[directory.UID]*group{}, watching: map[directory.UID]int{}}
 }
 
 func (g groups) of(role string) *group {
@@ -106,18 +114,52 @@ func (r *roster) subscribe(s *Session) {
 			r.listenTo(uid, s)
 		}
 	case TheseUsers:
-		for _, uid := range s.subscription.UIDs {
-			r.listenTo(uid, s)
+		shared := make([]directory.UID, len(s.subscription.UIDs))
+		for i, uid := range s.subscription.UIDs {
+			shared[i] = r.listenTo(uid, s)
 		}
+		s.subscription.UIDs = shared
 	}
 }
 
-func (r *roster) listenTo(uid directory.UID, s *Session) {
-	if r.toUser[uid] == nil {
-		r.toUser[uid] = &group{}
-	}
+// listenTo makes a session hear of a user, and returns the copy of its uid that is kept.
+func (r *roster) listenTo(uid directory.UID, s *Session) directory.UID {
 	g := r.toUser[uid]
+	if g == nil {
+		g = &group{uid: uid}
+		r.toUser[uid] = g
+	}
 	g.sessions = append(g.sessions, s)
+	return g.uid
+}
+
+// reserveWatched counts the users whom a session wants to watch against what its user and the app may. releaseWatched takes
+// that back. They need the lock. Errors: CodeQuota.
+func (r *roster) reserveWatched(s *Session) error {
+	config, count := &r.presence.config, len(s.subscription.UIDs)
+	switch {
+	case count == 0:
+		return nil
+	case r.watching[s.uid]+count > config.WatchedPerUser:
+		return quotaError("The sockets of this user watch %d users already, and may watch %d.", r.watching[s.uid], config.WatchedPerUser)
+	case r.watched+count > config.WatchedPerApp:
+		return quotaError("The sockets of this app watch %d users already, and may watch %d.", r.watched, config.WatchedPerApp)
+	}
+	r.watching[s.uid] += count
+	r.watched += count
+	return nil
+}
+
+func (r *roster) releaseWatched(s *Session) {
+	count := len(s.subscription.UIDs)
+	r.watched -= count
+	if r.watching[s.uid] -= count; r.watching[s.uid] <= 0 {
+		delete(r.watching, s.uid)
+	}
+}
+
+func quotaError(format string, args ...any) error {
+	return &directory.Error{Code: directory.CodeQuota, Message: fmt.Sprintf(format, args...)}
 }
 
 func (r *roster) stopListeningTo(uid directory.UID, s *Session) {
@@ -255,14 +297,13 @@ func (r *roster) eachListener(p *person, visit func(*Session)) {
 	}
 }
 
-// announce delivers an event about a person to all who hear of it, and returns how many they are. It needs the lock.
-func (r *roster) announce(p *person, event *Event) (heard int) {
+// announce delivers an event about a person to all who hear of it, and returns how many they are. plainly says that it is
+// news also to those who are told only who is online. It needs the lock.
+func (r *roster) announce(p *person, event *Event, plainly bool) (heard int) {
 	r.eachListener(p, func(s *Session) {
-		if told, already := p.informed[s]; already && told == p.told {
-			return
+		if (plainly || s.extended) && r.tellTo(s, p, event) {
+			heard++
 		}
-		s.listener.Deliver(event)
-		heard++
 	})
 	return heard
 }

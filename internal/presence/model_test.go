@@ -2,6 +2,7 @@ package presence_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
@@ -35,15 +36,37 @@ var allUIDs = []directory.UID{"ada", "bob", "cy", "dan", "eve", "flo"}
 type device struct {
 	*listener
 	session *presence.Session
-	status  presence.Status
+	shown   shown
+}
+
+// shown is how a device presents itself: as it set last, until that ends, and before that as it set last without an end.
+type shown struct {
+	status, lasting presence.Status
+	until           time.Time
+}
+
+func available() shown { return shown{status: presence.Available, lasting: presence.Available} }
+
+func (s *shown) set(status presence.Status, until time.Time) {
+	if s.now(); until.IsZero() {
+		s.lasting = status
+	}
+	s.status, s.until = status, until
+}
+
+func (s *shown) now() presence.Status {
+	if !s.until.IsZero() && !time.Now().Before(s.until) {
+		s.status, s.until = s.lasting, time.Time{}
+	}
+	return s.status
 }
 
 // absence is a device that may be back, unless its auth token is revoked.
 type absence struct {
-	uid    directory.UID
-	name   string
-	status presence.Status
-	until  time.Time
+	uid   directory.UID
+	name  string
+	shown shown
+	until time.Time
 }
 
 type run struct {
@@ -54,6 +77,8 @@ type run struct {
 	caller   directory.Caller
 	counts   *counts
 	tokens   map[directory.UID]directory.TokenID
+	// skew is by how much the time of day is wrong, in nanoseconds.
+	skew atomic.Int64
 
 	// mu guards what follows from the presence, which looks at it when it delivers. It is not held while calling into it.
 	mu      sync.Mutex
@@ -73,15 +98,15 @@ func newRun(t *testing.T, seed uint64) *run {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := directory.New(directory.Config{Store: store, Secrets: keyring})
+	r := &run{T: t, random: rand.New(rand.NewPCG(seed, 1)), counts: &counts{}, tokens: map[directory.UID]directory.TokenID{}}
+	dir := directory.New(directory.Config{Store: store, Secrets: keyring, Now: func() time.Time {
+		return time.Now().Add(time.Duration(r.skew.Load()))
+	}})
 	created, err := dir.CreateApp(t.Context(), "operator", directory.NewApp{Name: "Model"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &run{
-		T: t, random: rand.New(rand.NewPCG(seed, 1)), dir: dir, counts: &counts{}, tokens: map[directory.UID]directory.TokenID{},
-		caller: directory.Caller{App: created.App.ID, Actor: "key:test", Private: true},
-	}
+	r.dir, r.caller = dir, directory.Caller{App: created.App.ID, Actor: "key:test", Private: true}
 	r.presence = presence.New(presence.Config{Directory: dir, Observer: r.counts, Grace: 8 * time.Second, SilenceGrace: 5 * time.Second})
 	dir.UseSessions(r.presence)
 	t.Cleanup(func() {
@@ -147,7 +172,7 @@ func (r *run) draw() (name string, act func()) {
 			}
 		}
 	}
-	switch r.random.IntN(15) {
+	switch r.random.IntN(16) {
 	case 0, 1, 2:
 		return "connect", func() { r.connect(uid) }
 	case 3, 4:
@@ -162,7 +187,7 @@ func (r *run) draw() (name string, act func()) {
 		})
 	case 8:
 		return "unblock", relate(func() (any, error) {
-			return r.dir.UnblockUsers(r.Context(), r.caller, string(uid), []string{string(other)})
+			return r.dir.UnblockUsers(r.Context(), r.caller, policy, string(uid), []string{string(other)})
 		})
 	case 9:
 		return "befriend", relate(func() (any, error) {
@@ -188,6 +213,12 @@ func (r *run) draw() (name string, act func()) {
 		}
 	case 13:
 		r.names++
+		secret := json.RawMessage(fmt.Sprintf(`{"@private":{"n":%d}}`, r.names))
+		return "private metadata", func() {
+			r.do(r.dir.UpdateUser(r.Context(), r.caller, string(uid), directory.UserPatch{Metadata: &secret}))
+		}
+	case 14:
+		r.names++
 		rename := fmt.Sprint(uid, r.names)
 		return "rename", func() { r.do(r.dir.UpdateUser(r.Context(), r.caller, string(uid), directory.UserPatch{Name: &rename})) }
 	default:
@@ -196,10 +227,10 @@ func (r *run) draw() (name string, act func()) {
 }
 
 func (r *run) connect(uid directory.UID) {
-	r.open(uid, fmt.Sprint("device", r.random.IntN(1000)), presence.Available)
+	r.open(uid, fmt.Sprint("device", r.random.IntN(1000)), available())
 }
 
-func (r *run) open(uid directory.UID, name string, status presence.Status) {
+func (r *run) open(uid directory.UID, name string, as shown) {
 	scopes := []presence.Subscription{
 		{Scope: presence.AllUsers},
 		{Scope: presence.Friends},
@@ -207,10 +238,22 @@ func (r *run) open(uid directory.UID, name string, status presence.Status) {
 		{Scope: presence.TheseUsers, UIDs: []directory.UID{"ada", "cy"}},
 		{},
 	}
-	d := &device{status: status, listener: &listener{run: r, uid: uid, name: name, view: map[directory.UID]presence.Status{}, subscription: scopes[r.random.IntN(len(scopes))]}}
-	session, err := r.presence.Open(r.Context(), presence.Hello{
-		App: r.caller.App, UID: uid, Token: r.tokens[uid], Device: name, Subscription: d.subscription, Status: status, Snapshot: true,
-	}, d.listener)
+	r.join(uid, name, as, scopes[r.random.IntN(len(scopes))])
+}
+
+func (r *run) join(uid directory.UID, name string, as shown, to presence.Subscription) {
+	d := &device{shown: as, listener: &listener{
+		run: r, uid: uid, name: name, view: map[directory.UID]told{}, subscription: to, extended: r.random.IntN(2) == 0,
+	}}
+	// Who is back is as it was, whether it says so again or not.
+	hello := presence.Hello{
+		App: r.caller.App, UID: uid, Token: r.tokens[uid], Device: name, Subscription: d.subscription, Snapshot: true, Extended: d.extended,
+	}
+	if r.random.IntN(2) == 0 {
+		hello.Status, hello.Until = d.shown.now(), d.shown.until
+		hello.Text = text(hello.Status)
+	}
+	session, err := r.presence.Open(r.Context(), hello, d.listener)
 	r.do(session, err)
 	d.session = session
 	r.note(func() {
@@ -227,7 +270,7 @@ func (r *run) leave() {
 	d := r.devices[at]
 	r.note(func() { r.devices = slices.Delete(r.devices, at, at+1) })
 	now := time.Now()
-	gone := absence{uid: d.uid, name: d.name, status: d.status}
+	gone := absence{uid: d.uid, name: d.name, shown: d.shown}
 	switch r.random.IntN(3) {
 	case 0:
 		d.session.End(presence.Closed, now)
@@ -245,7 +288,7 @@ func (r *run) leave() {
 func (r *run) comeBack() {
 	for _, gone := range r.absent {
 		if time.Now().Before(gone.until) {
-			r.open(gone.uid, gone.name, gone.status)
+			r.open(gone.uid, gone.name, gone.shown)
 			return
 		}
 	}
@@ -257,8 +300,20 @@ func (r *run) setStatus() {
 	}
 	d := r.devices[r.random.IntN(len(r.devices))]
 	status := []presence.Status{presence.Available, presence.Away, presence.Busy, presence.Invisible}[r.random.IntN(4)]
-	r.note(func() { d.status = status })
-	d.session.SetStatus(status, "", time.Time{})
+	var until time.Time
+	if r.random.IntN(2) == 0 {
+		until = time.Now().Add(time.Duration(1+r.random.IntN(30)) * time.Second)
+	}
+	r.note(func() { d.shown.set(status, until) })
+	d.session.SetStatus(status, text(status), until)
+}
+
+// text is what devices set beside a status.
+func text(status presence.Status) string {
+	if status == presence.Available {
+		return ""
+	}
+	return "I am " + status.String()
 }
 
 // revoke revokes all tokens of a user: its sessions end at once, and those that are away do not come back.
@@ -305,12 +360,12 @@ func (r *run) status(uid directory.UID) presence.Status {
 	merged := presence.Offline
 	for _, d := range r.devices {
 		if d.uid == uid {
-			merged = max(merged, d.status)
+			merged = max(merged, d.shown.now())
 		}
 	}
 	for _, gone := range r.absent {
 		if gone.uid == uid && time.Now().Before(gone.until) {
-			merged = max(merged, gone.status)
+			merged = max(merged, gone.shown.now())
 		}
 	}
 	if merged == presence.Invisible {
@@ -343,7 +398,11 @@ func (r *run) compare(after string) {
 			if sight := explained.Sight; sight.Presence && (sight.Listed || sight.Detailed) && selects(d.subscription, explained) {
 				want = is
 			}
-			if believed := d.believes(uid); believed != want {
+			believed := d.believes(uid)
+			if !d.extended && want != presence.Offline {
+				want = presence.Available // the rest it cannot tell
+			}
+			if believed != want {
 				r.Fatalf("after %q: %s (%+v) believes that %s is %v, and should believe %v (%s)", after, d.uid, d.subscription, uid, believed, want, explained.Sight.Rule)
 			}
 		}
@@ -377,8 +436,26 @@ type listener struct {
 	uid          directory.UID
 	name         string
 	subscription presence.Subscription
-	view         map[directory.UID]presence.Status
+	extended     bool
+	view         map[directory.UID]told
 	sequence     int64
+}
+
+// told is what a session was told of somebody: as far as it can tell, no two events in a row say the same.
+type told struct {
+	status presence.Status
+	text   string
+	look   string
+}
+
+func (l *listener) tell(status presence.Status, text string, user *directory.User) told {
+	switch {
+	case status == presence.Offline:
+		return told{status: status}
+	case !l.extended:
+		status, text = presence.Available, ""
+	}
+	return told{status, text, fmt.Sprint(user.Name, user.Role, string(directory.PublicMetadata(user.Metadata)))}
 }
 
 func (l *listener) Joined(_ *presence.Session, welcome presence.Welcome) bool {
@@ -386,7 +463,7 @@ func (l *listener) Joined(_ *presence.Session, welcome presence.Welcome) bool {
 	defer l.run.mu.Unlock()
 	l.sequence = welcome.Position.Sequence
 	for _, standing := range welcome.People {
-		l.view[standing.UID] = standing.Status
+		l.view[standing.UID] = l.tell(standing.Status, standing.Text, standing.User)
 	}
 	return true
 }
@@ -404,14 +481,18 @@ func (l *listener) Deliver(event *presence.Event) {
 	l.run.mu.Lock()
 	defer l.run.mu.Unlock()
 	l.sequence = event.Sequence
-	l.view[event.User.UID] = event.Status
+	now := l.tell(event.Status, event.Text, event.User)
+	if before := l.view[event.User.UID]; before == now {
+		l.run.Errorf("%s is told twice that %s is %v", l.uid, event.User.UID, now)
+	}
+	l.view[event.User.UID] = now
 }
 
 // believes is what the session was last told of a user.
 func (l *listener) believes(uid directory.UID) presence.Status {
 	l.run.mu.Lock()
 	defer l.run.mu.Unlock()
-	return l.view[uid]
+	return l.view[uid].status
 }
 
 func (l *listener) Ended(presence.Cause) {}
@@ -437,7 +518,7 @@ func TestEventsOfAUserAreSpaced(t *testing.T) {
 			heard, last = append(heard, time.Now()), event.Status
 		}}
 		open := func(uid directory.UID, listener presence.Listener, scope presence.Scope) *presence.Session {
-			session, err := r.presence.Open(t.Context(), presence.Hello{App: r.caller.App, UID: uid, Token: r.tokens[uid], Subscription: presence.Subscription{Scope: scope}}, listener)
+			session, err := r.presence.Open(t.Context(), presence.Hello{App: r.caller.App, UID: uid, Token: r.tokens[uid], Subscription: presence.Subscription{Scope: scope}, Extended: true}, listener)
 			r.do(session, err)
 			return session
 		}

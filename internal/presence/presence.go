@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/rollcall/rollcall/internal/awake"
 	"github.com/rollcall/rollcall/internal/directory"
 )
 
@@ -27,6 +28,9 @@ type Config struct {
 	Quiet time.Duration
 	// SessionsPerUser is how many live sessions a user may have. Zero means DefaultSessionsPerUser.
 	SessionsPerUser int
+	// WatchedPerUser is how many users the sessions of one user may watch by their uids, counted for each session, and
+	// WatchedPerApp the same for all sessions of an app. Zero means DefaultWatchedPerUser and DefaultWatchedPerApp.
+	WatchedPerUser, WatchedPerApp int
 	// Were are the users who were online when the server last ran. Clients that come back believe it still: those who do
 	// not return within ReturnWithin are announced as offline, and for those who do nothing needs to be said.
 	Were map[directory.AppID][]directory.User
@@ -43,6 +47,8 @@ const (
 	DefaultGrace           = 8 * time.Second
 	DefaultReturnWithin    = 15 * time.Second
 	DefaultSessionsPerUser = 100
+	DefaultWatchedPerUser  = 50_000
+	DefaultWatchedPerApp   = 5_000_000
 )
 
 // Observer counts what happens. Its methods are called under a lock, and must be quick.
@@ -63,6 +69,11 @@ type Observer interface {
 type Presence struct {
 	config Config
 	dir    *directory.Directory
+	// clock is what every span of time is measured with: while the server does not run, nobody's time runs out.
+	clock *awake.Clock
+	began time.Time
+	// readers are there for the apps of config.Were, and not changed.
+	readers map[directory.AppID]*readers
 
 	mu      sync.Mutex
 	rosters map[directory.AppID]*roster // guarded by mu
@@ -85,8 +96,17 @@ func New(config Config) *Presence {
 			*duration.field = duration.standby
 		}
 	}
-	if config.SessionsPerUser <= 0 {
-		config.SessionsPerUser = DefaultSessionsPerUser
+	for _, limit := range []struct {
+		field   *int
+		standby int
+	}{
+		{&config.SessionsPerUser, DefaultSessionsPerUser},
+		{&config.WatchedPerUser, DefaultWatchedPerUser},
+		{&config.WatchedPerApp, DefaultWatchedPerApp},
+	} {
+		if *limit.field <= 0 {
+			*limit.field = limit.standby
+		}
 	}
 	if config.Logger == nil {
 		config.Logger = slog.New(slog.DiscardHandler)
@@ -94,9 +114,31 @@ func New(config Config) *Presence {
 	if config.Observer == nil {
 		config.Observer = nobody{}
 	}
-	p := &Presence{config: config, dir: config.Directory, rosters: map[directory.AppID]*roster{}, making: map[directory.AppID]chan struct{}{}}
+	p := &Presence{
+		config: config, dir: config.Directory, clock: awake.NewClock(), began: time.Now(),
+		rosters: map[directory.AppID]*roster{}, making: map[directory.AppID]chan struct{}{},
+		readers: map[directory.AppID]*readers{},
+	}
+	for app := range config.Were {
+		p.readers[app] = newReaders()
+	}
 	p.running, p.stop = context.WithCancel(context.Background())
+	p.work.Go(func() { p.clock.Run(p.running) })
 	return p
+}
+
+// Clock is the clock that presence goes by. It runs until Close.
+func (p *Presence) Clock() *awake.Clock { return p.clock }
+
+// now is the time by the clock. Times within this package are such times, and compared with nothing else.
+func (p *Presence) now() time.Time { return p.began.Add(p.clock.Now()) }
+
+// local returns the time by the clock of a moment of the lately past or of the future.
+func (p *Presence) local(at time.Time) time.Time {
+	if at.IsZero() {
+		return at
+	}
+	return p.now().Add(time.Until(at))
 }
 
 // Drain makes sessions end without a word to anybody, because the server stops: their users are expected back.
@@ -183,8 +225,10 @@ func errClosed() error {
 	return &directory.Error{Code: directory.CodeOperationFailed, Message: "The server is stopping. Try again in a moment."}
 }
 
-// stamp is the directory's time of a moment of the lately past, in Unix seconds.
-func (p *Presence) stamp(at time.Time) int64 { return p.dir.Now() - int64(time.Since(at)/time.Second) }
+// stamp is the directory's time of a moment by the clock, in Unix seconds.
+func (p *Presence) stamp(at time.Time) int64 {
+	return p.dir.Now() - int64(p.now().Sub(at)/time.Second)
+}
 
 type nobody struct{}
 

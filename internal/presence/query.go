@@ -31,12 +31,34 @@ func (p *Presence) Devices(app directory.AppID, uid directory.UID) []Device {
 	}
 	var devices []Device
 	for _, s := range person.sessions {
-		devices = append(devices, Device{Device: s.device, Token: s.token.id, Status: s.status, Text: s.text, OpenedAt: r.presence.stamp(s.openedAt)})
+		devices = append(devices, Device{Device: s.device, Token: s.token.id, Status: s.shown.status, Text: s.shown.text, OpenedAt: r.presence.stamp(s.openedAt)})
 	}
 	for _, absence := range person.lingering {
-		devices = append(devices, Device{Device: absence.device, Status: absence.status, Text: absence.text, AwayUntil: r.presence.stamp(absence.until)})
+		devices = append(devices, Device{Device: absence.device, Status: absence.shown.status, Text: absence.shown.text, AwayUntil: r.presence.stamp(absence.until)})
 	}
 	return devices
+}
+
+// LiveTokens returns the auth tokens of a user on which a session stands, or stood that may be back.
+func (p *Presence) LiveTokens(app directory.AppID, uid directory.UID) map[directory.TokenID]struct{} {
+	r := p.known(app)
+	if r == nil {
+		return nil
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	person, there := r.people[uid]
+	if !there {
+		return nil
+	}
+	live := map[directory.TokenID]struct{}{}
+	for _, s := range person.sessions {
+		live[s.token.id] = struct{}{}
+	}
+	for _, absence := range person.lingering {
+		live[absence.token.id] = struct{}{}
+	}
+	return live
 }
 
 // Status returns how a user presents itself now, and the text that goes with it. others says as others see it.
@@ -66,7 +88,7 @@ func (p *Presence) Disconnect(app directory.AppID, uid directory.UID, device str
 	}
 	closed := r.endWhere(uid, Disconnected, func(_ token, of string) bool { return device == "" || of == device })
 	if device == "" {
-		closed += r.leaveForGood(uid, Disconnected)
+		closed += r.leaveForGood(uid, Disconnected, everySession)
 	}
 	return closed
 }

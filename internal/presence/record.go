@@ -22,12 +22,16 @@ type record struct {
 	directory.PresenceBatch
 	// cameSet is the set that Came is made of.
 	cameSet map[directory.UID]struct{}
+	// saving is closed when what is being stored is; nil when nothing is. Those forgotten meanwhile are not put back.
+	saving    chan struct{}
+	forgotten map[directory.UID]struct{}
 }
 
 func newRecord() record {
 	return record{
 		PresenceBatch: directory.PresenceBatch{Left: map[directory.UID]int64{}, Transitions: map[directory.UID][]directory.Transition{}},
 		cameSet:       map[directory.UID]struct{}{},
+		forgotten:     map[directory.UID]struct{}{},
 	}
 }
 
@@ -72,8 +76,13 @@ func (u *record) take() directory.PresenceBatch {
 
 // putBack takes back what could not be stored, as far as nothing newer is known.
 func (u *record) putBack(batch directory.PresenceBatch) {
+	for uid := range u.forgotten {
+		delete(batch.Left, uid)
+		delete(batch.Transitions, uid)
+	}
 	for _, uid := range batch.Came {
-		if _, newer := u.Left[uid]; !newer {
+		_, forgotten := u.forgotten[uid]
+		if _, newer := u.Left[uid]; !newer && !forgotten {
 			u.cameSet[uid] = struct{}{}
 		}
 	}
@@ -85,6 +94,38 @@ func (u *record) putBack(batch directory.PresenceBatch) {
 	}
 	for uid, transitions := range batch.Transitions {
 		u.Transitions[uid] = append(transitions, u.Transitions[uid]...)
+	}
+}
+
+// forget drops what is not stored yet of a user who has been erased. It returns what to wait for: until then something of it
+// may be on its way to the store.
+func (u *record) forget(uid directory.UID) (saving <-chan struct{}) {
+	delete(u.cameSet, uid)
+	delete(u.Left, uid)
+	delete(u.Transitions, uid)
+	if u.saving != nil {
+		u.forgotten[uid] = struct{}{}
+	}
+	return u.saving
+}
+
+// forgetRecord drops what is not stored yet of a user who has been erased, and waits until nothing of it is on its way to the
+// store any more: whoever gets the uid next begins with nothing. It does nothing when somebody has it already.
+func (r *roster) forgetRecord(ctx context.Context, uid directory.UID) {
+	r.mu.Lock()
+	if p := r.people[uid]; p != nil && len(p.sessions) > 0 {
+		r.mu.Unlock()
+		return
+	}
+	r.presence.dir.ForgetLastActive(r.app, uid)
+	saving := r.unsaved.forget(uid)
+	r.mu.Unlock()
+	if saving == nil {
+		return
+	}
+	select {
+	case <-saving:
+	case <-ctx.Done():
 	}
 }
 
@@ -130,12 +171,19 @@ func (r *roster) store(ctx context.Context) {
 			r.mu.Unlock()
 			return
 		}
-		batch := r.unsaved.take()
+		batch, saving := r.unsaved.take(), make(chan struct{})
+		r.unsaved.saving = saving
 		r.mu.Unlock()
-		if err := r.presence.dir.SavePresence(ctx, r.app, batch); err != nil {
-			r.mu.Lock()
+		err := r.presence.dir.SavePresence(ctx, r.app, batch)
+		r.mu.Lock()
+		if err != nil {
 			r.unsaved.putBack(batch)
-			r.mu.Unlock()
+		}
+		r.unsaved.saving = nil
+		clear(r.unsaved.forgotten)
+		r.mu.Unlock()
+		close(saving)
+		if err != nil {
 			if ctx.Err() == nil {
 				r.presence.config.Logger.Error("presence could not be stored; it is tried again", slog.String("app", string(r.app)), slog.Any("error", err))
 			}

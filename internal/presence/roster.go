@@ -1,6 +1,8 @@
 package presence
 
 import (
+	"bytes"
+	"encoding/json"
 	"slices"
 	"sync"
 	"time"
@@ -30,6 +32,8 @@ type roster struct {
 	online    int
 	// expected are those who were online when the server last ran, until the first session is opened.
 	expected []*person
+	// returnUntil is when those expected must be back; zero until the first session is opened.
+	returnUntil time.Time
 	// followed is the revision up to which the change log has been acted on, and progress is closed when it grows.
 	followed int64
 	progress chan struct{}
@@ -49,12 +53,13 @@ type person struct {
 	profile uint32
 	// informed are those who were told on their own, since the last announcement, and what: the next announcement leaves out
 	// whom it says nothing new.
-	informed map[*Session]appearance
-	// listed says how the directory knows the user.
-	listed  appearance
-	cause   Cause // of the last change
-	blocked map[directory.UID]struct{}
-	friends map[directory.UID]struct{}
+	informed map[hearer]appearance
+	// listed is how the directory knows the user, and listedUser as whom.
+	listed     Status
+	listedUser *directory.User
+	cause      Cause // of the last change
+	blocked    map[directory.UID]struct{}
+	friends    map[directory.UID]struct{}
 	// friendsKnown says that friends is complete.
 	friendsKnown bool
 	lastActive   int64 // Unix seconds, of the last session that ended
@@ -76,12 +81,17 @@ type appearance struct {
 
 // absence is a device whose session broke.
 type absence struct {
-	device    string
-	token     token
-	status    Status
-	text      string
-	textUntil time.Time
-	until     time.Time
+	device string
+	token  token
+	shown  deviceStatus
+	until  time.Time
+}
+
+// hearer is who can be told of events: a session, or a stream.
+type hearer interface {
+	hear(event *Event)
+	// tellsApart reports whether two looks of a user differ in anything that it is told.
+	tellsApart(a, b appearance) bool
 }
 
 func newRoster(p *Presence, app directory.AppID, policy *directory.Policy) *roster {
@@ -104,9 +114,14 @@ func (r *roster) expect(users []directory.User) {
 
 // awaitReturns sets the time within which those expected must be back, when the first session is opened. It needs the lock.
 func (r *roster) awaitReturns() {
+	if len(r.expected) == 0 {
+		return
+	}
+	now := r.presence.now()
+	r.returnUntil = now.Add(r.presence.config.ReturnWithin)
 	for _, p := range r.expected {
-		p.expectedUntil = time.Now().Add(r.presence.config.ReturnWithin)
-		r.look(p, time.Now())
+		p.expectedUntil = r.returnUntil
+		r.look(p, now)
 	}
 	r.expected = nil
 }
@@ -116,6 +131,10 @@ func (p *person) isExpected() bool {
 	return p.expected && len(p.sessions) == 0 && len(p.lingering) == 0
 }
 
+// isThereFor reports whether one who asks who is there is shown a person who is believed to be online. Who asks anew is
+// shown who is there now, and who goes on where it was before the restart those as well who may be on their way back.
+func (p *person) isThereFor(asksAnew bool) bool { return !asksAnew || !p.isExpected() }
+
 // welcomeBack ends the wait for a person who has come. Others have not noticed the restart, but for those who have asked
 // meanwhile who is there. It needs the lock.
 func (r *roster) welcomeBack(p *person) {
@@ -123,19 +142,58 @@ func (r *roster) welcomeBack(p *person) {
 		return
 	}
 	p.expected = false
-	if p.told.status != Available {
+	is := p.appearance()
+	if p.told.status == Offline || is.status == Offline {
 		return
 	}
 	var event *Event
-	r.eachListener(p, func(s *Session) {
-		if !s.informed {
-			return
-		}
+	tell := func(h hearer) {
 		if event == nil {
-			event = r.event(p, p.told.status, p.told.text)
+			event = r.event(p, is.status, is.text)
 		}
-		s.listener.Deliver(event)
+		h.hear(event)
+		p.inform(h, is)
+	}
+	for _, stream := range r.streams {
+		if stream.informed {
+			tell(stream)
+		}
+	}
+	if is.status.public() == Offline {
+		return
+	}
+	readers := r.presence.readers[r.app]
+	r.eachListener(p, func(s *Session) {
+		if s.informed || readers.has(s.uid) {
+			tell(s)
+		}
 	})
+}
+
+// inform notes that somebody was told on its own how a person looks. It needs the lock.
+func (p *person) inform(h hearer, is appearance) {
+	if p.informed == nil {
+		p.informed = map[hearer]appearance{}
+	}
+	p.informed[h] = is
+}
+
+// noteShown notes that somebody was shown a person as it was last told, but with the profile that it has now: what of that is
+// not announced yet, it knows. It needs the lock.
+func (p *person) noteShown(h hearer) {
+	if p.told.profile != p.profile {
+		p.inform(h, appearance{status: p.told.status, text: p.told.text, profile: p.profile})
+	}
+}
+
+// statusOf is how a device presented itself that was away a moment ago, and available for any other.
+func (p *person) statusOf(device string) deviceStatus {
+	for _, gone := range p.lingering {
+		if device != "" && gone.device == device {
+			return gone.shown
+		}
+	}
+	return deviceStatus{setting: setting{status: Available}}
 }
 
 // person returns the person of a user, who is added when not there yet. It needs the lock.
@@ -155,58 +213,53 @@ func (p *person) dropAbsences(selects func(absence) bool) bool {
 	return len(p.lingering) < before
 }
 
-// appearance merges the devices of a person: the highest status wins, and of two alike the later one to open.
+// appearance merges the devices of a person: the highest status wins, and of two alike the later one to open that has a text.
 func (p *person) appearance() appearance {
 	merged := appearance{profile: p.profile}
-	for _, absence := range p.lingering {
-		if absence.status >= merged.status {
-			merged.status, merged.text = absence.status, absence.text
+	merge := func(device setting) {
+		if device.status > merged.status || device.status == merged.status && (device.text != "" || merged.text == "") {
+			merged.status, merged.text = device.status, device.text
 		}
 	}
+	for _, absence := range p.lingering {
+		merge(absence.shown.setting)
+	}
 	for _, s := range p.sessions {
-		if s.status >= merged.status {
-			merged.status, merged.text = s.status, s.text
-		}
+		merge(s.shown.setting)
 	}
 	return merged
 }
 
-// expire lets go of what has had its time, and returns when the next of it has. Zero is never.
-func (p *person) expire(now time.Time) (next time.Time) {
-	sooner := func(at time.Time) {
-		if next.IsZero() || at.Before(next) {
-			next = at
-		}
-	}
+// expire lets go of what has had its time, and returns when the next of it has. Zero is never. It needs the lock.
+func (r *roster) expire(p *person, now time.Time) (next time.Time) {
 	kept := p.lingering[:0]
 	for _, absence := range p.lingering {
 		if !absence.until.After(now) {
 			continue
 		}
-		if !absence.textUntil.IsZero() && !absence.textUntil.After(now) {
-			absence.text, absence.textUntil = "", time.Time{}
-		}
-		sooner(absence.until)
+		absence.shown.expire(now)
+		next = earlier(earlier(next, absence.until), absence.shown.until)
 		kept = append(kept, absence)
 	}
 	if p.lingering = kept; len(kept) == 0 {
 		p.lingering = nil
 	}
 	for _, s := range p.sessions {
-		switch {
-		case s.textUntil.IsZero():
-		case s.textUntil.After(now):
-			sooner(s.textUntil)
-		default:
-			s.text, s.textUntil = "", time.Time{}
+		was := s.shown.status
+		if s.shown.expire(now) {
+			p.cause = Expired
+			if s.shown.status != was {
+				r.record(s, s.shown.status, Expired)
+			}
 		}
+		next = earlier(next, s.shown.until)
 	}
 	return next
 }
 
 // look makes true what others believe of a person, now or as soon as it may be told. It needs the lock.
 func (r *roster) look(p *person, now time.Time) {
-	next := p.expire(now)
+	next := r.expire(p, now)
 	is := p.appearance()
 	if r.closed {
 		return // whoever is online now is found in the store at the next start
@@ -245,8 +298,9 @@ func (r *roster) forget(p *person) {
 	r.unschedule(p)
 }
 
+// earlier returns the earlier of two times, of which zero is never.
 func earlier(a, b time.Time) time.Time {
-	if a.IsZero() || b.Before(a) {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
 		return b
 	}
 	return a
@@ -255,21 +309,21 @@ func earlier(a, b time.Time) time.Time {
 // list makes the directory know how a person looks, and what is kept of it.
 func (r *roster) list(p *person, is appearance) {
 	was := p.listed
-	if was.status == is.status && was.profile == is.profile {
+	if was == is.status && (was == Offline || p.listedUser == p.user) {
 		return
 	}
-	p.listed = is
-	seen, wasSeen := is.status.public() != Offline, was.status.public() != Offline
+	p.listed, p.listedUser = is.status, p.user
+	seen, wasSeen := is.status.public() != Offline, was.public() != Offline
 	if wasSeen && is.status == Invisible {
 		p.lastActive = r.presence.dir.Now()
 	}
 	switch {
-	case is.status == Offline && was.status == Invisible:
+	case is.status == Offline && was == Invisible:
 		r.presence.dir.SetOffline(r.app, p.user.UID, 0) // when it hid is stored
 	case is.status == Offline:
 		r.presence.dir.SetOffline(r.app, p.user.UID, p.lastActive)
 	default:
-		r.presence.dir.SetOnline(r.app, directory.OnlineUser{User: p.user, Invisible: is.status == Invisible})
+		r.presence.dir.SetOnline(r.app, directory.OnlineUser{User: p.user, Invisible: is.status == Invisible, Status: is.status.String()})
 	}
 	switch {
 	case seen && !wasSeen:
@@ -288,18 +342,37 @@ func (r *roster) tell(p *person, is appearance, now time.Time) {
 	was := p.told
 	p.told, p.toldAt = is, now
 	event := r.event(p, is.status, is.text)
-	if was.status != is.status {
+	if was.status != is.status || was.text != is.text {
 		for _, stream := range r.streams {
-			stream.push(event)
+			r.tellTo(stream, p, event)
 		}
 	}
-	sameToOthers := was.status.public() == is.status.public() && (is.status.public() == Offline || was.text == is.text && was.profile == is.profile)
-	if sameToOthers {
-		return
+	if is.differs(was) {
+		heard := r.announce(p, event, is.differsPlainly(was))
+		r.presence.config.Observer.Announced(is.status.public(), p.cause, heard)
 	}
-	heard := r.announce(p, event)
 	p.informed = nil
-	r.presence.config.Observer.Announced(is.status.public(), p.cause, heard)
+}
+
+// differs reports whether there is anything new for those who are told how others present themselves.
+func (a appearance) differs(from appearance) bool {
+	return a.differsPlainly(from) || a.status.public() != from.status.public() || a.status.public() != Offline && a.text != from.text
+}
+
+// differsPlainly reports the same for those who are told only who is online and who is not.
+func (a appearance) differsPlainly(from appearance) bool {
+	online, was := a.status.public() != Offline, from.status.public() != Offline
+	return online != was || online && a.profile != from.profile
+}
+
+// tellTo delivers an event about a person, unless it says nothing new after what one was told on its own, and reports
+// whether it did. It needs the lock.
+func (r *roster) tellTo(h hearer, p *person, event *Event) bool {
+	if told, already := p.informed[h]; already && !h.tellsApart(told, p.told) {
+		return false
+	}
+	h.hear(event)
+	return true
 }
 
 // event makes the next event of the app, about a person. It needs the lock.
@@ -321,14 +394,16 @@ func (r *roster) setUser(p *person, user directory.User, now time.Time) {
 	}
 }
 
-// adopt takes over what a user looks like, and reports whether that is new. Who listens to what is settled first: an event
+// adopt takes over a user, and reports whether anything of it is new. Who listens to what is settled first: an event
 // goes to those who may hear it then. It needs the lock.
 func (r *roster) adopt(p *person, user *directory.User) bool {
 	old := p.user
-	if sameLook(old, user) && old.Role == user.Role {
+	if old.UpdatedAt == user.UpdatedAt && old.Role == user.Role && looksLike(old, user) && bytes.Equal(old.Metadata, user.Metadata) {
 		return false
 	}
-	p.profile++
+	if old.Role != user.Role || !looksLike(old, user) {
+		p.profile++ // what others may not see is nothing to be told
+	}
 	if old.Role != user.Role {
 		r.changeRole(p, user)
 	}
@@ -336,20 +411,12 @@ func (r *roster) adopt(p *person, user *directory.User) bool {
 	return true
 }
 
-// sameLook reports whether two states of a user are alike in everything that is announced or listed.
-func sameLook(a, b *directory.User) bool {
-	return a.UpdatedAt == b.UpdatedAt && a.Name == b.Name && a.Avatar == b.Avatar && a.Link == b.Link && a.StatusMessage == b.StatusMessage &&
-		string(a.Metadata) == string(b.Metadata) && sameTags(a.Tags, b.Tags)
+// looksLike reports whether two states of a user are alike in everything that others are told of it, but for its role.
+func looksLike(a, b *directory.User) bool {
+	return a.Name == b.Name && a.Avatar == b.Avatar && a.Link == b.Link && a.StatusMessage == b.StatusMessage &&
+		slices.Equal(a.Tags, b.Tags) && samePublicly(a.Metadata, b.Metadata)
 }
 
-func sameTags(a, b []string) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for i := range a {
-		if a[i] != b[i] {
-			return false
-		}
-	}
-	return true
+func samePublicly(a, b json.RawMessage) bool {
+	return bytes.Equal(a, b) || bytes.Equal(directory.PublicMetadata(a), directory.PublicMetadata(b))
 }

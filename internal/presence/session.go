@@ -29,12 +29,16 @@ type Hello struct {
 	// Device names the device, so that it is known again when it comes back. It may be empty.
 	Device       string
 	Subscription Subscription
-	// Status is the device's. Zero means Available.
+	// Status is how the device presents itself, with a Text, until a time: see Session.SetStatus. Zero means as before, for
+	// a device that is back before its grace is over, and else Available.
 	Status Status
+	Text   string
+	Until  time.Time
 	// Snapshot asks for everybody in the subscription who is online now.
 	Snapshot bool
-	// KeepsPosition says that it wants to know its position, from which it can resume later.
-	KeepsPosition bool
+	// Extended says that it can tell Away and Busy from Available, knows texts, and wants to know its position, from which
+	// it can resume later. Others are told who is online and who is not.
+	Extended bool
 	// Resume continues where an earlier session with the same subscription ended. Nil begins anew.
 	Resume *Position
 }
@@ -52,15 +56,26 @@ type Session struct {
 	// places are where the session is in the lists of those who listen.
 	places []place
 
+	extended bool
+
 	// The rest is guarded by the roster's lock.
-	state     sessionState
-	informed  bool // it was told who is online when it was opened
-	stale     bool // set while opening, when what was read of the user may be outdated
-	status    Status
-	text      string
-	textUntil time.Time
-	openedAt  time.Time
-	lastMark  int64 // of its last transition, in Unix milliseconds
+	state    sessionState
+	informed bool // it was told after the server's start who is online, and that nobody else is
+	stale    bool // set while opening, when what was read of the user may be outdated
+	shown    deviceStatus
+	openedAt time.Time
+	lastMark int64 // of its last transition, in Unix milliseconds
+	// restartsUntil is set when the client was told to begin anew: a goodbye before that time is none.
+	restartsUntil time.Time
+}
+
+func (s *Session) hear(event *Event) { s.listener.Deliver(event) }
+
+func (s *Session) tellsApart(a, b appearance) bool {
+	if s.extended {
+		return a.differs(b)
+	}
+	return a.differsPlainly(b)
 }
 
 // token is what of an auth token decides whether a session may go on.
@@ -68,6 +83,7 @@ type token struct {
 	id        directory.TokenID
 	mintedBy  directory.KeyID
 	createdAt int64
+	revision  int64 // the change that announced it
 }
 
 type sessionState uint8
@@ -82,16 +98,16 @@ const (
 const openAttempts = 5
 
 // Open opens a session: the user is online from then on, and the listener hears what it has subscribed to.
-// Errors: CodeInvalidApp, CodeAppArchived, CodeTokenUnknown, CodeQuota for too many sessions of the user, CodeOperationFailed.
+// Errors: CodeInvalidApp, CodeAppArchived, CodeTokenUnknown, CodeQuota for too many sessions of the user or too many users
+// that it watches, CodeOperationFailed.
 func (p *Presence) Open(ctx context.Context, hello Hello, listener Listener) (*Session, error) {
-	if hello.Status == Offline {
-		hello.Status = Available
-	}
 	r, err := p.roster(ctx, hello.App)
 	if err != nil {
 		return nil, err
 	}
-	s := &Session{roster: r, listener: listener, uid: hello.UID, device: hello.Device, subscription: hello.Subscription, status: hello.Status}
+	s := &Session{
+		roster: r, listener: listener, uid: hello.UID, device: hello.Device, subscription: hello.Subscription, extended: hello.Extended,
+	}
 	if err := r.admit(s); err != nil {
 		return nil, err
 	}
@@ -130,7 +146,10 @@ func (r *roster) admit(s *Session) error {
 		count += len(p.sessions)
 	}
 	if limit := r.presence.config.SessionsPerUser; count >= limit {
-		return &directory.Error{Code: directory.CodeQuota, Message: "This user has too many open sessions. Close some first."}
+		return quotaError("This user has %d open sessions, and may have %d. Close some first.", count, limit)
+	}
+	if err := r.reserveWatched(s); err != nil {
+		return err
 	}
 	r.opening[s.uid] = append(r.opening[s.uid], s)
 	r.awaitReturns()
@@ -142,6 +161,7 @@ func (r *roster) dismiss(s *Session) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.forgetOpening(s)
+	r.releaseWatched(s)
 	s.state = ended
 }
 
@@ -163,15 +183,22 @@ func (r *roster) join(s *Session, hello Hello, attendee directory.Attendee, frie
 	}
 	r.forgetOpening(s)
 	if r.closed {
+		r.releaseWatched(s)
 		s.state = ended
 		return false, errClosed()
 	}
-	now := time.Now()
+	now := r.presence.now()
 	p := r.person(attendee.User)
 	r.setTies(p, attendee.Ties, friends)
 	r.adopt(p, &attendee.User)
 	s.person, s.openedAt, s.state = p, now, live
-	s.token = token{id: attendee.Token.ID, mintedBy: attendee.Token.MintedBy, createdAt: attendee.Token.CreatedAt}
+	s.shown = p.statusOf(s.device)
+	if hello.Status != Offline {
+		s.shown.set(setting{hello.Status, hello.Text}, r.presence.local(hello.Until))
+	}
+	s.token = token{
+		id: attendee.Token.ID, mintedBy: attendee.Token.MintedBy, createdAt: attendee.Token.CreatedAt, revision: attendee.Token.Revision,
+	}
 	p.sessions = append(p.sessions, s)
 	r.subscribe(s)
 	// Until here nobody was told anything.
@@ -179,6 +206,7 @@ func (r *roster) join(s *Session, hello Hello, attendee directory.Attendee, frie
 		s.state = ended
 		p.sessions = without(p.sessions, s)
 		r.unsubscribe(s)
+		r.releaseWatched(s)
 		r.look(p, now)
 		return true, nil
 	}
@@ -187,7 +215,7 @@ func (r *roster) join(s *Session, hello Hello, attendee directory.Attendee, frie
 	if p.dropAbsences(func(gone absence) bool { return s.device != "" && gone.device == s.device }) {
 		p.cause = Reconnected
 	}
-	r.record(s, s.status, p.cause)
+	r.record(s, s.shown.status, p.cause)
 	r.welcomeBack(p)
 	r.look(p, now)
 	return true, nil
@@ -202,8 +230,8 @@ func (s *Session) End(cause Cause, lastHeard time.Time) {
 	}
 }
 
-// SetStatus sets how the device presents itself, and a text that goes with it until a time; zero means until it is set
-// again or the session ends.
+// SetStatus sets how the device presents itself, and a text that goes with it, until a time; zero means until it is set
+// again or the session ends. At that time both are again what they were when they had no end.
 func (s *Session) SetStatus(status Status, text string, until time.Time) {
 	r := s.roster
 	r.mu.Lock()
@@ -211,33 +239,59 @@ func (s *Session) SetStatus(status Status, text string, until time.Time) {
 	if s.state != live {
 		return
 	}
-	if s.status != status {
+	if s.shown.status != status {
 		r.record(s, status, SetByDevice)
 	}
-	s.status, s.text, s.textUntil = status, text, until
+	s.shown.set(setting{status, text}, r.presence.local(until))
 	s.person.cause = SetByDevice
-	r.look(s.person, time.Now())
+	r.look(s.person, r.presence.now())
+}
+
+// restartWithin is how soon a client that was told to begin anew ends its session for that.
+const restartWithin = 10 * time.Second
+
+// LetRestart announces that the clients that use an auth token begin anew in a moment, because they were told to: the goodbye
+// with which they do so is none, and they are given the grace to come back.
+func (p *Presence) LetRestart(app directory.AppID, uid directory.UID, id directory.TokenID) {
+	r := p.known(app)
+	if r == nil {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if p := r.people[uid]; p != nil {
+		for _, s := range p.sessions {
+			if s.token.id == id {
+				s.restartsUntil = r.presence.now().Add(restartWithin)
+			}
+		}
+	}
 }
 
 // end takes a live session away. It needs the lock.
 func (r *roster) end(s *Session, cause Cause, lastHeard time.Time) {
-	now := time.Now()
+	now := r.presence.now()
+	heardAt := r.presence.local(lastHeard)
 	p := s.person
+	if cause == Closed && now.Before(s.restartsUntil) {
+		cause = Restarts
+	}
 	s.state = ended
 	p.sessions = without(p.sessions, s)
 	r.unsubscribe(s)
+	r.releaseWatched(s)
 	r.presence.config.Observer.SessionEnded(cause)
 	r.record(s, Offline, cause)
-	if len(p.sessions) == 0 && p.listed.status != Invisible { // who is invisible was last active when it hid
-		p.lastActive = r.presence.stamp(lastHeard)
+	if len(p.sessions) == 0 && p.listed != Invisible { // who is invisible was last active when it hid
+		p.lastActive = r.presence.stamp(heardAt)
 	}
 	if grace := r.presence.grace(cause); grace > 0 {
 		from := now
 		if cause == Silent {
 			// The bound counts from the last sign of life.
-			from = lastHeard.Add(silence)
+			from = heardAt.Add(silence)
 		}
-		p.lingering = append(p.lingering, absence{device: s.device, token: s.token, status: s.status, text: s.text, textUntil: s.textUntil, until: from.Add(grace)})
+		p.lingering = append(p.lingering, absence{device: s.device, token: s.token, shown: s.shown, until: from.Add(grace)})
 	}
 	p.cause = cause
 	r.look(p, now)
@@ -270,7 +324,7 @@ func (r *roster) endWhere(uid directory.UID, cause Cause, selects func(token, st
 		}
 		if p.dropAbsences(func(gone absence) bool { return selects(gone.token, gone.device) }) {
 			p.cause = cause
-			r.look(p, time.Now())
+			r.look(p, r.presence.now())
 		}
 	}
 	if uid != "" {

@@ -37,6 +37,40 @@ func (s Status) public() Status {
 	return s
 }
 
+// setting is what a device has set.
+type setting struct {
+	status Status
+	text   string
+}
+
+// deviceStatus is how a device presents itself, and what it goes back to when that has an end.
+type deviceStatus struct {
+	setting
+	until  time.Time // when it ends; zero is never
+	before setting   // what it was before one with an end was set
+}
+
+// set replaces the setting. One with an end goes back to the last that had none.
+func (d *deviceStatus) set(now setting, until time.Time) {
+	before := d.setting
+	if !d.until.IsZero() {
+		before = d.before
+	}
+	*d = deviceStatus{setting: now, until: until}
+	if !until.IsZero() {
+		d.before = before
+	}
+}
+
+// expire goes back to what was before, when it is time, and reports whether it was.
+func (d *deviceStatus) expire(now time.Time) bool {
+	if d.until.IsZero() || d.until.After(now) {
+		return false
+	}
+	*d = deviceStatus{setting: d.before}
+	return true
+}
+
 // Cause is why a session began, changed or ended.
 type Cause string
 
@@ -45,8 +79,11 @@ const (
 	Connected    Cause = "connected"
 	Reconnected  Cause = "reconnected"
 	SetByDevice  Cause = "set by device"
+	Expired      Cause = "status expired"
 	Closed       Cause = "closed"
 	Reset        Cause = "connection lost"
+	PongMissed   Cause = "pong missed"
+	Restarts     Cause = "client restarts"
 	Silent       Cause = "silent"
 	TooSlow      Cause = "too slow"
 	Misbehaved   Cause = "protocol violated"
@@ -61,7 +98,7 @@ const (
 // grace is how long a device may be away after its session ended for a cause.
 func (p *Presence) grace(cause Cause) time.Duration {
 	switch cause {
-	case Reset, TooSlow, Misbehaved:
+	case Reset, PongMissed, Restarts, TooSlow, Misbehaved:
 		return p.config.Grace
 	case Silent:
 		return p.config.SilenceGrace

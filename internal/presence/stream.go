@@ -15,6 +15,9 @@ const maxStreamed = 10_000
 // one reader.
 type Stream struct {
 	roster *roster
+	// informed is as in Session. Guarded by the roster's lock.
+	informed bool
+
 	mu     sync.Mutex
 	events []*Event // guarded by mu
 	// overrun says that the reader was too slow. Guarded by mu.
@@ -35,11 +38,12 @@ func (p *Presence) Watch(ctx context.Context, app directory.AppID, from *Positio
 	if r.closed {
 		return nil, nil, position, false, errClosed()
 	}
-	stream = &Stream{roster: r, grown: make(chan struct{}, 1)}
+	stream = &Stream{roster: r, grown: make(chan struct{}, 1), informed: from == nil}
 	r.streams = append(r.streams, stream)
 	position = Position{Epoch: r.recent.epoch, Sequence: r.recent.last}
 	if from != nil && from.Epoch == r.recent.epoch {
 		if subjects, known := r.recent.since(from.Sequence, ""); known {
+			stream.informed = true // by this server, once
 			for uid := range subjects {
 				people = append(people, r.trueStanding(uid))
 			}
@@ -47,7 +51,7 @@ func (p *Presence) Watch(ctx context.Context, app directory.AppID, from *Positio
 		}
 	}
 	for uid, p := range r.people {
-		if p.told.status != Offline && !p.isExpected() {
+		if p.told.status != Offline && p.isThereFor(stream.informed) {
 			people = append(people, r.trueStanding(uid))
 		}
 	}
@@ -64,7 +68,8 @@ func (r *roster) trueStanding(uid directory.UID) Standing {
 	return standing
 }
 
-func (s *Stream) push(event *Event) {
+// hear queues an event for the reader.
+func (s *Stream) hear(event *Event) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.events) >= maxStreamed {
@@ -78,6 +83,8 @@ func (s *Stream) push(event *Event) {
 	default:
 	}
 }
+
+func (s *Stream) tellsApart(a, b appearance) bool { return a.status != b.status || a.text != b.text }
 
 // Grown delivers when there may be something to take.
 func (s *Stream) Grown() <-chan struct{} { return s.grown }

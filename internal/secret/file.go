@@ -31,12 +31,8 @@ func ParseMasterKeys(text string) ([]MasterKey, error) {
 
 // ReadFile reads the master keys in a key file. A file that others may read is refused.
 func ReadFile(path string) ([]MasterKey, error) {
-	info, err := os.Stat(path)
-	if err != nil {
+	if err := CheckPrivate(path); err != nil {
 		return nil, err
-	}
-	if info.Mode().Perm()&0o077 != 0 {
-		return nil, fmt.Errorf("%s can be read by other users of this machine: run `chmod 600 %s`", path, path)
 	}
 	text, err := os.ReadFile(path)
 	if err != nil {
@@ -53,6 +49,18 @@ func ReadFile(path string) ([]MasterKey, error) {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return masters, nil
+}
+
+// CheckPrivate refuses a file that others than its owner may read or write.
+func CheckPrivate(path string) error {
+	info, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	if info.Mode().Perm()&0o077 != 0 {
+		return fmt.Errorf("%s can be read by other users of this machine: run `chmod 600 %s`", path, path)
+	}
+	return nil
 }
 
 // WriteFile replaces the key file at path, durably and in one step, with mode 0600.

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"math/big"
 	"net"
 	"os"
@@ -21,7 +22,8 @@ import (
 )
 
 const (
-	certificateLifetime = 825 * 24 * time.Hour
+	// certificateLifetime is 397 days, the longest that browsers accept, to the second.
+	certificateLifetime = 397*24*time.Hour - time.Second
 	// certificateMargin is how long before its end a self-signed certificate is replaced.
 	certificateMargin = 30 * 24 * time.Hour
 )
@@ -38,10 +40,16 @@ func loadCertificate(config Config, dir *dataDir) (tls.Certificate, error) {
 	folder := dir.file(tlsFolder)
 	certFile, keyFile := filepath.Join(folder, "cert.pem"), filepath.Join(folder, "key.pem")
 	certificate, err := tls.LoadX509KeyPair(certFile, keyFile)
-	if err == nil && certificate.Leaf != nil && time.Until(certificate.Leaf.NotAfter) > certificateMargin {
-		return certificate, nil
+	if err == nil {
+		err = secret.CheckPrivate(keyFile)
 	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	switch {
+	case err == nil && time.Until(certificate.Leaf.NotAfter) > certificateMargin:
+		return certificate, nil
+	case err == nil:
+		config.Logger.Warn("the self-signed certificate is renewed; whoever has accepted the old one has to accept the new one",
+			slog.Time("valid_until", certificate.Leaf.NotAfter))
+	case !errors.Is(err, fs.ErrNotExist):
 		return certificate, fmt.Errorf("load certificate: %w", err)
 	}
 	if err := os.MkdirAll(folder, 0o700); err != nil {
@@ -50,7 +58,12 @@ func loadCertificate(config Config, dir *dataDir) (tls.Certificate, error) {
 	if err := writeSelfSigned(certFile, keyFile); err != nil {
 		return certificate, fmt.Errorf("make certificate: %w", err)
 	}
-	return tls.LoadX509KeyPair(certFile, keyFile)
+	if certificate, err = tls.LoadX509KeyPair(certFile, keyFile); err != nil {
+		return certificate, fmt.Errorf("load certificate: %w", err)
+	}
+	until := certificate.Leaf.NotAfter
+	config.Logger.Info("made a self-signed certificate", slog.Time("valid_until", until), slog.Time("renewed_by_a_start_after", until.Add(-certificateMargin)))
+	return certificate, nil
 }
 
 func writeSelfSigned(certFile, keyFile string) error {
@@ -66,11 +79,11 @@ func writeSelfSigned(certFile, keyFile string) error {
 	if host, err := os.Hostname(); err == nil {
 		names = append(names, host)
 	}
-	now := time.Now()
+	begins := time.Now().Add(-time.Hour)
 	template := &x509.Certificate{
 		SerialNumber: serial, Subject: pkix.Name{CommonName: "Rollcall local certificate"}, DNSNames: names,
 		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
-		NotBefore:   now.Add(-time.Hour), NotAfter: now.Add(certificateLifetime),
+		NotBefore:   begins, NotAfter: begins.Add(certificateLifetime),
 		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 		BasicConstraintsValid: true, IsCA: true, // so that it can be trusted as it is, with `curl --cacert`
 	}

@@ -55,11 +55,16 @@ type Config struct {
 	MaxWaiting int
 	// SessionsPerUser is how many sockets a user may have at a time. Zero means 100.
 	SessionsPerUser int
+	// WatchedPerUser is how many users the sockets of one user may watch by their uids, counted for each socket, and
+	// WatchedPerApp the same for all sockets of an app. Zero means 50,000 and 5,000,000.
+	WatchedPerUser, WatchedPerApp int
 
 	// FirstApp is the app to make when the database has none. Zero fields are filled in.
 	FirstApp directory.NewApp
 	// Logger gets the log. Nil discards it.
 	Logger *slog.Logger
+	// LogLost returns how many records of the log could not be written so far, for /metrics. Nil means that nobody counts.
+	LogLost func() int64
 	// Now is the clock that the data is stamped with. Nil means time.Now.
 	Now func() time.Time
 	// Random is the source of keys, tokens and ids. Nil means crypto/rand.
@@ -90,6 +95,8 @@ func (c Config) OrDefault() Config {
 	}{
 		{&c.MaxWaiting, gateway.DefaultMaxWaiting},
 		{&c.SessionsPerUser, presence.DefaultSessionsPerUser},
+		{&c.WatchedPerUser, presence.DefaultWatchedPerUser},
+		{&c.WatchedPerApp, presence.DefaultWatchedPerApp},
 	} {
 		if *count.field <= 0 {
 			*count.field = count.standby

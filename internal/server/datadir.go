@@ -15,6 +15,7 @@ const (
 	DatabaseFile    = "rollcall.db"
 	MasterKeyFile   = "master.key"
 	CredentialsFile = "credentials.json"
+	unfinishedFile  = ".credentials.json.unfinished"
 	tombstonesFile  = "tombstones.jsonl"
 	tlsFolder       = "tls"
 )

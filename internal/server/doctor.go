@@ -3,12 +3,16 @@ package server
 import (
 	"context"
 	"crypto/tls"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -50,9 +54,12 @@ func Diagnose(ctx context.Context, config Config) []Finding {
 		{"disk", checkDisk},
 		{"master key", checkMasterKey},
 		{"database", checkDatabase},
+		{"credentials", checkCredentials},
+		{"tombstones", checkTombstones},
 		{"clock", checkClock},
 		{"certificate", checkCertificate},
 		{"addresses", checkAddresses},
+		{"server", checkServer},
 	} {
 		level, detail, advice := check.run(ctx, config)
 		oneLine := strings.Join(strings.Fields(detail), " ") // some errors have many
@@ -155,17 +162,23 @@ func checkMasterKey(ctx context.Context, config Config) (level, detail, advice s
 
 func checkDatabase(ctx context.Context, config Config) (level, detail, advice string) {
 	if config.Database != "" {
-		version, err := sqlstore.PingPostgres(ctx, config.Database)
-		if err != nil {
-			return levelProblem, err.Error(), "check --database, and that PostgreSQL runs and lets this machine in"
-		}
-		return levelOK, version, ""
+		return checkPostgres(ctx, config)
 	}
 	path := filepath.Join(config.DataDir, DatabaseFile)
+	if detail := lostUnderServer(config); detail != "" {
+		return levelProblem, detail, "ask the server's /readyz what to do"
+	}
+	if lost, ok := errors.AsType[*lostDatabaseError](findLostDatabase(config)); ok {
+		return levelProblem, lost.what, lost.advice()
+	}
 	condition, err := sqlstore.InspectSQLite(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return levelOK, "the first start makes " + path, ""
+	case errors.Is(err, sqlstore.ErrLogDamaged) && isHeld(config.DataDir):
+		return levelProblem, err.Error(), "restart the server with SIGTERM, not with SIGKILL: it saves in the database what the log held"
+	case errors.Is(err, sqlstore.ErrLogDamaged):
+		return levelProblem, err.Error(), "restore a backup; or to go on without what was written last, move " + path + "-wal away"
 	case err != nil:
 		return levelProblem, err.Error(), "let the user that runs the server read and write the file, or restore a backup if it is damaged"
 	case len(condition.Problems) > 0:
@@ -175,7 +188,69 @@ func checkDatabase(ctx context.Context, config Config) (level, detail, advice st
 	case condition.Version < condition.LatestVersion:
 		return levelOK, fmt.Sprintf("schema version %d; the next start migrates it to %d", condition.Version, condition.LatestVersion), ""
 	}
-	return levelOK, fmt.Sprintf("%s is sound; apps: %d, users: %d, changes: %d", path, condition.Apps, condition.Users, condition.Changes), ""
+	detail = fmt.Sprintf("%s is sound; apps: %d, users: %d, changes: %d", path, condition.Apps, condition.Users, condition.Changes)
+	if info, err := os.Stat(path); err == nil && info.Mode().Perm()&0o077 != 0 {
+		return levelWarning, detail + "; other users of this machine can read it", "run `chmod 600 " + path + "`"
+	}
+	return levelOK, detail, ""
+}
+
+func checkPostgres(ctx context.Context, config Config) (level, detail, advice string) {
+	condition, err := sqlstore.InspectPostgres(ctx, config.Database)
+	switch {
+	case err != nil:
+		return levelProblem, err.Error(), "check --database, and that PostgreSQL runs and lets this machine in"
+	case condition.Version > condition.LatestVersion:
+		return levelProblem, (&sqlstore.NewerDatabaseError{Version: condition.Version, Known: condition.LatestVersion}).Error(), "run the newer release"
+	case condition.Owner != "" && !isHeld(config.DataDir):
+		return levelProblem, condition.Server + ", in use by a server with another data directory, " + condition.Owner, "stop that server first"
+	}
+	return levelOK, condition.Server, ""
+}
+
+// checkTombstones reads what a start reads.
+func checkTombstones(_ context.Context, config Config) (level, detail, advice string) {
+	log := &tombstoneLog{path: filepath.Join(config.DataDir, tombstonesFile)}
+	tombstones, err := log.read()
+	if err != nil {
+		return levelProblem, err.Error(), "let the user that runs the server read and write " + log.path + ", or restore it from a backup"
+	}
+	return levelOK, fmt.Sprintf("permanent deletions noted beside the database: %d", len(tombstones)), ""
+}
+
+func checkCredentials(ctx context.Context, config Config) (level, detail, advice string) {
+	path := filepath.Join(config.DataDir, CredentialsFile)
+	known, err := readOwnCredentials(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return levelOK, "there is no " + path, ""
+	case errors.Is(err, fs.ErrPermission):
+		return levelProblem, err.Error(), "let the user that runs the server read the file, and nobody else"
+	case err != nil:
+		return levelProblem, err.Error(), "put the file right, or move it away: the server starts without it"
+	}
+	apps, err := readAppIDs(ctx, config)
+	switch {
+	case err != nil: // which is the database's matter
+	case len(apps) == 0:
+		lost := errNoSuchApp(path, known)
+		return levelProblem, lost.what, lost.advice() + "; to begin anew with an empty database, move " + path + " away"
+	case !slices.Contains(apps, known.AppID):
+		return levelWarning, fmt.Sprintf("%s is for app %s, which the database does not have", path, known.AppID),
+			"if the app was deleted, move the file away; else this is another database"
+	}
+	return levelOK, path, ""
+}
+
+// readAppIDs returns the ids of the apps in a database that a server may be using.
+func readAppIDs(ctx context.Context, config Config) ([]string, error) {
+	if config.Database != "" {
+		return sqlstore.AppsInPostgres(ctx, config.Database)
+	}
+	if lost := lostUnderServer(config); lost != "" {
+		return nil, errors.New(lost)
+	}
+	return sqlstore.AppsInSQLite(filepath.Join(config.DataDir, DatabaseFile))
 }
 
 // builtAfter is a time that no right clock is before.
@@ -208,6 +283,13 @@ func checkCertificate(_ context.Context, config Config) (level, detail, advice s
 	case err != nil:
 		return levelProblem, err.Error(), "give --tls-cert and --tls-key a PEM certificate and its key"
 	}
+	if !own {
+		if err := secret.CheckPrivate(keyFile); err != nil {
+			return levelProblem, err.Error(), "run it: whoever has the key can pass for this server"
+		}
+	} else if info, err := os.Stat(keyFile); err == nil && info.Mode().Perm()&0o007 != 0 {
+		return levelWarning, keyFile + " can be read by every user of this machine", "let nobody else read the key of the certificate"
+	}
 	left := time.Until(certificate.Leaf.NotAfter)
 	names := strings.Join(certificate.Leaf.DNSNames, ", ")
 	if names == "" {
@@ -215,12 +297,17 @@ func checkCertificate(_ context.Context, config Config) (level, detail, advice s
 	}
 	detail = fmt.Sprintf("%s, valid until %s", names, certificate.Leaf.NotAfter.UTC().Format(time.DateOnly))
 	switch {
+	case left < certificateMargin && !own && left < 0 && isHeld(config.DataDir):
+		return levelProblem, detail + ", self-signed", "restart the server, which makes a new one: clients refuse this one"
+	case left < certificateMargin && !own:
+		return levelWarning, detail + ", self-signed", "the next start makes a new one"
 	case left < 0:
 		return levelProblem, detail, "renew it: clients refuse it"
-	case left < certificateMargin && own:
+	case left < certificateMargin:
 		return levelWarning, detail, "renew it soon"
 	case !own:
-		return levelWarning, detail + ", self-signed", "for users outside this machine give --tls-cert and --tls-key, or put a proxy with a certificate in front"
+		renewed := certificate.Leaf.NotAfter.Add(-certificateMargin).UTC().Format(time.DateOnly)
+		return levelWarning, detail + ", self-signed, renewed by a start after " + renewed, "for users outside this machine give --tls-cert and --tls-key, or put a proxy with a certificate in front"
 	}
 	return levelOK, detail, ""
 }
@@ -228,7 +315,7 @@ func checkCertificate(_ context.Context, config Config) (level, detail, advice s
 func checkAddresses(ctx context.Context, config Config) (level, detail, advice string) {
 	var free, busy []string
 	var refused error
-	for _, address := range []string{config.HTTP, config.HTTPS} {
+	for _, address := range []string{config.HTTP, config.HTTPS, config.Debug} {
 		if address == "" {
 			continue
 		}
@@ -248,4 +335,59 @@ func checkAddresses(ctx context.Context, config Config) (level, detail, advice s
 		return levelProblem, strings.Join(busy, ", ") + " cannot be listened on: " + refused.Error(), "choose another address, or stop what listens there"
 	}
 	return levelOK, strings.Join(free, ", ") + " can be listened on", ""
+}
+
+// askServer bounds how long a running server may take to say whether it is ready.
+const askServer = 5 * time.Second
+
+// checkServer asks the server that uses the data directory whether it is ready.
+func checkServer(ctx context.Context, config Config) (level, detail, advice string) {
+	if !isHeld(config.DataDir) {
+		return levelOK, "none runs with this data directory", ""
+	}
+	ctx, cancel := context.WithTimeout(ctx, askServer)
+	defer cancel()
+	for _, base := range []struct{ scheme, address string }{{"http://", config.HTTP}, {"https://", config.HTTPS}} {
+		host, port, err := net.SplitHostPort(base.address)
+		if err != nil || port == "0" {
+			continue
+		}
+		if ip := net.ParseIP(host); host == "" || ip.IsUnspecified() {
+			host = "localhost"
+		}
+		ready, says, err := askReadiness(ctx, base.scheme+net.JoinHostPort(host, port))
+		switch {
+		case err != nil: // perhaps it listens elsewhere
+		case !ready:
+			return levelProblem, says, "do what it says"
+		default:
+			return levelOK, "a server runs with this data directory, and is ready", ""
+		}
+	}
+	return levelOK, "a server runs with this data directory; it does not answer at these addresses", ""
+}
+
+func askReadiness(ctx context.Context, base string) (ready bool, says string, err error) {
+	// Whether its certificate is good is another question.
+	transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}} //nolint:gosec // as said
+	defer transport.CloseIdleConnections()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, base+"/readyz", nil)
+	if err != nil {
+		return false, "", err
+	}
+	response, err := transport.RoundTrip(request)
+	if err != nil {
+		return false, "", err
+	}
+	defer response.Body.Close()
+	if response.StatusCode == http.StatusOK {
+		return true, "", nil
+	}
+	var body struct {
+		Error struct {
+			Message string `json:"message"`
+		} `json:"error"`
+	}
+	err = json.NewDecoder(io.LimitReader(response.Body, 64<<10)).Decode(&body)
+	return false, body.Error.Message, err
 }

@@ -89,6 +89,9 @@ func readSealedKeys(ctx context.Context, config Config) ([][]byte, error) {
 	if config.Database != "" {
 		return sqlstore.SealedKeysInPostgres(ctx, config.Database)
 	}
+	if lost := lostUnderServer(config); lost != "" {
+		return nil, errors.New(lost)
+	}
 	sealed, err := sqlstore.SealedKeysInSQLite(filepath.Join(config.DataDir, DatabaseFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil

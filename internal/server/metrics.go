@@ -72,3 +72,17 @@ func (m *presenceMetrics) Delivered(frames int, waited time.Duration) {
 	m.deliveries.Add(float64(frames))
 	m.waited.Observe(waited.Seconds())
 }
+
+func newAcceptFailures(registerer prometheus.Registerer) prometheus.Counter {
+	failures := prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "rollcall_accept_failures_total", Help: "Failed attempts to accept a connection, for want of file descriptors for instance.",
+	})
+	registerer.MustRegister(failures)
+	return failures
+}
+
+func countLostRecords(registerer prometheus.Registerer, lost func() int64) {
+	registerer.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Name: "rollcall_log_records_lost_total", Help: "Records of the log that could not be written.",
+	}, func() float64 { return float64(lost()) }))
+}

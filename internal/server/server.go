@@ -49,6 +49,8 @@ type Server struct {
 	presence *presence.Presence
 	gateway  *gateway.Gateway
 	servers  []*http.Server
+	// acceptFailures counts the connections that could not be accepted.
+	acceptFailures prometheus.Counter
 
 	stopping   atomic.Bool
 	closing    sync.Once
@@ -125,6 +127,9 @@ func openStore(ctx context.Context, config Config, dir *dataDir) (*sqlstore.Stor
 	if config.Database != "" {
 		return sqlstore.OpenPostgres(ctx, config.Database)
 	}
+	if err := findLostDatabase(config); err != nil {
+		return nil, err
+	}
 	return sqlstore.OpenSQLite(ctx, filepath.Join(dir.path, DatabaseFile))
 }
 
@@ -133,27 +138,45 @@ func (s *Server) buildEdges(d *directory.Directory, keyring *secret.Keyring, wer
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	numbers := newPresenceMetrics(registry)
+	s.acceptFailures = newAcceptFailures(registry)
+	if s.config.LogLost != nil {
+		countLostRecords(registry, s.config.LogLost)
+	}
 	signer := socketjwt.NewSigner(keyring)
 	s.presence = presence.New(presence.Config{
-		Directory: d, Were: were, SessionsPerUser: s.config.SessionsPerUser, Grace: s.config.Grace, ReturnWithin: s.config.ReturnWithin, Logger: s.config.Logger, Observer: numbers,
+		Directory: d, Were: were, SessionsPerUser: s.config.SessionsPerUser, WatchedPerUser: s.config.WatchedPerUser,
+		WatchedPerApp: s.config.WatchedPerApp, Grace: s.config.Grace, ReturnWithin: s.config.ReturnWithin, Logger: s.config.Logger,
+		Observer: numbers,
 	})
 	d.UseSessions(s.presence)
-	s.gateway, err = gateway.New(gateway.Config{Directory: d, Presence: s.presence, Signer: signer, AuthTimeout: s.config.AuthTimeout, MaxWaiting: s.config.MaxWaiting, Logger: s.config.Logger, Observer: numbers})
-	if err != nil {
-		return err
-	}
+	s.gateway = gateway.New(gateway.Config{
+		Directory: d, Presence: s.presence, Signer: signer, AuthTimeout: s.config.AuthTimeout, MaxWaiting: s.config.MaxWaiting,
+		Logger: s.config.Logger, Observer: numbers,
+	})
 	s.api, err = httpapi.New(httpapi.Config{
 		Directory: d, Presence: s.presence, Signer: keyring, SocketSigner: signer, OpensManagement: keyring.OpensManagement, PublicHost: s.config.PublicHost, BodyLimit: s.config.BodyLimit,
 		RequestTimeout: s.config.RequestTimeout, RateLimits: s.config.RateLimits, Logger: s.config.Logger, Registerer: registry,
 		Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{}),
-		Ready: func(ctx context.Context) error {
-			if s.stopping.Load() {
-				return errors.New("shutting down")
-			}
-			return d.Check(ctx)
-		},
+		Ready:   func(ctx context.Context) error { return s.ready(ctx, d) },
 	})
 	return err
+}
+
+// ready tells why requests cannot be served as they should be, nil when they can.
+func (s *Server) ready(ctx context.Context, d *directory.Directory) error {
+	unready := func(why string, cause error) error {
+		return &directory.Error{Code: directory.CodeOperationFailed, Message: why, Cause: cause}
+	}
+	if s.stopping.Load() {
+		return unready("It is stopping.", nil)
+	}
+	if lost := s.store.LostFiles(); lost != nil {
+		return unready(fmt.Sprintf("%s %s while it ran: %s.", filepath.Base(lost.File), lost.Became, lost.Advice), lost)
+	}
+	if err := d.Check(ctx); err != nil {
+		return unready("The database does not answer.", err)
+	}
+	return nil
 }
 
 func (s *Server) listen(ctx context.Context) (err error) {
@@ -183,7 +206,7 @@ func (s *Server) serve(ctx context.Context, address string, handler http.Handler
 	if err != nil {
 		return "", fmt.Errorf("listen: %w", err)
 	}
-	listener = poller.Listen(envelopeMalformed(listener))
+	listener = poller.Listen(envelopeMalformed(tellFailures(listener, s.acceptFailures, s.config.Logger)))
 	server := &http.Server{
 		Handler: handler, TLSConfig: tlsConfig, ReadHeaderTimeout: s.config.HeaderTimeout, ReadTimeout: s.config.RequestTimeout,
 		WriteTimeout: s.config.RequestTimeout + 15*time.Second, IdleTimeout: s.config.IdleTimeout, MaxHeaderBytes: 64 << 10,

@@ -25,16 +25,25 @@ func openInspector(path string) (*connection, error) {
 	if _, err := os.Stat(path); err != nil {
 		return nil, err
 	}
+	if err := checkLogOf(path); err != nil {
+		return nil, err
+	}
 	return openConnection(path, inspectorPragmas)
 }
 
 // InspectSQLite checks the database file at path, also while a server is using it.
 func InspectSQLite(path string) (condition Condition, err error) {
+	return inspectSQLite(context.Background(), path)
+}
+
+// inspectSQLite is InspectSQLite until ctx ends.
+func inspectSQLite(ctx context.Context, path string) (condition Condition, err error) {
 	conn, err := openInspector(path)
 	if err != nil {
 		return condition, err
 	}
 	defer func() { err = errors.Join(err, conn.close()) }()
+	defer conn.conn.SetInterrupt(conn.conn.SetInterrupt(ctx))
 	condition.LatestVersion = latestVersion
 	err = conn.query(`PRAGMA quick_check(20)`, nil, func(r row) error {
 		if problem := r.text(0); problem != "ok" {
@@ -60,10 +69,23 @@ func InspectSQLite(path string) (condition Condition, err error) {
 	return condition, nil
 }
 
-const readSealed = `SELECT sealed FROM api_keys`
+const (
+	readSealed = `SELECT sealed FROM api_keys`
+	readAppIDs = `SELECT app FROM apps`
+)
 
 // SealedKeysInSQLite returns the API keys in the database file at path as they are encrypted, also while a server is using it.
-func SealedKeysInSQLite(path string) (sealed [][]byte, err error) {
+func SealedKeysInSQLite(path string) ([][]byte, error) {
+	return columnInSQLite(path, readSealed, func(r row) []byte { return r.blob(0) })
+}
+
+// AppsInSQLite returns the ids of the apps in the database file at path, also while a server is using it.
+func AppsInSQLite(path string) ([]string, error) {
+	return columnInSQLite(path, readAppIDs, func(r row) string { return r.text(0) })
+}
+
+// columnInSQLite reads one column of a database file. One without a schema has none.
+func columnInSQLite[T any](path, question string, read func(row) T) (column []T, err error) {
 	conn, err := openInspector(path)
 	if err != nil {
 		return nil, err
@@ -72,11 +94,11 @@ func SealedKeysInSQLite(path string) (sealed [][]byte, err error) {
 	if version, err := conn.schemaVersion(); err != nil || version == 0 {
 		return nil, err
 	}
-	err = conn.query(readSealed, nil, func(r row) error {
-		sealed = append(sealed, r.blob(0))
+	err = conn.query(question, nil, func(r row) error {
+		column = append(column, read(r))
 		return nil
 	})
-	return sealed, err
+	return column, err
 }
 
 // BackupSQLite writes a copy of the database file at path, as it is at one moment, to a new file, also while a server
@@ -88,18 +110,23 @@ func BackupSQLite(ctx context.Context, path, target string) (condition Condition
 	if _, err := os.Stat(path); err != nil {
 		return condition, fmt.Errorf("find database: %w", err)
 	}
-	temporary := filepath.Join(filepath.Dir(target), "."+filepath.Base(target)+".unfinished")
-	defer os.Remove(temporary) // a no-op once renamed
-	if err := copyInto(ctx, path, temporary); err != nil {
+	// What SQLite puts beside the copy while it writes and checks it is as private as the copy, and goes with the folder.
+	folder, err := os.MkdirTemp(filepath.Dir(target), "."+filepath.Base(target)+".unfinished-*") // made with mode 0700
+	if err != nil {
+		return condition, fmt.Errorf("write backup: %w", err)
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(folder)) }()
+	unfinished := filepath.Join(folder, "copy")
+	if err := copyInto(ctx, path, unfinished); err != nil {
 		return condition, err
 	}
-	if condition, err = InspectSQLite(temporary); err != nil {
+	if condition, err = inspectSQLite(ctx, unfinished); err != nil {
 		return condition, fmt.Errorf("check backup: %w", err)
 	}
 	if len(condition.Problems) > 0 {
 		return condition, fmt.Errorf("the backup is damaged: %s", condition.Problems[0])
 	}
-	if err := os.Rename(temporary, target); err != nil {
+	if err := os.Rename(unfinished, target); err != nil {
 		return condition, err
 	}
 	return condition, syncDirectory(filepath.Dir(target))
@@ -116,11 +143,14 @@ func syncDirectory(path string) error {
 
 func copyInto(ctx context.Context, path, target string) (err error) {
 	// Made here so that nobody else can ever read it.
-	file, err := os.OpenFile(target, os.O_CREATE|os.O_TRUNC|os.O_RDWR, 0o600)
+	file, err := os.OpenFile(target, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
 	if err != nil {
 		return fmt.Errorf("write backup: %w", err)
 	}
 	defer func() { err = errors.Join(err, file.Close()) }()
+	if err := checkLogOf(path); err != nil {
+		return err
+	}
 	conn, err := openConnection(path, inspectorPragmas[:1])
 	if err != nil {
 		return err

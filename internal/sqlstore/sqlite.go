@@ -15,6 +15,7 @@ import (
 
 	"github.com/ncruces/go-sqlite3"
 	_ "github.com/ncruces/go-sqlite3/driver" // database/sql, for migrations only
+	"github.com/ncruces/go-sqlite3/vfs"
 
 	"github.com/rollcall/rollcall/internal/directory"
 )
@@ -30,6 +31,9 @@ func OpenSQLite(ctx context.Context, path string) (*Store, error) {
 }
 
 func openSQLite(ctx context.Context, path string) (*Store, error) {
+	if err := checkLogOf(path); err != nil {
+		return nil, fmt.Errorf("open database: %w", err)
+	}
 	// Made here so that nobody else can ever read it.
 	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
@@ -86,6 +90,9 @@ type sqlite struct {
 	writing chan struct{}
 	writer  *connection
 	log     *gatheringFile
+	files   fileWatch
+	// logIsSaved says that the log was folded after it was lost.
+	logIsSaved bool
 	// logPages is the length of the write-ahead log after the last commit, and foldAt the length at which to fold it
 	// into the file.
 	logPages, foldAt int
@@ -94,6 +101,8 @@ type sqlite struct {
 
 	// commits counts what is on the disk. It is raised before anybody is told of a commit.
 	commits atomic.Uint64
+	// lost is why nothing is written, as it was found last. Nil when the files are in their place.
+	lost atomic.Pointer[LostFilesError]
 	// landing is the commit that views can see and that is not on the disk, nil when there is none. One that has failed to get
 	// there stays.
 	landing atomic.Pointer[landing]
@@ -152,11 +161,54 @@ func (e *sqlite) prepare(ctx context.Context, path string) error {
 		return errors.New("sqlite: the database has no write-ahead log")
 	}
 	e.log = log
+	if err := e.watchFiles(); err != nil {
+		return err
+	}
 	e.writer.conn.WALHook(func(_ *sqlite3.Conn, _ string, pages int) error {
 		e.logPages = pages
 		return nil
 	})
 	return nil
+}
+
+// watchFiles begins to watch the files that the writer has open.
+func (e *sqlite) watchFiles() (err error) {
+	database, err := e.writer.conn.FileControl("main", sqlite3.FCNTL_FILE_POINTER)
+	if err != nil {
+		return sqliteError("find the database file", err)
+	}
+	file, ok := database.(vfs.File)
+	if !ok {
+		return errors.New("sqlite: the database has no file")
+	}
+	if e.files.database, err = watchFile(e.path, file); err != nil {
+		return err
+	}
+	if e.files.log, err = watchFile(e.path+"-wal", e.log.File); err != nil {
+		return err
+	}
+	return e.log.noteHeader()
+}
+
+// checkFiles tells why nothing may be written, because it would be lost. The caller has taken the writer.
+func (e *sqlite) checkFiles() *LostFilesError {
+	lost := e.files.check(e.log)
+	e.lost.Store(lost)
+	if lost != nil && lost.File == e.files.log.path && lost.Became != becameDamaged && !e.logIsSaved {
+		e.logIsSaved = e.foldLog() == nil // it is still open: what it holds goes into the database
+	}
+	return lost
+}
+
+// lostFiles tells why nothing is written, where that is so.
+func (e *sqlite) lostFiles() *LostFilesError {
+	select {
+	case <-e.writing:
+		defer func() { e.writing <- struct{}{} }()
+		return e.checkFiles()
+	default: // who is writing has looked
+		return e.lost.Load()
+	}
 }
 
 func (e *sqlite) migrate(ctx context.Context) error {
@@ -185,7 +237,11 @@ func (e *sqlite) close() error {
 			failures = append(failures, r.end(), r.close())
 		}
 	}
-	if err := e.saveLog(); err != nil { // the last connection would fold the log
+	err := e.saveLog()
+	if err == nil && e.log != nil && !e.log.headerStands() {
+		err = e.log.verify(e.log.header, e.logPages)
+	}
+	if err != nil { // the last connection would fold the log
 		_, keep := e.writer.conn.Config(sqlite3.DBCONFIG_NO_CKPT_ON_CLOSE, true)
 		failures = append(failures, err, keep)
 	}
@@ -204,7 +260,10 @@ func (e *sqlite) begin(_ context.Context, before *batch) (transaction, error) {
 	}
 	<-e.writing // given back by a transaction that does not wait for anything but the disk
 	t := &sqliteTransaction{connection: e.writer, engine: e}
-	err := e.tendLog()
+	err := e.mayWrite()
+	if err == nil {
+		err = e.tendLog()
+	}
 	if err == nil {
 		err = e.writer.exec(`BEGIN IMMEDIATE`)
 	}
@@ -213,6 +272,13 @@ func (e *sqlite) begin(_ context.Context, before *batch) (transaction, error) {
 		return nil, err
 	}
 	return t, nil
+}
+
+func (e *sqlite) mayWrite() error {
+	if lost := e.checkFiles(); lost != nil {
+		return &engineError{err: lost, message: filesLost}
+	}
+	return nil
 }
 
 // tendLog makes good a commit that did not get to the disk, and folds the log when it is long. The caller has taken the writer.
@@ -243,7 +309,7 @@ func (e *sqlite) saveLog() error {
 		return nil
 	}
 	if err := e.log.rewrite(e.logPages); err != nil {
-		return &engineError{err: fmt.Errorf("sqlite: write the log again: %w", err), full: true}
+		return &engineError{err: fmt.Errorf("sqlite: write the log again: %w", err), message: diskFull}
 	}
 	e.commits.Add(1)
 	e.landing.Store(nil)
@@ -307,9 +373,12 @@ func (e *sqlite) view(ctx context.Context, fn func(session) error) error {
 // refresh lets a reader see everything that was committed before.
 func (e *sqlite) refresh(r *reader) (err error) {
 	if r.connection == nil {
+		if lost := e.files.place(); lost != nil { // it would open another file, and its end could take the log with it
+			return &engineError{err: lost, message: filesLost}
+		}
 		r.engine = e
 		if r.connection, err = openConnection(e.path, readerPragmas); err != nil {
-			return err
+			return orOutOfFiles(err)
 		}
 	}
 	commits := e.commits.Load()
@@ -324,6 +393,15 @@ func (e *sqlite) refresh(r *reader) (err error) {
 	}
 	r.open, r.seen, r.looked, r.unsynced = true, commits, false, nil
 	return nil
+}
+
+// orOutOfFiles returns why a connection could not be opened: SQLite says that of a disk too when the process may not open more files.
+func orOutOfFiles(err error) error {
+	probe, refused := os.Open(os.DevNull)
+	if refused != nil {
+		return &engineError{err: fmt.Errorf("%w: %w", err, refused), message: outOfFiles}
+	}
+	return errors.Join(err, probe.Close())
 }
 
 // end ends the read transaction, if one is open.
@@ -453,7 +531,7 @@ func (t *sqliteTransaction) commit(written func()) (uncertain bool, err error) {
 	written()
 	if err := e.log.syncNow(); err != nil {
 		err = fmt.Errorf("sqlite: sync the log: %w", err)
-		l.err = &engineError{err: err, full: true}
+		l.err = &engineError{err: err, message: diskFull}
 		close(l.ended)
 		return true, &engineError{err: err, uncertain: true}
 	}
@@ -658,7 +736,11 @@ func sqliteError(doing string, err error) error {
 	if err == nil {
 		return nil
 	}
-	return &engineError{err: fmt.Errorf("sqlite: %s: %w", doing, err), full: diskRefuses(err)}
+	failure := &engineError{err: fmt.Errorf("sqlite: %s: %w", doing, err)}
+	if diskRefuses(err) {
+		failure.message = diskFull
+	}
+	return failure
 }
 
 // diskRefuses reports whether SQLite failed because the disk is full or cannot be written to.

@@ -4,6 +4,7 @@
 package sqlstore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -77,8 +78,8 @@ func share(joined string, into []string, length func(i int) int) {
 // engineError marks a failure of the database, as opposed to an answer of the rules.
 type engineError struct {
 	err error
-	// full says that the disk is full or refuses to be written to.
-	full bool
+	// message is what the caller is told; empty means that the database did not answer.
+	message string
 	// uncertain says that a commit may have happened all the same.
 	uncertain bool
 }
@@ -107,12 +108,17 @@ func explain(err error) error {
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
 		return err
 	}
-	message := "The database did not answer. Nothing was changed; try again."
-	if e.full {
-		message = "The server's disk is full or cannot be written to. Nothing was changed; try again when the operator has made room."
-	}
-	return &directory.Error{Code: directory.CodeOperationFailed, Message: message, Cause: err}
+	return &directory.Error{Code: directory.CodeOperationFailed, Message: cmp.Or(e.message, noAnswer), Cause: err}
 }
+
+// What callers are told when the database fails.
+const (
+	noAnswer   = "The database did not answer. Nothing was changed; try again."
+	diskFull   = "The server's disk is full or cannot be written to. Nothing was changed; try again when the operator has made room."
+	outOfFiles = "The server has no file descriptor left. Nothing was changed; try again when fewer clients are connected."
+	filesLost  = "The server's database files were removed, replaced or damaged while it ran. Nothing was changed; " +
+		"try again when the operator has put that right, as /readyz says."
+)
 
 func newStore(engine engine) *Store {
 	s := &Store{engine: engine, writer: newWriter(engine), hot: newHotUsers()}
@@ -140,6 +146,15 @@ func (s *Store) view(ctx context.Context, hot *hotView, fn func(directory.Tx) er
 // Update implements directory.Store.
 func (s *Store) Update(ctx context.Context, app directory.AppID, reads []directory.UID, fn func(directory.Tx) error) error {
 	return explain(s.writer.update(ctx, app, reads, fn))
+}
+
+// LostFiles tells why nothing is written although the database is open: files of it were removed, replaced or damaged. It is nil
+// when all is well, and on PostgreSQL.
+func (s *Store) LostFiles() *LostFilesError {
+	if e, ok := s.engine.(*sqlite); ok {
+		return e.lostFiles()
+	}
+	return nil
 }
 
 // Close waits for the updates under way, refuses new ones and closes the database.

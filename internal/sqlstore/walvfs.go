@@ -41,6 +41,8 @@ type gatheringFile struct {
 	syncsLater bool
 	// syncFailed is set when a sync of SQLite's has failed, after all was written.
 	syncFailed bool
+	// header is what the file begins with; nil when that is not known.
+	header []byte
 }
 
 func (f *gatheringFile) WriteAt(p []byte, offset int64) (int, error) {
@@ -63,11 +65,39 @@ func (f *gatheringFile) flush() error {
 	}
 	held := f.held
 	f.held = f.held[:0]
+	if f.at < logHeader {
+		f.header = nil
+	}
 	n, err := f.File.WriteAt(held, f.at)
 	if err == nil && n < len(held) {
 		err = io.ErrShortWrite
 	}
+	if err == nil && f.at == 0 && len(held) >= logHeader {
+		f.header = append([]byte(nil), held[:logHeader]...)
+	}
 	return err
+}
+
+// noteHeader reads what the file begins with, when it is opened.
+func (f *gatheringFile) noteHeader() error {
+	header := make([]byte, logHeader)
+	n, err := f.File.ReadAt(header, 0)
+	if n == logHeader {
+		f.header, err = header, nil
+	} else if errors.Is(err, io.EOF) {
+		err = nil // there is no page in it yet
+	}
+	return err
+}
+
+// headerStands reports whether the file begins with what was written there, as far as that is known. Nothing may be held back.
+func (f *gatheringFile) headerStands() bool {
+	if f.header == nil {
+		return true
+	}
+	var now [logHeader]byte
+	_, err := f.File.ReadAt(now[:], 0)
+	return err == nil && bytes.Equal(now[:], f.header)
 }
 
 func (f *gatheringFile) ReadAt(p []byte, offset int64) (int, error) {
@@ -96,6 +126,7 @@ func (f *gatheringFile) syncNow() error { return f.File.Sync(vfs.SYNC_NORMAL) }
 // The parts of a write-ahead log, in bytes: https://sqlite.org/walformat.html.
 const (
 	logHeader   = 32
+	logMagic    = 0x377f0682 // or one more, where the numbers that are summed up are big-endian
 	frameHeader = 24
 )
 
@@ -110,37 +141,13 @@ func (f *gatheringFile) rewrite(pages int) error {
 	if _, err := f.File.ReadAt(header, 0); err != nil {
 		return err
 	}
-	check := newLogCheck(header)
-	if !check.covers(header[:24], header[24:]) {
-		return errLogDamaged
-	}
-	frame := make([]byte, frameHeader+binary.BigEndian.Uint32(header[8:]))
-	at := func(page int) int64 { return int64(logHeader) + int64(page)*int64(len(frame)) }
-	eachFrame := func(do func(at int64) error) error {
-		for page := range pages {
-			if _, err := f.File.ReadAt(frame, at(page)); err != nil {
-				return err
-			}
-			if err := do(at(page)); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
-	err := eachFrame(func(int64) error {
-		check.add(frame[:8])
-		if !check.covers(frame[frameHeader:], frame[16:frameHeader]) || !bytes.Equal(frame[8:16], header[16:24]) {
-			return errLogDamaged
-		}
-		return nil
-	})
-	if err != nil {
+	if err := f.verify(header, pages); err != nil {
 		return err
 	}
 	if _, err := f.File.WriteAt(header, 0); err != nil {
 		return err
 	}
-	err = eachFrame(func(at int64) error {
+	err := f.eachFrame(header, pages, func(frame []byte, at int64) error {
 		_, err := f.File.WriteAt(frame, at)
 		return err
 	})
@@ -148,6 +155,37 @@ func (f *gatheringFile) rewrite(pages int) error {
 		return err
 	}
 	return f.syncNow()
+}
+
+// verify fails unless the log's first pages are what SQLite has written behind this header.
+func (f *gatheringFile) verify(header []byte, pages int) error {
+	if !isLogHeader(header) {
+		return errLogDamaged
+	}
+	check := newLogCheck(header)
+	check.add(header[:24])
+	return f.eachFrame(header, pages, func(frame []byte, _ int64) error {
+		check.add(frame[:8])
+		if !check.covers(frame[frameHeader:], frame[16:frameHeader]) || !bytes.Equal(frame[8:16], header[16:24]) {
+			return errLogDamaged
+		}
+		return nil
+	})
+}
+
+// eachFrame reads the log's first pages one after another.
+func (f *gatheringFile) eachFrame(header []byte, pages int, do func(frame []byte, at int64) error) error {
+	frame := make([]byte, frameHeader+binary.BigEndian.Uint32(header[8:]))
+	for page := range pages {
+		at := int64(logHeader) + int64(page)*int64(len(frame))
+		if _, err := f.File.ReadAt(frame, at); err != nil {
+			return err
+		}
+		if err := do(frame, at); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 var errLogDamaged = errors.New("the disk has lost a part of the write-ahead log; restart the server, which goes on with what is whole")
@@ -163,6 +201,12 @@ func newLogCheck(header []byte) *logCheck {
 		return &logCheck{order: binary.LittleEndian}
 	}
 	return &logCheck{order: binary.BigEndian}
+}
+
+// isLogHeader reports whether these are the first bytes of a write-ahead log.
+func isLogHeader(header []byte) bool {
+	magic := binary.BigEndian.Uint32(header)
+	return magic&^1 == logMagic && newLogCheck(header).covers(header[:24], header[24:])
 }
 
 // add goes on with data, of which there are a multiple of eight bytes.
@@ -182,6 +226,9 @@ func (c *logCheck) covers(data, stored []byte) bool {
 func (f *gatheringFile) Truncate(size int64) error {
 	if err := f.flush(); err != nil {
 		return err
+	}
+	if size < logHeader {
+		f.header = nil
 	}
 	return f.File.Truncate(size)
 }

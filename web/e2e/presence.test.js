@@ -118,8 +118,8 @@ describe("what takes its time", { concurrency: 5 }, () => {
     const gone = await enter("t-gone");
     await gone.passReport(); // it would be refused, which the SDK does not catch
     await hears(watcher, "t-gone online");
-    const revoked = await rollcall.rest("DELETE", "/users/t-gone/auth_tokens");
-    assert.equal(revoked.closedSockets, 1);
+    const revoked = await rollcall.call("DELETE", "/users/t-gone/auth_tokens");
+    assert.equal(revoked.meta.closedSockets, 1);
     await hears(watcher, "t-gone offline");
     await until("the SDK sees its socket closed", async () => (await gone.sdk(() => CometChat.getConnectionStatus())) !== "connected");
     await gone.sdk(() => connections.splice(0));

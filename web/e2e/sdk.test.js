@@ -118,7 +118,7 @@ inApp("login with a uid and the auth key", async (app) => {
   assert.equal(token.platform, "WEB");
   assert.match(token.deviceId, new RegExp(`^${rollcall.appId}_`));
   assert.equal(token.appInfo.version, "v4.2.0");
-  assert.equal((await rollcall.rest("GET", `/users/login-key/auth_tokens/${user.authToken}`)).id, token.id);
+  assert.equal((await rollcall.call("GET", `/users/login-key/auth_tokens/${user.authToken}`)).meta.item.id, token.id);
 });
 
 inApp("login again as the same user costs no call", async (app) => {

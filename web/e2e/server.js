@@ -109,7 +109,9 @@ export class Rollcall {
     return (await this.rest("POST", `/users/${uid}/auth_tokens`)).authToken;
   }
 
-  tokens(uid) {
-    return this.rest("GET", `/users/${uid}/auth_tokens`);
+  // tokens returns a user's auth tokens, each with what comes beside it in meta.
+  async tokens(uid) {
+    const { data, meta } = await this.call("GET", `/users/${uid}/auth_tokens`);
+    return data.map((token, i) => ({ ...token, ...meta.items[i] }));
   }
 }

@@ -27,7 +27,7 @@ export type Subscription = "all" | "friends" | "none" | { roles: string[] } | { 
 export interface OwnStatus {
   status: DeviceStatus;
   statusText?: string;
-  /** When the text ends, in Unix seconds. */
+  /** When both go back to what was set before without an end, in Unix seconds. */
   expiresAt?: number;
 }
 
@@ -115,6 +115,10 @@ export class Connection extends Emitter<ConnectionEvents> {
   #refusal: { code: string | undefined; message: string } | undefined;
   #heartbeat = 0;
   #own: OwnStatus | undefined;
+  /** The last status that had no end. */
+  #lasting: OwnStatus | undefined;
+  /** What the server was told last. */
+  #sent: OwnStatus | undefined;
   #position: Position | undefined;
   #next: Position | undefined;
   #named: Set<string> | undefined;
@@ -144,7 +148,21 @@ export class Connection extends Emitter<ConnectionEvents> {
 
   setStatus(own: OwnStatus): void {
     this.#own = own;
-    if (this.state === "connected") this.#send({ type: "status", body: own });
+    if (!own.expiresAt) this.#lasting = own;
+    if (this.state === "connected") this.#sendStatus();
+  }
+
+  #sendStatus(): void {
+    const known = this.#sent;
+    const own = this.#statusToSend();
+    if (own && own !== known) this.#send({ type: "status", body: own });
+  }
+
+  /** Returns how the device presents itself, which is taken for sent. */
+  #statusToSend(): OwnStatus | undefined {
+    if (this.#own?.expiresAt && this.#own.expiresAt * 1000 <= Date.now()) this.#own = this.#lasting;
+    this.#sent = this.#own;
+    return this.#sent;
   }
 
   /** Hears of others. The snapshot that begins it also tells who is not heard of any more. */
@@ -218,7 +236,7 @@ export class Connection extends Emitter<ConnectionEvents> {
           : { presenceSubscription: "UIDS", uids: subscription.uids }
         : { all: { presenceSubscription: "ALL_USERS" }, friends: { presenceSubscription: "FRIENDS" }, none: {} }[subscription];
     const rollcall = {
-      ...this.#own,
+      ...this.#statusToSend(),
       ...(this.#position ? { resume: this.#position } : { snapshot: true }),
     };
     this.#send({ type: "auth", appId, deviceId, sender: uid, body: { auth, deviceId, ...whom, rollcall } });
@@ -258,7 +276,7 @@ export class Connection extends Emitter<ConnectionEvents> {
     this.#named = undefined;
     this.#heartbeat = (heartbeatSeconds * 1000) / 3;
     this.#beat();
-    if (this.#own) this.#send({ type: "status", body: this.#own });
+    this.#sendStatus();
     this.#become("connected");
   }
 

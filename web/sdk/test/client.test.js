@@ -189,6 +189,19 @@ test("who comes back is busy as before, with the text", bound, async (context) =
   await bob.hears("w-mark available", "w-ada offline");
 });
 
+test("a status that has ended does not come back", bound, async (context) => {
+  const bob = await Person.enter(context, "e-bob", { subscribe: "all" });
+  const ada = await Person.enter(context, "e-ada");
+  await bob.hears("e-ada available");
+  ada.client.presence.setStatus({ status: "away" });
+  await bob.hears("e-ada away");
+  ada.client.presence.setStatus({ status: "busy", expiresAt: Math.floor(Date.now() / 1000) });
+  ada.client.disconnect();
+  await bob.hears("e-ada offline");
+  ada.client.connect();
+  await bob.hears("e-ada away");
+});
+
 test("who is not heard of any more is told as offline, to the client alone", bound, async (context) => {
   await Person.enter(context, "o-bob");
   await Person.enter(context, "o-cy");
