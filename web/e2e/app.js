@@ -10,7 +10,7 @@ export class App {
     app.pings = path !== "/rollcall";
     app.tab = await Tab.open(browser, [site.host, rollcall.https, ...hosts], options);
     app.page = app.tab.page;
-    await app.page.goto(`http://${site.host}${path}`);
+    await app.page.goto(`http://${site.host}${path}`, { timeout: 60_000 });
     await app.page.waitForFunction(() => window.CometChat);
     return app;
   }

@@ -1,11 +1,12 @@
-// The same calls on the official SDK and on ours, against the same server. What can be observed is alike, but for the
-// differences on purpose that docs/sdk-differences.md lists.
+// The same calls on the official SDK, on ours and on other builds of the official one, against the same server. What can be observed
+// is alike, but for the differences that docs/sdk-differences.md and docs/clients.md list.
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
-import { after, before, test } from "node:test";
+import { after, before, describe, test } from "node:test";
 
 import { App } from "./app.js";
 import { launch } from "./browser.js";
+import { builds } from "./builds.js";
 import { differencesOf, observeCalls } from "./compat.js";
 import { repository } from "./program.js";
 import { Rollcall } from "./server.js";
@@ -23,14 +24,33 @@ after(async () => {
   await site?.stop();
 });
 
-test("everything documented is alike on both SDKs, but for the listed differences", { timeout: 240_000 }, async () => {
-  const [official, ours] = await Promise.all(["/", "/rollcall"].map((page) => observeCalls(browser, site, page)));
-  const found = differencesOf(official, ours);
-  const doc = await readFile(`${repository}docs/sdk-differences.md`, "utf8");
-  const listed = [...doc.matchAll(/^\| `([^`]+)` \|/gm)].map((match) => match[1]);
+// listed returns the places in the tables of a document that begin with a cell, or with none.
+async function listed(document, first = "") {
+  const text = await readFile(`${repository}docs/${document}`, "utf8");
+  return [...text.matchAll(/^\| (?:`([^`]+)` \| )?`([^`]+)` \|/gm)].filter(([, build = ""]) => build === first).map(([, , place]) => place);
+}
+
+// assertListed fails on a difference that is not listed, and on an entry that is none.
+function assertListed(found, listed) {
   const covers = (listed, { path }) => path === listed || path.startsWith(`${listed}.`) || (listed.startsWith("*.") && path.endsWith(listed.slice(1)));
   assert.deepEqual(found.filter((difference) => !listed.some((entry) => covers(entry, difference))), [], "differences that are not listed");
   assert.deepEqual(listed.filter((entry) => !found.some((difference) => covers(entry, difference))), [], "listed, but there is no such difference");
+}
+
+describe("everything documented is alike, but for the listed differences", { concurrency: 3 }, () => {
+  let official;
+  const compare = async (page) => differencesOf(await (official ??= observeCalls(browser, site, "/")), await observeCalls(browser, site, page));
+
+  test("on the official SDK and on ours", { timeout: 240_000 }, async () => {
+    assertListed(await compare("/rollcall"), await listed("sdk-differences.md"));
+  });
+
+  for (const build of builds.slice(1)) {
+    test(`on the official SDK and on ${build.key}`, { timeout: 240_000 }, async () => {
+      await site.add(build);
+      assertListed(await compare(`/${build.key}`), await listed("clients.md", build.key));
+    });
+  }
 });
 
 // The names of the official SDK that are about users, presence, blocking and authentication.
