@@ -179,9 +179,14 @@ func TestClient_KeysAndRoles(t *testing.T) {
 	check(t, "28 definitions", len(must(t, definitions, err)) == 28)
 	left, err := c.Roles.DeletePermission(ctx, "vip", "listUsers")
 	check(t, "permission deleted", len(must(t, left, err)) == 0)
-	if err := errors.Join(c.Roles.RestrictFeatures(ctx, "vip", "getUser"), c.Roles.AllowFeatures(ctx, "vip", api.AllowFeaturesRequest{Features: []string{"nothing"}})); err != nil {
+	if err := c.Roles.RestrictFeatures(ctx, "vip", "getUser", "logout"); err != nil {
 		t.Fatal(err)
 	}
+	if err := c.Roles.AllowFeatures(ctx, "vip", api.AllowFeaturesRequest{Features: []string{"u.logout"}}); err != nil {
+		t.Fatal(err)
+	}
+	err = c.Roles.AllowFeatures(ctx, "vip", api.AllowFeaturesRequest{Features: []string{"getUsers"}})
+	check(t, "a feature that there is not", client.IsCode(err, api.CodeBadRequest))
 	restricted, err := c.Roles.RestrictedFeatures(ctx, "vip", client.PageOptions{})
 	check(t, "restricted", must(t, restricted, err).Items[0].Key == "u.getUser")
 	if err := c.Roles.Delete(ctx, "vip"); err != nil {
