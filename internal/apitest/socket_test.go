@@ -176,11 +176,10 @@ func awaitDevices(t *testing.T, s *apitest.Server, uid string, want func(api.Pre
 // await polls for what no event announces.
 func await(t *testing.T, what string, check func() bool) {
 	t.Helper()
-	for range 1000 {
+	for begun := time.Now(); time.Since(begun) < outagePatience; time.Sleep(10 * time.Millisecond) {
 		if check() {
 			return
 		}
-		time.Sleep(10 * time.Millisecond)
 	}
 	t.Fatalf("waited in vain for %s", what)
 }
