@@ -57,7 +57,9 @@ func Start(ctx context.Context, durable bool) (_ *Server, err error) {
 		return nil, err
 	}
 	data := filepath.Join(dir, "data")
-	initdb := exec.CommandContext(ctx, filepath.Join(bin, "initdb"), "--pgdata", data, "--username", "postgres", "--auth", "trust", "--encoding", "UTF8", "--locale", "C", "--no-sync")
+	making, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	initdb := exec.CommandContext(making, filepath.Join(bin, "initdb"), "--pgdata", data, "--username", "postgres", "--auth", "trust", "--encoding", "UTF8", "--locale", "C", "--no-sync")
 	initdb.SysProcAttr, initdb.Dir = owner, dir
 	if output, err := initdb.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("initdb: %w: %s", err, output)
@@ -96,10 +98,17 @@ func (s *Server) Crash() error {
 	if err := s.process.Process.Signal(syscall.SIGQUIT); err != nil {
 		return fmt.Errorf("crash postgres: %w", err)
 	}
-	<-s.exited // an immediate shutdown ends as an error would, or not, and either is meant
-	s.process = nil
-	return nil
+	select {
+	case <-s.exited: // an immediate shutdown ends as an error would, or not, and either is meant
+		s.process = nil
+		return nil
+	case <-time.After(patience):
+		return errors.New("crash postgres: it does not end")
+	}
 }
+
+// patience bounds how long PostgreSQL may take to start, and to end. Nothing takes that long, not even on a busy machine.
+const patience = 2 * time.Minute
 
 // programs returns the folder of the newest installed version.
 func programs() (string, error) {
@@ -136,7 +145,7 @@ func unprivileged(dir string) (*syscall.SysProcAttr, error) {
 }
 
 func (s *Server) waitReady(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	poll := time.NewTicker(10 * time.Millisecond)
 	defer poll.Stop()
