@@ -23,7 +23,7 @@ func TestLostFiles(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		lose func(t *testing.T, data string)
-		// says is what /readyz says, and diagnosed what doctor does; empty when it cannot know.
+		// says is what /readyz says, and diagnosed what doctor does.
 		says, diagnosed string
 		// giveBack makes the running server write again; nil when a restart is needed.
 		giveBack func(t *testing.T, data string)
@@ -36,11 +36,11 @@ func TestLostFiles(t *testing.T) {
 	}{
 		"the directory is removed": {
 			lose: func(t *testing.T, data string) { t.Helper(); must(t, os.RemoveAll(data)) },
-			says: "rollcall.db was removed while it ran", gone: true,
+			says: "rollcall.db was removed while it ran", diagnosed: "says: The server is not ready to serve. rollcall.db was removed", gone: true,
 		},
 		"the directory is moved away, and back": {
-			lose:     func(t *testing.T, data string) { t.Helper(); must(t, os.Rename(data, data+"-away")) },
-			says:     "rollcall.db was removed while it ran",
+			lose: func(t *testing.T, data string) { t.Helper(); must(t, os.Rename(data, data+"-away")) },
+			says: "rollcall.db was removed while it ran", diagnosed: "says: The server is not ready to serve. rollcall.db was removed",
 			giveBack: func(t *testing.T, data string) { t.Helper(); must(t, os.Rename(data+"-away", data)) },
 		},
 		"the database is replaced by another, and put back": {
@@ -93,9 +93,8 @@ func TestLostFiles(t *testing.T) {
 				t.Errorf("/readyz says %q, want %q", says, test.says)
 			}
 			s.expectLostFiles()
-			if test.diagnosed != "" {
-				expectDiagnosis(t, p.data, test.diagnosed)
-			}
+			expectDiagnosis(t, p, test.diagnosed)
+			expectDiagnosis(t, p, test.says) // which it has asked for
 			if test.giveBack != nil {
 				test.giveBack(t, p.data)
 				s.writeSome(10)
@@ -107,7 +106,7 @@ func TestLostFiles(t *testing.T) {
 				p.expectEnd(t)
 			}
 			if test.startRefused != "" {
-				expectDiagnosis(t, p.data, test.startRefused)
+				expectDiagnosis(t, p, test.startRefused)
 				expectNoStart(t, test.startRefused, "--data", p.data)
 			}
 			if !test.gone {
@@ -221,9 +220,9 @@ func unready(t *testing.T, p *process) string {
 }
 
 // expectDiagnosis demands that doctor finds a problem.
-func expectDiagnosis(t *testing.T, data, problem string) {
+func expectDiagnosis(t *testing.T, p *process, problem string) {
 	t.Helper()
-	text, err := runDoctor(t, "--data", data, "--http", "127.0.0.1:0", "--https", "")
+	text, err := runDoctor(t, "--data", p.data, "--http", strings.TrimPrefix(p.base, "http://"), "--https", "")
 	var exit *exec.ExitError
 	if !errors.As(err, &exit) || exit.ExitCode() != exitFailed || !strings.Contains(text, problem) {
 		t.Errorf("doctor does not say %q: %v\n%s", problem, err, text)

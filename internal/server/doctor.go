@@ -340,13 +340,11 @@ func checkAddresses(ctx context.Context, config Config) (level, detail, advice s
 // askServer bounds how long a running server may take to say whether it is ready.
 const askServer = 5 * time.Second
 
-// checkServer asks the server that uses the data directory whether it is ready.
+// checkServer asks the server that uses these addresses whether it is ready. It may have lost its data directory.
 func checkServer(ctx context.Context, config Config) (level, detail, advice string) {
-	if !isHeld(config.DataDir) {
-		return levelOK, "none runs with this data directory", ""
-	}
 	ctx, cancel := context.WithTimeout(ctx, askServer)
 	defer cancel()
+	held := isHeld(config.DataDir)
 	for _, base := range []struct{ scheme, address string }{{"http://", config.HTTP}, {"https://", config.HTTPS}} {
 		host, port, err := net.SplitHostPort(base.address)
 		if err != nil || port == "0" {
@@ -357,14 +355,17 @@ func checkServer(ctx context.Context, config Config) (level, detail, advice stri
 		}
 		ready, says, err := askReadiness(ctx, base.scheme+net.JoinHostPort(host, port))
 		switch {
-		case err != nil: // perhaps it listens elsewhere
+		case err != nil: // nobody is there, or it is no server of ours
 		case !ready:
-			return levelProblem, says, "do what it says"
-		default:
-			return levelOK, "a server runs with this data directory, and is ready", ""
+			return levelProblem, base.address + " says: " + says, "do what it says"
+		case held:
+			return levelOK, "the server that uses the data directory is ready", ""
 		}
 	}
-	return levelOK, "a server runs with this data directory; it does not answer at these addresses", ""
+	if held {
+		return levelOK, "a server uses the data directory; it does not answer at these addresses", ""
+	}
+	return levelOK, "none uses the data directory", ""
 }
 
 func askReadiness(ctx context.Context, base string) (ready bool, says string, err error) {
@@ -389,5 +390,8 @@ func askReadiness(ctx context.Context, base string) (ready bool, says string, er
 		} `json:"error"`
 	}
 	err = json.NewDecoder(io.LimitReader(response.Body, 64<<10)).Decode(&body)
+	if err == nil && body.Error.Message == "" {
+		err = errors.New("not a server of ours")
+	}
 	return false, body.Error.Message, err
 }
