@@ -16,28 +16,34 @@ const module = "github.com/rollcall/rollcall/"
 // allowed says which of our own packages each package may import. What is not listed may import nothing of ours. The
 // reasons are in ARCHITECTURE.md.
 var allowed = map[string][]string{
-	"api":                          {},
-	"client":                       {"api"},
-	"cmd/rollcall":                 {"api", "client", "internal/bench", "internal/directory", "internal/secret", "internal/server", "internal/sqlstore", "internal/transfer"},
+	"api":    {},
+	"client": {"api"},
+	"cmd/rollcall": {
+		"api", "client", "internal/bench", "internal/directory", "internal/secret", "internal/server", "internal/sqlstore",
+		"internal/transfer",
+	},
 	"examples/cli-presence":        {"api", "client"},
 	"examples/people":              {"api", "client"},
 	"examples/signup":              {"api", "client"},
-	"internal/awake":               {},
 	"internal/apitest":             {"api", "client", "internal/server"},
 	"internal/apitest/clockserver": {"internal/server"},
+	"internal/awake":               {},
 	"internal/bench":               {"api", "client", "internal/pgserver", "internal/poller", "internal/server"},
 	"internal/directory":           {},
-	"internal/gateway":             {"api", "internal/directory", "internal/awake", "internal/poller", "internal/presence", "internal/socketjwt"},
+	"internal/gateway":             {"api", "internal/awake", "internal/directory", "internal/poller", "internal/presence", "internal/socketjwt"},
 	"internal/httpapi":             {"api", "internal/directory", "internal/presence", "internal/socketjwt"},
 	"internal/poller":              {},
 	"internal/presence":            {"internal/awake", "internal/directory"},
 	"internal/socketjwt":           {},
 	"internal/pgserver":            {},
 	"internal/secret":              {},
-	"internal/server":              {"internal/directory", "internal/gateway", "internal/httpapi", "internal/poller", "internal/presence", "internal/secret", "internal/socketjwt", "internal/sqlstore"},
-	"internal/sqlstore":            {"internal/directory"},
-	"internal/transfer":            {"api", "client"},
-	"internal/storetest":           {"internal/directory", "internal/pgserver"},
+	"internal/server": {
+		"internal/directory", "internal/gateway", "internal/httpapi", "internal/poller", "internal/presence", "internal/secret",
+		"internal/socketjwt", "internal/sqlstore",
+	},
+	"internal/sqlstore":  {"internal/directory"},
+	"internal/transfer":  {"api", "client"},
+	"internal/storetest": {"internal/directory", "internal/pgserver"},
 }
 
 // outside are packages of others that only some packages may touch, and why.

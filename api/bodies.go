@@ -17,19 +17,22 @@ type Meta struct {
 	NextCursor string `json:"nextCursor,omitempty"`
 	// Revision is the app's last revision when a list of changes was read.
 	Revision *int64 `json:"revision,omitempty"`
-	// Item is what this server adds to the object in data, and Items what it adds to each of those in data, in their order.
+	// Item is what this server adds to the object in data, and Items what it adds to each of those in data, in their
+	// order.
 	Item  *Addition  `json:"item,omitempty"`
 	Items []Addition `json:"items,omitempty"`
 	// Codes are why items of a bulk call were refused, by the names that the items have in data.
 	Codes map[string]Code `json:"codes,omitempty"`
 	// Permissions are those that the role sets, beside the definitions of all.
 	Permissions map[string]json.RawMessage `json:"permissions,omitempty"`
-	// RevokedTokens is how many auth tokens are no longer accepted, and ClosedSockets how many live connections were closed.
+	// RevokedTokens is how many auth tokens are no longer accepted, and ClosedSockets how many live connections were
+	// closed.
 	RevokedTokens *int `json:"revokedTokens,omitempty"`
 	ClosedSockets *int `json:"closedSockets,omitempty"`
 }
 
-// Addition is what this server adds to an auth token, an API key or an app. The client library puts it where it belongs.
+// Addition is what this server adds to an auth token, an API key or an app. The client library puts it where it
+// belongs.
 type Addition struct {
 	ID        string `json:"id,omitempty"`
 	DeviceID  string `json:"deviceId,omitempty"`
@@ -300,8 +303,8 @@ type ReactivateUsersResponse struct {
 	NotFound       []string `json:"notFound,omitempty"`
 }
 
-// AuthToken is an auth token. In lists Token is masked unless the app reveals secrets; ID names it either way. ID and DeviceID
-// come in Meta.Item, or Meta.Items.
+// AuthToken is an auth token. In lists Token is masked unless the app reveals secrets; ID names it either way. ID and
+// DeviceID come in Meta.Item, or Meta.Items.
 type AuthToken struct {
 	UID       string          `json:"uid"`
 	Token     string          `json:"authToken,omitempty"`
@@ -337,8 +340,8 @@ type DeleteAuthTokensRequest struct {
 	IssuedBefore int64 `json:"issuedBefore,omitempty"`
 }
 
-// APIKey is an API key. In lists Key is masked unless the app reveals secrets; ID names it either way. ID comes in Meta.Item, or
-// Meta.Items; so does CreatedBy but for the keys of a new app, which have no ID and no time.
+// APIKey is an API key. In lists Key is masked unless the app reveals secrets; ID names it either way. ID comes in
+// Meta.Item, or Meta.Items; so does CreatedBy but for the keys of a new app, which have no ID and no time.
 type APIKey struct { //nolint:revive // it is the contract's word, and a Key could be anything
 	Key       string `json:"apiKey"`
 	ID        string `json:"id,omitempty"`

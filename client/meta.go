@@ -2,8 +2,8 @@ package client
 
 import "github.com/rollcall/rollcall/api"
 
-// join puts what the server tells beside the data of an answer, which has the contract's members alone, where the types of this
-// library have it.
+// join puts what the server tells beside the data of an answer, which has the contract's members alone, where the types
+// of this library have it.
 func join(data any, meta *api.Meta) {
 	if meta == nil {
 		return

@@ -18,10 +18,11 @@ import (
 	"github.com/rollcall/rollcall/client"
 	"github.com/rollcall/rollcall/internal/apitest"
 	"github.com/rollcall/rollcall/internal/server"
+	"github.com/rollcall/rollcall/internal/storetest"
 )
 
 // patience bounds how long a test waits for what must come.
-const patience = 20 * time.Second
+const patience = storetest.Patience
 
 // listener reads the events of a session in the background.
 type listener struct {
@@ -65,7 +66,7 @@ func (l *listener) listen() {
 // leave ends the session, and waits until it has ended.
 func (l *listener) leave() {
 	l.stop()
-	l.done.Wait()
+	storetest.AwaitReturn(l.t, l.done.Wait, "the end of a session")
 }
 
 func (l *listener) hears(events ...string) {
@@ -394,13 +395,13 @@ func TestPresence_follow(t *testing.T) {
 	})
 	defer reading.Wait()
 	defer stop()
-	check(t, "those online come first", <-told == "ada available")
+	check(t, "those online come first", storetest.Await(t, told, "ada") == "ada available")
 	bob := listen(t, clients["bob"], client.SessionOptions{Status: "invisible"})
-	check(t, "a key sees those invisible", <-told == "bob invisible")
+	check(t, "a key sees those invisible", storetest.Await(t, told, "bob") == "bob invisible")
 	found, err := s.Backend(t).Presence.Query(t.Context(), "ada", "nobody")
 	check(t, "query", must(t, found, err).Users[0].Status == "available" && found.NotFound[0] == "nobody")
 	bob.leave()
-	check(t, "they go", <-told == "bob offline")
+	check(t, "they go", storetest.Await(t, told, "bob, who goes") == "bob offline")
 }
 
 // TestSession_leaksNothing connects again and again.

@@ -40,7 +40,7 @@ func TestCrash(t *testing.T) {
 		data := filepath.Join(t.TempDir(), "data")
 		c := &crash{t: t, args: []string{"--data", data}, data: data}
 		c.check = func() {
-			condition, err := sqlstore.InspectSQLite(filepath.Join(data, server.DatabaseFile))
+			condition, err := sqlstore.InspectSQLite(t.Context(), filepath.Join(data, server.DatabaseFile))
 			if err != nil || len(condition.Problems) > 0 {
 				t.Fatalf("the database is not sound: %v %v", err, condition.Problems)
 			}
@@ -131,6 +131,8 @@ func (c *crash) killWhileWriting(p *process, random *rand.Rand) {
 	for _, w := range c.writers {
 		writing.Go(func() { w.write(c.t.Context(), api) })
 	}
+	stuck := time.NewTimer(patience)
+	defer stuck.Stop()
 	// An acknowledgement comes right behind a commit. The time on top of it lets the kill fall anywhere in the next one.
 	later := time.Duration(random.Int64N(int64(10 * time.Millisecond)))
 	byItself := false
@@ -139,6 +141,8 @@ func (c *crash) killWhileWriting(p *process, random *rand.Rand) {
 		<-time.After(later)
 	case <-p.exited:
 		byItself = true
+	case <-stuck.C:
+		c.t.Errorf("%d writes were acknowledged, and no more come up to %d", c.acknowledged.Load(), c.until)
 	}
 	p.kill()
 	writing.Wait()
@@ -486,6 +490,14 @@ func (p *process) start() error {
 func waitContext(t *testing.T) (context.Context, context.CancelFunc) {
 	t.Helper()
 	return context.WithTimeout(t.Context(), patience)
+}
+
+// boundedCommand returns a command that is killed when it takes too long.
+func boundedCommand(t *testing.T, program string, args ...string) *exec.Cmd {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), longPatience)
+	t.Cleanup(cancel)
+	return exec.CommandContext(ctx, program, args...)
 }
 
 // await waits until a process has printed something, and returns the match.

@@ -92,7 +92,7 @@ func (d *disk) resize(flags uintptr, size int) error {
 // sound demands that the database is not damaged. A server may be using it.
 func (d *disk) sound() {
 	d.t.Helper()
-	condition, err := sqlstore.InspectSQLite(filepath.Join(d.data(), server.DatabaseFile))
+	condition, err := sqlstore.InspectSQLite(d.t.Context(), filepath.Join(d.data(), server.DatabaseFile))
 	if err != nil || len(condition.Problems) > 0 {
 		d.t.Errorf("the database is not sound: %v %v", err, condition.Problems)
 	}
@@ -146,7 +146,7 @@ func TestDiskThatRefusesWrites(t *testing.T) {
 	setFileSizeLimit(t, p, noLimit)
 	s.expectWrites()
 	s.expectReads()
-	condition, err := sqlstore.InspectSQLite(filepath.Join(data, server.DatabaseFile))
+	condition, err := sqlstore.InspectSQLite(t.Context(), filepath.Join(data, server.DatabaseFile))
 	if err != nil || len(condition.Problems) > 0 {
 		t.Errorf("the database is not sound: %v %v", err, condition.Problems)
 	}

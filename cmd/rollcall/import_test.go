@@ -16,8 +16,10 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/rollcall/rollcall/client"
+	"github.com/rollcall/rollcall/internal/storetest"
 )
 
 // importRows is how many users the interrupted import brings; every hundredth is wrong.
@@ -83,7 +85,7 @@ func importCommand(t *testing.T, p *process, file, url string) *exec.Cmd {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return exec.Command(program, "import", file, "--url", url, "--data", p.data)
+	return boundedCommand(t, program, "import", file, "--url", url, "--data", p.data)
 }
 
 // killMoment is when in the life of a batch its import is killed.
@@ -145,9 +147,12 @@ func killImport(t *testing.T, p *process, file string, moment killMoment, batch 
 	select {
 	case <-reached:
 		_ = cmd.Process.Kill() // it may have ended meanwhile
-		<-exited
+		_ = storetest.Await(t, exited, "the import that was killed")
 	case err := <-exited:
 		t.Fatalf("the import ended before batch %d: %v", batch, err)
+	case <-time.After(longPatience):
+		_ = cmd.Process.Kill()
+		t.Fatalf("the import does not come to batch %d", batch)
 	}
 }
 
@@ -212,7 +217,7 @@ func TestImportFromAnotherServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	app, key := appAndKey(t, source)
-	cmd := exec.Command(program, "import", "--from", source.base, "--from-app", app, "--url", target.base, "--data", target.data,
+	cmd := boundedCommand(t, program, "import", "--from", source.base, "--from-app", app, "--url", target.base, "--data", target.data,
 		"--results", filepath.Join(t.TempDir(), "r"), "--state", filepath.Join(t.TempDir(), "s"))
 	cmd.Env = append(os.Environ(), "ROLLCALL_FROM_API_KEY="+key)
 	if output, err := cmd.CombinedOutput(); err != nil {

@@ -205,7 +205,7 @@ func TestNoFileDescriptors(t *testing.T) {
 	defer conn.Close()
 	ctx, cancel := waitContext(t)
 	defer cancel()
-	if _, err := p.await(ctx, p.stderr, regexp.MustCompile(`"level":"ERROR","msg":"connections cannot be accepted: .*LimitNOFILE`)); err != nil {
+	if _, err := p.await(ctx, p.stderr, regexp.MustCompile(`"level":"ERROR","msg":"connections cannot be accepted",.*LimitNOFILE`)); err != nil {
 		t.Fatalf("it is not logged: %v\n%s", err, p.stderr)
 	}
 	failures := regexp.MustCompile(`\nrollcall_accept_failures_total (\d+)\n`)

@@ -87,6 +87,7 @@ func TestLostFiles(t *testing.T) {
 			s := newSubject(t, p)
 			s.writeSome(100)
 			test.lose(t, p.data)
+			s.awaitLostFiles()
 			s.expectLostFiles()
 			if says := unready(t, p); !strings.Contains(says, test.says) {
 				t.Errorf("/readyz says %q, want %q", says, test.says)
@@ -146,6 +147,25 @@ func (s *subject) writeSome(count int) {
 			s.t.Fatal(err)
 		}
 		s.there[uid] = true
+	}
+}
+
+// awaitLostFiles writes until it is refused, which is soon. What is acknowledged until then has to be kept where anything is.
+func (s *subject) awaitLostFiles() {
+	s.t.Helper()
+	acknowledged := 0
+	poll(s.t, "writes are still acknowledged", func() bool {
+		s.created++
+		uid := fmt.Sprintf("last-%d", s.created)
+		_, err := s.client.Users.Create(s.t.Context(), content(uid, 1))
+		if err == nil {
+			s.there[uid] = true
+			acknowledged++
+		}
+		return err != nil
+	})
+	if acknowledged > 100 {
+		s.t.Errorf("%d writes were acknowledged first", acknowledged)
 	}
 }
 

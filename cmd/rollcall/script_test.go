@@ -31,6 +31,9 @@ import (
 // patience bounds every wait for something that has to happen. Nothing is expected to take that long.
 const patience = time.Minute
 
+// longPatience bounds commands that have much to do.
+const longPatience = 5 * patience
+
 func TestMain(m *testing.M) {
 	testscript.Main(suite{m}, map[string]func(){"rollcall": func() { os.Exit(run()) }})
 }

@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/rollcall/rollcall/client"
 	"github.com/rollcall/rollcall/internal/server"
@@ -62,6 +63,8 @@ func testShutdownUnderLoad(t *testing.T, transport *http.Transport) {
 	case <-inTheMiddle:
 	case <-p.exited:
 		t.Fatalf("the server ended by itself: %v\n%s", p.err, p.stderr)
+	case <-time.After(patience):
+		t.Fatalf("%d writes were acknowledged, and no more come up to %d", acknowledged.Load(), before)
 	}
 	code, err := p.stop(t.Context(), syscall.SIGTERM)
 	if err != nil || code != 0 {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strconv"
 
 	"github.com/schollz/progressbar/v3"
@@ -214,7 +215,7 @@ friend requests, but no keys and no auth tokens. Private metadata is in it. "rol
 			return err
 		}
 		// Only a complete export gets the name.
-		file, err := os.OpenFile(output+".part", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+		file, err := os.CreateTemp(filepath.Dir(output), "."+filepath.Base(output)+".unfinished-*") // made with mode 0600
 		if err != nil {
 			return err
 		}
@@ -222,10 +223,10 @@ friend requests, but no keys and no auth tokens. Private metadata is in it. "rol
 		lines, err := c.Export(cmd.Context(), buffered)
 		err = errors.Join(err, buffered.Flush(), file.Sync(), file.Close())
 		if err == nil {
-			err = os.Rename(output+".part", output)
+			err = os.Rename(file.Name(), output)
 		}
 		if err != nil {
-			return errors.Join(err, os.Remove(output+".part"))
+			return errors.Join(err, os.Remove(file.Name()))
 		}
 		if r.json {
 			return printJSON(cmd, map[string]any{"file": output, "lines": lines})

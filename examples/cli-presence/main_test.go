@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/rollcall/rollcall/internal/server"
+	"github.com/rollcall/rollcall/internal/storetest"
 )
 
 // TestCLIPresence runs the program for two people. The first prints how the second comes and goes.
@@ -25,7 +26,7 @@ func TestCLIPresence(t *testing.T) {
 		}
 	}()
 	start := func(uid string) (*bufio.Scanner, func()) {
-		ctx, stop := context.WithCancel(t.Context())
+		ctx, stop := context.WithTimeout(t.Context(), storetest.Patience) // what it prints ends with it
 		printed, out := io.Pipe()
 		ended := make(chan error, 1)
 		go func() {
@@ -36,7 +37,7 @@ func TestCLIPresence(t *testing.T) {
 		return bufio.NewScanner(printed), func() {
 			stop()
 			go func() { _, _ = io.Copy(io.Discard, printed) }()
-			if err := <-ended; err != nil {
+			if err := storetest.Await(t, ended, "the program to end"); err != nil {
 				t.Error(err)
 			}
 		}

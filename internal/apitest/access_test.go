@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"strings"
@@ -154,7 +155,7 @@ func mint(t *testing.T, c *client.Client, uid string) string {
 // callCode makes a call and returns the code of its error, empty for a success. Any other answer fails the test.
 func callCode(t *testing.T, address, method, path string, headers map[string]string) api.Code {
 	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), method, address+path, nil)
+	request, err := http.NewRequestWithContext(apitest.Context(t), method, address+path, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -310,7 +311,7 @@ func freshDatabase(t *testing.T, database string) string {
 	if database == "" {
 		return ""
 	}
-	url, err := postgres.NewDatabase(t.Context())
+	url, err := postgres.NewDatabase(apitest.Context(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -405,7 +406,8 @@ func TestAuthOnlyKeysCanBeKeptFromRoles(t *testing.T) {
 	}
 	for i, denied := range []bool{false, true} {
 		settings := api.UpdateAppSettingsRequest{DenyRolesByAuthOnlyKeys: &denied}
-		if shown, err := s.Operator(t).Apps.UpdateSettings(t.Context(), s.Credentials.AppID, settings); err != nil || shown.DenyRolesByAuthOnlyKeys != denied {
+		if shown, err := s.Operator(t).Apps.UpdateSettings(t.Context(), s.Credentials.AppID, settings); err != nil ||
+			shown.DenyRolesByAuthOnlyKeys != denied {
 			t.Fatal(shown, err)
 		}
 		uid := func(name string) string { return fmt.Sprint(name, i) }
@@ -436,14 +438,18 @@ func TestAuthOnlyKeysCanBeKeptFromRoles(t *testing.T) {
 				return err
 			}, false},
 			"sends the role back that an admin has": {func(c *client.Client) error {
-				if _, err := backend.Users.Create(t.Context(), api.CreateUserRequest{UID: uid("f"), Name: "F", Role: "admin"}); err != nil {
+				if _, err := backend.Users.Create(t.Context(), api.CreateUserRequest{
+					UID: uid("f"), Name: "F",
+					Role: "admin",
+				}); err != nil {
 					t.Fatal(err)
 				}
 				_, err := c.Users.Update(t.Context(), uid("f"), api.UpdateUserRequest{Name: new("F."), Role: new("Admin")})
 				return err
 			}, true},
 		} {
-			if err := try.do(frontend); (err == nil) != (try.allowed || !denied) || err != nil && !client.IsCode(err, api.CodeNoAccess) {
+			if err := try.do(frontend); (err == nil) != (try.allowed || !denied) || err != nil && !client.IsCode(err,
+				api.CodeNoAccess) {
 				t.Errorf("an authOnly key, denied is %v, %s: %v", denied, name, err)
 			}
 		}
@@ -481,7 +487,8 @@ func TestAuthOnlyKeysCanBeKeptFromEvictingTokens(t *testing.T) {
 	if err := minted(backend); err != nil {
 		t.Errorf("a fullAccess key mints one more: %v", err)
 	}
-	if list, err := backend.AuthTokens.List(t.Context(), "ada", client.PageOptions{}); err != nil || list.Pagination.Total != 2 {
+	if list, err := backend.AuthTokens.List(t.Context(), "ada", client.PageOptions{}); err != nil ||
+		list.Pagination.Total != 2 {
 		t.Errorf("she has %d tokens then: %v", list.Pagination.Total, err)
 	}
 	if _, err := backend.AuthTokens.RevokeOfUser(t.Context(), "ada", 0); err != nil {
@@ -510,11 +517,11 @@ func TestSecretsAreRevealedOnlyWhenTheAppSaysSo(t *testing.T) {
 	}
 }
 
-// TestWrongCredentialsAreLimited sends more wrong credentials from an address than it may: what is right goes on to be taken from
-// there, and everything from elsewhere.
+// TestWrongCredentialsAreLimited sends more wrong credentials from an address than it may: what is right goes on to be
+// taken from there, and everything from elsewhere.
 func TestWrongCredentialsAreLimited(t *testing.T) {
 	t.Parallel()
-	s := apitest.Start(t, "", func(config *server.Config) { config.RateLimits.WrongCredentials = 4 }) // a fresh one every 15 s
+	s := apitest.Start(t, "", func(config *server.Config) { config.RateLimits.WrongCredentials = 4 }) // again in 15 s
 	c := s.Backend(t)
 	create(t, s, "ada")
 	old := mint(t, c, "ada")
@@ -548,7 +555,8 @@ func TestWrongCredentialsAreLimited(t *testing.T) {
 	}
 	for name, try := range wrong {
 		response, body, refused := sent{method: "GET", path: try.path, headers: withoutKey(try.headers)}.do(t, s)
-		if response.StatusCode != http.StatusTooManyRequests || refused.Code != api.CodeTooManyRequests || response.Header.Get("Retry-After") == "" {
+		if response.StatusCode != http.StatusTooManyRequests || refused.Code != api.CodeTooManyRequests ||
+			response.Header.Get("Retry-After") == "" {
 			t.Errorf("the second wrong %s: %d %s", name, response.StatusCode, body)
 		}
 	}
@@ -556,9 +564,10 @@ func TestWrongCredentialsAreLimited(t *testing.T) {
 		path    string
 		headers map[string]string
 	}{
-		"key":                   {"/v3/users", app("apikey", s.Credentials.RestAPIKey)},
-		"new token":             {"/v3/me", app("authToken", mint(t, c, "ada"))},
-		"management credential": {"/v3/apps", app("key", s.Credentials.ManagementKey, "secret", s.Credentials.ManagementSecret)},
+		"key":       {"/v3/users", app("apikey", s.Credentials.RestAPIKey)},
+		"new token": {"/v3/me", app("authToken", mint(t, c, "ada"))},
+		"management credential": {"/v3/apps", app("key", s.Credentials.ManagementKey, "secret",
+			s.Credentials.ManagementSecret)},
 	} {
 		if code := callCode(t, s.URL, "GET", right.path, right.headers); code != "" {
 			t.Errorf("the right %s: %s", name, code)
@@ -573,7 +582,8 @@ func TestWrongCredentialsAreLimited(t *testing.T) {
 			t.Errorf("the revoked token, time %d: %s", i+1, code)
 		}
 	}
-	elsewhere := &http.Transport{DialContext: (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}}).DialContext}
+	elsewhere := &http.Transport{DialContext: (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0,
+		2)}}).DialContext}
 	defer elsewhere.CloseIdleConnections()
 	request, err := http.NewRequestWithContext(t.Context(), "GET", s.URL+"/v3/users", nil)
 	if err != nil {
@@ -592,8 +602,10 @@ func TestWrongCredentialsAreLimited(t *testing.T) {
 	}
 	metrics := string(sent{method: "GET", path: "/metrics"}.takes(t, s))
 	for _, line := range []string{
-		`rollcall_wrong_credentials_total{answer="refused",credential="key"} 2`, `rollcall_wrong_credentials_total{answer="limited",credential="key"} 1`,
-		`rollcall_wrong_credentials_total{answer="limited",credential="app"} 1`, `rollcall_wrong_credentials_total{answer="limited",credential="token"} 2`,
+		`rollcall_wrong_credentials_total{answer="refused",credential="key"} 2`,
+		`rollcall_wrong_credentials_total{answer="limited",credential="key"} 1`,
+		`rollcall_wrong_credentials_total{answer="limited",credential="app"} 1`,
+		`rollcall_wrong_credentials_total{answer="limited",credential="token"} 2`,
 		`rollcall_wrong_credentials_total{answer="limited",credential="management"} 1`,
 	} {
 		if !strings.Contains(metrics, line) {
@@ -605,8 +617,6 @@ func TestWrongCredentialsAreLimited(t *testing.T) {
 // withoutKey returns headers that say, of the key that requests have by themselves, that there is none.
 func withoutKey(headers map[string]string) map[string]string {
 	all := map[string]string{"apikey": ""}
-	for name, value := range headers {
-		all[name] = value
-	}
+	maps.Copy(all, headers)
 	return all
 }

@@ -3,10 +3,12 @@
 package apitest
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/base64"
 	"io"
 	"math/rand/v2"
+	"runtime"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -66,11 +68,27 @@ func Start(t testing.TB, database string, configure func(*server.Config)) *Serve
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := running.Close(); err != nil {
-			t.Error(err)
+		closed := make(chan error, 1)
+		go func() { closed <- running.Close() }()
+		select {
+		case err := <-closed:
+			if err != nil {
+				t.Error(err)
+			}
+		case <-time.After(patience):
+			stacks := make([]byte, 1<<20)
+			t.Errorf("the server does not close\n%s", stacks[:runtime.Stack(stacks, true)])
 		}
 	})
 	return &Server{Server: running, URL: "http://" + running.HTTPAddr, clock: clock}
+}
+
+// Context returns a context for a call that has to be answered: it ends with the test, and when nothing takes that long.
+func Context(t testing.TB) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	t.Cleanup(cancel)
+	return ctx
 }
 
 // Clock returns the server's clock.

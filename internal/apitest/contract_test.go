@@ -11,8 +11,9 @@ import (
 	jsonv2 "github.com/go-json-experiment/json"
 )
 
-// What follows is the contract's, member by member (rest.md and sdk-wire.md): what a client knows that refuses every other. The
-// server's own types are not used here, so that a member which is added there does not come to be known here.
+// What follows is the contract's, member by member (rest.md and sdk-wire.md): what a client knows that refuses every
+// other. The server's own types are not used here, so that a member which is added there does not come to be known
+// here.
 type (
 	contractUser struct {
 		UID            string          `json:"uid"`
@@ -296,17 +297,18 @@ var contractCalls = map[string]any{
 	"POST /ws/api/{version}/online-members": contractOnline{},
 }
 
-// ownCalls are this server's: what their answers hold is described in openapi.yaml alone. Those of the contract among them are the ones
-// whose answers it does not tell.
+// ownCalls are this server's: what their answers hold is described in openapi.yaml alone. Those of the contract among
+// them are the ones whose answers it does not tell.
 var ownCalls = strings.Fields(`
 	/users/batch /users/lookup /relations/batch /export /users/{uid}/export /friends
-	/users/{uid}/friend_requests /friend_requests /presence/query /presence/online-count /presence/events /users/{uid}/presence
-	/users/{uid}/presence/{deviceId} /users/{uid}/presence/timeline /visibility/explain /users/{uid}/can-contact/{other} /auth_tokens
+	/users/{uid}/friend_requests /friend_requests /presence/query /presence/online-count /presence/events
+	/users/{uid}/presence /users/{uid}/presence/{deviceId} /users/{uid}/presence/timeline /visibility/explain
+	/users/{uid}/can-contact/{other} /auth_tokens
 	/changes /apps/{appId} /apps/{appId}/restore /apps/{appId}/settings /apps/{appId}/usage /apps/{appId}/collaborators
 	/apps/{appId}/collaborators/{email} /.well-known/jwks.json /healthz /readyz /metrics /openapi.json /docs /{$}`)
 
-// TestAnswersHoldTheContractAlone decodes the answers of the transcripts to the contract's calls as a client does that refuses
-// members it does not know.
+// TestAnswersHoldTheContractAlone decodes the answers of the transcripts to the contract's calls as a client does that
+// refuses members it does not know.
 func TestAnswersHoldTheContractAlone(t *testing.T) {
 	t.Parallel()
 	mux := http.NewServeMux()
@@ -326,7 +328,12 @@ func TestAnswersHoldTheContractAlone(t *testing.T) {
 		for _, x := range exchanges {
 			first, _, _ := strings.Cut(string(x.request), "\n")
 			method, target, _ := strings.Cut(first, " ")
-			request, err := http.NewRequestWithContext(t.Context(), method, "http://server"+version.ReplaceAllString(target, "/"), nil)
+			request, err := http.NewRequestWithContext(
+				t.Context(),
+				method,
+				"http://server"+version.ReplaceAllString(target, "/"),
+				nil,
+			)
 			if err != nil {
 				t.Fatal(err)
 			}

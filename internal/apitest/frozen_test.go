@@ -1,6 +1,7 @@
 package apitest_test
 
 import (
+	"bytes"
 	"context"
 	"net"
 	"net/http"
@@ -62,6 +63,54 @@ func TestSilentFailover(t *testing.T) {
 	second.Auth(o.server, apitest.Login{UID: "reader", Device: "second", Body: api.AuthBody{Auth: jwt}})
 }
 
+// swallowedTimeout is the time of a request in TestSwallowedReply, much less than the longest that a transaction may take without.
+const swallowedTimeout = 2 * time.Second
+
+// TestSwallowedReply lets PostgreSQL do what it is asked to, and swallows what it says. Everybody is answered within the time that
+// a request has, and told what is known.
+func TestSwallowedReply(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		// swallow returns what is closed when a reply has been swallowed, and what ends it.
+		swallow func(f *freezer) (begun <-chan struct{}, end func())
+		unknown bool // whether somebody is told that the outcome is not known
+	}{
+		"to a commit": {func(f *freezer) (<-chan struct{}, func()) { return f.swallowReplyTo("COMMIT"), func() {} }, true},
+		"to a question": {func(f *freezer) (<-chan struct{}, func()) {
+			return f.swallowReplyTo("pg_advisory_xact_lock"), func() {}
+		}, false},
+		"to everything": {func(f *freezer) (<-chan struct{}, func()) {
+			begun := make(chan struct{})
+			close(begun)
+			return begun, f.freeze()
+		}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, database := storetest.OwnPostgres(t)
+			network := newFreezer(t, database)
+			url := network.url + "&default_query_exec_mode=cache_describe" // so that every question is sent as text
+			o := newOutage(t, url, func(config *server.Config) { config.RequestTimeout = swallowedTimeout })
+			o.direct.Timeout = 8 * swallowedTimeout // what comes later is no answer
+			o.writeInBackground()
+			o.awaitWrites()
+			begun, end := test.swallow(network)
+			defer end()
+			storetest.Await(t, begun, "a reply to be swallowed")
+			if test.unknown {
+				o.awaitMore("a write whose outcome is not known", &o.perhaps, 1)
+			} else {
+				o.awaitMore("a write to be refused", &o.refused, 1)
+			}
+			end()
+			o.awaitWrites()
+			o.stopWriting()
+			o.awaitReadiness(true)
+			o.verify()
+		})
+	}
+}
+
 // TestCommitEndsLate breaks connections while PostgreSQL commits, which it goes on with: the revocation that nobody could answer
 // takes effect when it is over, once soon, and once so late that the database counts as lost.
 func TestCommitEndsLate(t *testing.T) {
@@ -100,13 +149,13 @@ func TestCommitEndsLate(t *testing.T) {
 // slowCommits makes commits that delete auth tokens wait between holdUp and letEnd, whatever becomes of their clients.
 func slowCommits(t *testing.T, database string) (holdUp, letEnd func()) {
 	t.Helper()
-	conn, err := pgx.Connect(t.Context(), database)
+	conn, err := pgx.Connect(apitest.Context(t), database)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close(context.WithoutCancel(t.Context())) })
 	do := func(statement string) {
-		if _, err := conn.Exec(t.Context(), statement); err != nil {
+		if _, err := conn.Exec(apitest.Context(t), statement); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -141,6 +190,10 @@ type freezer struct {
 	conns            []net.Conn // guarded by mu
 	abandoned        int        // how many of conns let nothing through any more. Guarded by mu
 	closed           bool       // guarded by mu
+	// asked is what a question has to hold for its reply to be swallowed, and all that follows it. Guarded by mu
+	asked     []byte
+	swallowed chan struct{} // closed when that has happened. Guarded by mu
+	deaf      map[int]bool  // which connections have it happened to. Guarded by mu
 }
 
 func newFreezer(t *testing.T, database string) *freezer {
@@ -153,7 +206,7 @@ func newFreezer(t *testing.T, database string) *freezer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &freezer{url: (&url.URL{
+	f := &freezer{deaf: map[int]bool{}, url: (&url.URL{
 		Scheme: "postgres", User: url.User(config.User), Host: listener.Addr().String(), Path: config.Database, RawQuery: "sslmode=disable",
 	}).String()}
 	f.network, f.address = pgconn.NetworkAddress(config.Host, config.Port)
@@ -191,20 +244,19 @@ func (f *freezer) serve(t *testing.T, listener net.Listener) {
 		number := len(f.conns)
 		f.conns = append(f.conns, near, far)
 		f.mu.Unlock()
-		f.running.Go(func() { f.carry(number, near, far) })
-		f.running.Go(func() { f.carry(number, far, near) })
+		f.running.Go(func() { f.carry(near, far, func(question []byte) bool { return f.hears(number, question) }) })
+		f.running.Go(func() { f.carry(far, near, func([]byte) bool { return !f.isDeaf(number) }) })
 	}
 }
 
-// carry copies what comes from one side to the other while the network is not frozen, and the end of it too, unless the
-// connection is abandoned.
-func (f *freezer) carry(number int, from, to net.Conn) {
+// carry copies what passes from one side to the other while the network is not frozen, and the end of it too.
+func (f *freezer) carry(from, to net.Conn, passes func([]byte) bool) {
 	defer to.Close()
 	buffer := make([]byte, 64<<10)
 	for {
 		n, err := from.Read(buffer)
 		f.gate.RLock()
-		if f.isAbandoned(number) {
+		if !passes(buffer[:n]) {
 			n = 0
 		}
 		if n > 0 && err == nil {
@@ -227,10 +279,32 @@ func (f *freezer) breakAllButFirst() {
 	}
 }
 
-func (f *freezer) isAbandoned(number int) bool {
+// hears reports whether what the server says gets through.
+func (f *freezer) hears(number int, question []byte) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return number < f.abandoned
+	if len(f.asked) > 0 && bytes.Contains(question, f.asked) {
+		f.asked = nil
+		f.deaf[number] = true
+		close(f.swallowed)
+	}
+	return number >= f.abandoned
+}
+
+// isDeaf reports whether what the database says gets lost.
+func (f *freezer) isDeaf(number int) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return number < f.abandoned || f.deaf[number]
+}
+
+// swallowReplyTo lets the next question through that holds certain words, and nothing that the database says behind it on its
+// connection, which stays open. What is returned is closed then.
+func (f *freezer) swallowReplyTo(words string) <-chan struct{} {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.asked, f.swallowed = []byte(words), make(chan struct{})
+	return f.swallowed
 }
 
 // abandonAll lets nothing through the connections there are, which stay open.

@@ -32,7 +32,10 @@ func (c sent) do(t *testing.T, s *apitest.Server) (response *http.Response, body
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, value := range map[string]string{"appId": s.Credentials.AppID, "apikey": s.Credentials.RestAPIKey, "Origin": "https://page.example.com"} {
+	for name, value := range map[string]string{
+		"appId": s.Credentials.AppID, "apikey": s.Credentials.RestAPIKey,
+		"Origin": "https://page.example.com",
+	} {
 		request.Header.Set(name, value)
 	}
 	for name, value := range c.headers {
@@ -69,7 +72,14 @@ func TestEmptyListsAreEmptyObjects(t *testing.T) {
 	for _, uid := range []string{"ada", "bob", "cy"} {
 		create(t, s, uid)
 	}
-	sent{method: "POST", path: "/v3/roles", body: `{"role":"guest","name":"Guest","metadata":[],"settings":[]}`}.takes(t, s)
+	sent{
+		method: "POST",
+		path:   "/v3/roles",
+		body:   `{"role":"guest","name":"Guest","metadata":[],"settings":[]}`,
+	}.takes(
+		t,
+		s,
+	)
 	for _, c := range []struct{ method, path string }{
 		{"POST", "/v3/users/ada/auth_tokens"},
 		{"DELETE", "/v3/users/ada/auth_tokens"},
@@ -91,21 +101,48 @@ func TestEmptyListsAreEmptyObjects(t *testing.T) {
 	for i, empty := range []string{`[]`, `""`, `"[]"`, `"{}"`, `" "`, `{}`} {
 		uid := fmt.Sprint("user-", i)
 		sent{method: "POST", path: "/v3/users", body: `{"uid":"` + uid + `","name":"U","metadata":` + empty + `}`}.takes(t, s)
-		sent{method: "POST", path: "/v3/users/batch", body: `{"users":[{"uid":"batch-` + uid + `","name":"U","metadata":` + empty + `}]}`}.takes(t, s)
-		sent{method: "POST", path: "/v3/data_import/users", body: `{"users":{"import-` + uid + `":{"name":"U","metadata":` + empty + `}}}`}.takes(t, s)
+		sent{
+			method: "POST",
+			path:   "/v3/users/batch",
+			body:   `{"users":[{"uid":"batch-` + uid + `","name":"U","metadata":` + empty + `}]}`,
+		}.takes(
+			t,
+			s,
+		)
+		sent{
+			method: "POST",
+			path:   "/v3/data_import/users",
+			body:   `{"users":{"import-` + uid + `":{"name":"U","metadata":` + empty + `}}}`,
+		}.takes(
+			t,
+			s,
+		)
 		sent{method: "PUT", path: "/v3/users/bob", body: `{"metadata":{"a":1}}`}.takes(t, s)
 		sent{method: "PUT", path: "/v3/users/bob", body: `{"metadata":` + empty + `}`}.takes(t, s)
 		sent{method: "POST", path: "/v3/users/bob/auth_tokens", body: `{"appInfo":` + empty + `}`}.takes(t, s)
 		for _, uid := range []string{uid, "batch-" + uid, "import-" + uid, "bob"} {
-			if read := (sent{method: "GET", path: "/v3/users/" + uid}).takes(t, s); !bytes.Contains(read, []byte(`"metadata":{}`)) {
+			if read := (sent{method: "GET", path: "/v3/users/" + uid}).takes(t, s); !bytes.Contains(
+				read,
+				[]byte(`"metadata":{}`),
+			) {
 				t.Errorf("metadata %s of %s reads back as %s", empty, uid, read)
 			}
 		}
 		role := fmt.Sprint("role-", i)
-		sent{method: "POST", path: "/v3/roles", body: `{"role":"` + role + `","name":"R","metadata":` + empty + `}`}.takes(t, s)
+		sent{
+			method: "POST",
+			path:   "/v3/roles",
+			body:   `{"role":"` + role + `","name":"R","metadata":` + empty + `}`,
+		}.takes(
+			t,
+			s,
+		)
 		sent{method: "PUT", path: "/v3/roles/" + role, body: `{"metadata":{"a":1}}`}.takes(t, s)
 		sent{method: "PUT", path: "/v3/roles/" + role, body: `{"metadata":` + empty + `}`}.takes(t, s)
-		if read := (sent{method: "GET", path: "/v3/roles/" + role}).takes(t, s); !bytes.Contains(read, []byte(`"metadata":{}`)) {
+		if read := (sent{method: "GET", path: "/v3/roles/" + role}).takes(t, s); !bytes.Contains(
+			read,
+			[]byte(`"metadata":{}`),
+		) {
 			t.Errorf("metadata %s of a role reads back as %s", empty, read)
 		}
 	}
@@ -144,7 +181,8 @@ func TestNumbersAreUIDs(t *testing.T) {
 			{method: "POST", path: "/v3/users", body: `{"uid":` + number + `,"name":"U"}`},
 			{method: "POST", path: "/v3/users/42/blockedusers", body: `{"blockedUids":[` + number + `]}`},
 		} {
-			if response, body, refused := c.do(t, s); response.StatusCode != http.StatusBadRequest || refused.Code != api.CodeBadRequest {
+			if response, body, refused := c.do(t, s); response.StatusCode != http.StatusBadRequest ||
+				refused.Code != api.CodeBadRequest {
 				t.Errorf("%s: %s", c, body)
 			}
 		}
@@ -161,10 +199,19 @@ func TestBodiesInOtherForms(t *testing.T) {
 		sent{method: "POST", path: "/v3/users", body: user, headers: map[string]string{"Content-Type": kind}}.takes(t, s)
 	}
 	for kind, body := range map[string]string{
-		form: "uid=ada&name=Ada", form + "; charset=utf-8": "force=1", multipart: "--x\r\nContent-Disposition: form-data; name=\"uid\"\r\n\r\nada\r\n--x--\r\n",
+		form: "uid=ada&name=Ada", form + "; charset=utf-8": "force=1",
+		multipart: "--x\r\nContent-Disposition: form-data; name=\"uid\"\r\n\r\nada\r\n--x--\r\n",
 	} {
 		for _, path := range []string{"/v3/users", "/v3/users/user-1/auth_tokens"} {
-			_, _, refused := sent{method: "POST", path: path, body: body, headers: map[string]string{"Content-Type": kind}}.do(t, s)
+			_, _, refused := sent{
+				method:  "POST",
+				path:    path,
+				body:    body,
+				headers: map[string]string{"Content-Type": kind},
+			}.do(
+				t,
+				s,
+			)
 			if refused.Code != api.CodeBadRequest || !strings.Contains(refused.Message, "Send a JSON object") {
 				t.Errorf("%s to %s: %+v", kind, path, refused)
 			}
@@ -194,7 +241,18 @@ func TestPackedBodies(t *testing.T) {
 		return strings.Replace(empty, `""`, `"`+strings.Repeat("x", bytes-len(empty))+`"`, 1)
 	}
 	post := func(body, encoding string) (*http.Response, []byte, api.Error) {
-		return sent{method: "POST", path: "/v3/users", body: body, headers: map[string]string{"Content-Encoding": encoding, "Idempotency-Key": fmt.Sprintf("%s %x", encoding, sha256.Sum256([]byte(body)))}}.do(t, s)
+		return sent{
+			method: "POST",
+			path:   "/v3/users",
+			body:   body,
+			headers: map[string]string{
+				"Content-Encoding": encoding,
+				"Idempotency-Key":  fmt.Sprintf("%s %x", encoding, sha256.Sum256([]byte(body))),
+			},
+		}.do(
+			t,
+			s,
+		)
 	}
 	for uid, encoding := range map[string]string{"a": "gzip", "b": "GZIP", "c": "x-gzip"} {
 		if response, body, _ := post(packed(t, user(uid, 10<<10)), encoding); response.StatusCode != http.StatusOK {
@@ -204,8 +262,23 @@ func TestPackedBodies(t *testing.T) {
 	if response, body, _ := post(user("d", 100), "identity"); response.StatusCode != http.StatusOK {
 		t.Errorf("identity: %d %s", response.StatusCode, body)
 	}
-	sent{method: "POST", path: "/v3/users/a/auth_tokens", body: packed(t, ""), headers: map[string]string{"Content-Encoding": "gzip"}}.takes(t, s)
-	sent{method: "POST", path: "/v3/users/a/auth_tokens", headers: map[string]string{"Content-Encoding": "gzip"}}.takes(t, s)
+	sent{
+		method:  "POST",
+		path:    "/v3/users/a/auth_tokens",
+		body:    packed(t, ""),
+		headers: map[string]string{"Content-Encoding": "gzip"},
+	}.takes(
+		t,
+		s,
+	)
+	sent{
+		method:  "POST",
+		path:    "/v3/users/a/auth_tokens",
+		headers: map[string]string{"Content-Encoding": "gzip"},
+	}.takes(
+		t,
+		s,
+	)
 	bomb := packed(t, user("bomb", 20<<20))
 	for name, c := range map[string]struct {
 		body, encoding string
@@ -225,7 +298,8 @@ func TestPackedBodies(t *testing.T) {
 			t.Errorf("%s: %d %s", name, response.StatusCode, body)
 		}
 	}
-	if list, err := s.Backend(t).Users.List(t.Context(), client.UserListOptions{}); err != nil || list.Pagination.Total != 4 {
+	if list, err := s.Backend(t).Users.List(t.Context(), client.UserListOptions{}); err != nil ||
+		list.Pagination.Total != 4 {
 		t.Errorf("there are %d users: %v", list.Pagination.Total, err)
 	}
 }
@@ -257,8 +331,10 @@ func TestVersion2(t *testing.T) {
 		}
 	}
 	for path, want := range map[string]api.Code{
-		"/v2.0/roles": api.CodeInvalidAPIVersion, "/v2.0/apikeys": api.CodeInvalidAPIVersion, "/v2/me": api.CodeInvalidAPIVersion, "/v2/healthz": api.CodeInvalidAPIVersion,
-		"/v2.0/users/ada/presence": api.CodeInvalidAPIVersion, "/v2.0/nothing": api.CodeAPINotFound, "/v2.1/users": api.CodeInvalidAPIVersion, "/v1/users": api.CodeInvalidAPIVersion,
+		"/v2.0/roles": api.CodeInvalidAPIVersion, "/v2.0/apikeys": api.CodeInvalidAPIVersion,
+		"/v2/me": api.CodeInvalidAPIVersion, "/v2/healthz": api.CodeInvalidAPIVersion,
+		"/v2.0/users/ada/presence": api.CodeInvalidAPIVersion, "/v2.0/nothing": api.CodeAPINotFound,
+		"/v2.1/users": api.CodeInvalidAPIVersion, "/v1/users": api.CodeInvalidAPIVersion,
 	} {
 		if _, _, refused := (sent{method: "GET", path: path}).do(t, s); refused.Code != want {
 			t.Errorf("GET %s: %+v", path, refused)
@@ -297,8 +373,12 @@ func TestQueryAndBody(t *testing.T) {
 		create(t, s, "ada")
 		response, body, refused := sent{method: "DELETE", path: "/v3/users/ada" + c.query, body: c.body}.do(t, s)
 		deactivated, there := exists("ada")
-		became := map[bool]string{false: "erased", true: map[bool]string{true: "deactivated", false: "as before"}[deactivated]}[there]
-		if became != c.becomes || (became == "as before") != (response.StatusCode == http.StatusBadRequest && hasField(refused.Details, "permanent")) {
+		became := map[bool]string{false: "erased", true: map[bool]string{
+			true:  "deactivated",
+			false: "as before",
+		}[deactivated]}[there]
+		if became != c.becomes ||
+			(became == "as before") != (response.StatusCode == http.StatusBadRequest && hasField(refused.Details, "permanent")) {
 			t.Errorf("DELETE %s %s: %s, %d %s", c.query, c.body, became, response.StatusCode, body)
 		}
 		if there {
@@ -373,19 +453,49 @@ func TestIgnoredMembersAreNamed(t *testing.T) {
 		sent
 		ignored string
 	}{
-		{sent{method: "PUT", path: "/v3/users/ada", body: `{"nmae":"Ada","name":"ada"}`}, "nmae"},
-		{sent{method: "POST", path: "/v3/users", body: `{"uid":"u1","name":"U","createdAt":1,"Name":"x"}`}, "createdAt, Name"},
-		{sent{method: "POST", path: "/v3/users", body: `{"uid":"u2","name":"U","hasBlockedMe":false,"blockedByMe":false,"deactivatedAt":0,"status":"offline"}`}, ""},
-		{sent{method: "PUT", path: "/v3/users/ada", body: `{"uid":"ada","name":"ada","status":"offline","createdAt":1,"updatedAt":2,"lastActiveAt":3,"deactivatedAt":0,"conversationId":"x","blockedByMe":false,"blockedByMeAt":1,"hasBlockedMe":false,"hasBlockedMeAt":1,"blockedAt":1,"authToken":"x"}`}, ""},
-		{sent{method: "PUT", path: "/v3/me", body: `{"uid":"ada","name":"ada","role":"default","platform":"WEB","deviceId":"d","appInfo":{"any":1},"jwt":"x","wsChannel":{},"settings":{},"fat":"x"}`, headers: asAda}, ""},
+		{sent{method: "PUT", path: "/v3/users/ada", body: `{"nam":"Ada","name":"ada"}`}, "nam"},
+		{
+			sent{method: "POST", path: "/v3/users", body: `{"uid":"u1","name":"U","createdAt":1,"Name":"x"}`},
+			"createdAt, Name",
+		},
+		{sent{
+			method: "POST", path: "/v3/users",
+			body: `{"uid":"u2","name":"U","hasBlockedMe":false,"blockedByMe":false,"deactivatedAt":0,"status":"offline"}`,
+		}, ""},
+		{sent{
+			method: "PUT", path: "/v3/users/ada",
+			body: `{"uid":"ada","name":"ada","status":"offline","createdAt":1,"updatedAt":2,"lastActiveAt":3,` +
+				`"deactivatedAt":0,"conversationId":"x","blockedByMe":false,"blockedByMeAt":1,"hasBlockedMe":false,` +
+				`"hasBlockedMeAt":1,"blockedAt":1,"authToken":"x"}`,
+		}, ""},
+		{sent{
+			method: "PUT", path: "/v3/me",
+			body: `{"uid":"ada","name":"ada","role":"default","platform":"WEB","deviceId":"d","appInfo":{"any":1},"jwt":"x",` +
+				`"wsChannel":{},"settings":{},"fat":"x"}`, headers: asAda,
+		}, ""},
 		{sent{method: "PUT", path: "/v3/me", body: `{"statusMesage":"x"}`, headers: asAda}, "statusMesage"},
-		{sent{method: "POST", path: "/v3/user_sessions", body: `{"sessionId":"x","data":{"a":1},"generatedAt":1}`, headers: asAda}, ""},
+		{sent{
+			method: "POST", path: "/v3/user_sessions", body: `{"sessionId":"x","data":{"a":1},"generatedAt":1}`,
+			headers: asAda,
+		}, ""},
 		{sent{method: "POST", path: "/v3/me/jwt", body: `{"passthru":{}}`, headers: asAda}, "passthru"},
-		{sent{method: "POST", path: "/v3/roles", body: `{"role":"r","name":"R","settings":{"listUser":"friendsOnly"}}`}, "settings.listUser"},
+		{
+			sent{method: "POST", path: "/v3/roles", body: `{"role":"r","name":"R","settings":{"listUser":"friendsOnly"}}`},
+			"settings.listUser",
+		},
 		{sent{method: "PUT", path: "/v3/roles/r", body: `{"role":"r","name":"R","createdAt":1,"updatedAt":1}`}, ""},
-		{sent{method: "POST", path: "/v3/users/batch", body: `{"users":[{"uid":"b1","name":"B"},{"uid":"b2","name":"B","nmae":1}],"dryrun":true}`}, "users.1.nmae, dryrun"},
-		{sent{method: "POST", path: "/v3/data_import/users", body: `{"users":{"i1":{"name":"I","mtadata":{}}}}`}, "users.i1.mtadata"},
-		{sent{method: "POST", path: "/v3/relations/batch", body: `{"relations":[{"type":"block","uid":"ada","other":"u1","when":1}]}`}, "relations.0.when"},
+		{sent{
+			method: "POST", path: "/v3/users/batch",
+			body: `{"users":[{"uid":"b1","name":"B"},{"uid":"b2","name":"B","nam":1}],"dryrun":true}`,
+		}, "users.1.nam, dryrun"},
+		{
+			sent{method: "POST", path: "/v3/data_import/users", body: `{"users":{"i1":{"name":"I","mtadata":{}}}}`},
+			"users.i1.mtadata",
+		},
+		{sent{
+			method: "POST", path: "/v3/relations/batch",
+			body: `{"relations":[{"type":"block","uid":"ada","other":"u1","when":1}]}`,
+		}, "relations.0.when"},
 		{sent{method: "POST", path: "/v3/users/ada/auth_tokens", body: `{"forse":true}`}, "forse"},
 		{sent{method: "DELETE", path: "/v3/users/b1?permenent=true", body: `{}`}, "?permenent"},
 		{sent{method: "GET", path: "/v3/users?perpage=1&limit=2&page=1"}, "?perpage, ?limit"},
@@ -393,11 +503,16 @@ func TestIgnoredMembersAreNamed(t *testing.T) {
 		{sent{method: "GET", path: "/v3/users/ada?withTags=1"}, "?withTags"},
 		{sent{method: "GET", path: "/v3/roles/r?a=1"}, "?a"},
 		{sent{method: "DELETE", path: "/v3/roles/r?force=1", body: `{"force":true}`}, "force, ?force"},
-		{sent{method: "PUT", path: "/v3/users/ada", body: `{"a\r\nSet-Cookie: x":1,"é":2,"a,b":3,"` + strings.Repeat("x", 300) + `":4}`},
-			"a%0D%0ASet-Cookie%3A+x, %C3%A9, a%2Cb, " + strings.Repeat("x", 64) + "..."},
-		{sent{method: "PUT", path: "/v3/users/ada", body: `{` + strings.Join(many, ",") + `}`},
-			"m0, m1, m2, m3, m4, m5, m6, m7, m8, m9, m10, m11, m12, m13, m14, m15, m16, m17, m18, m19, ..."},
-		{sent{method: "PUT", path: "/v3/users/ada", body: `{"nmae":"Ada","avatar":7}`}, "nmae"},
+		{
+			sent{method: "PUT", path: "/v3/users/ada", body: `{"a\r\nSet-Cookie: x":1,"é":2,"a,b":3,"` + strings.Repeat("x",
+				300) + `":4}`},
+			"a%0D%0ASet-Cookie%3A+x, %C3%A9, a%2Cb, " + strings.Repeat("x", 64) + "...",
+		},
+		{
+			sent{method: "PUT", path: "/v3/users/ada", body: `{` + strings.Join(many, ",") + `}`},
+			"m0, m1, m2, m3, m4, m5, m6, m7, m8, m9, m10, m11, m12, m13, m14, m15, m16, m17, m18, m19, ...",
+		},
+		{sent{method: "PUT", path: "/v3/users/ada", body: `{"nam":"Ada","avatar":7}`}, "nam"},
 	} {
 		response, body, _ := c.do(t, s)
 		if got := response.Header.Get("Rollcall-Ignored"); got != c.ignored {
@@ -422,20 +537,27 @@ func TestStrictHandling(t *testing.T) {
 		sent
 		field string
 	}{
-		{sent{method: "PUT", path: "/v3/users/ada", body: `{"nmae":"Ada","name":"New"}`}, "nmae"},
+		{sent{method: "PUT", path: "/v3/users/ada", body: `{"nam":"Ada","name":"New"}`}, "nam"},
 		{sent{method: "POST", path: "/v3/users", body: `{"uid":"u1","name":"U","foo":1}`}, "foo"},
-		{sent{method: "POST", path: "/v3/roles", body: `{"role":"r","name":"R","settings":{"listUser":"friendsOnly"}}`}, "settings.listUser"},
-		{sent{method: "POST", path: "/v3/users/batch", body: `{"users":[{"uid":"b2","name":"B","nmae":1}]}`}, "users.0.nmae"},
+		{
+			sent{method: "POST", path: "/v3/roles", body: `{"role":"r","name":"R","settings":{"listUser":"friendsOnly"}}`},
+			"settings.listUser",
+		},
+		{sent{method: "POST", path: "/v3/users/batch", body: `{"users":[{"uid":"b2","name":"B","nam":1}]}`}, "users.0.nam"},
 		{sent{method: "DELETE", path: "/v3/users/ada?force=true"}, "?force"},
 		{sent{method: "DELETE", path: "/v3/roles/default?x=1"}, "?x"},
 		{sent{method: "DELETE", path: "/v3/roles/default", body: `{"x":1}`}, "x"},
 		{sent{method: "GET", path: "/v3/users?limit=1"}, "?limit"},
 		{sent{method: "GET", path: "/v3/users/ada?fields=uid"}, "?fields"},
 	} {
-		for _, prefer := range []string{"handling=strict", `return=minimal, Handling = "strict"`, "respond-async; handling=strict"} {
+		for _, prefer := range []string{
+			"handling=strict", `return=minimal, Handling = "strict"`,
+			"respond-async; handling=strict",
+		} {
 			c.headers = map[string]string{"Prefer": prefer}
 			response, body, refused := c.do(t, s)
-			if response.StatusCode != http.StatusBadRequest || refused.Code != api.CodeBadRequest || len(refused.Details[c.field]) == 0 {
+			if response.StatusCode != http.StatusBadRequest || refused.Code != api.CodeBadRequest ||
+				len(refused.Details[c.field]) == 0 {
 				t.Errorf("%s, %s: %d %s", c.sent, prefer, response.StatusCode, body)
 			}
 		}
@@ -444,8 +566,14 @@ func TestStrictHandling(t *testing.T) {
 		t.Errorf("something was written: %d, then %d: %v", before, after, err)
 	}
 	for _, c := range []sent{
-		{method: "PUT", path: "/v3/users/ada", body: `{"nmae":"Ada"}`, headers: map[string]string{"Prefer": "handling=lenient"}},
-		{method: "PUT", path: "/v3/users/ada", body: `{"uid":"ada","name":"Ada","status":"offline"}`, headers: map[string]string{"Prefer": "handling=strict"}},
+		{
+			method: "PUT", path: "/v3/users/ada", body: `{"nam":"Ada"}`,
+			headers: map[string]string{"Prefer": "handling=lenient"},
+		},
+		{
+			method: "PUT", path: "/v3/users/ada", body: `{"uid":"ada","name":"Ada","status":"offline"}`,
+			headers: map[string]string{"Prefer": "handling=strict"},
+		},
 		{method: "DELETE", path: "/v3/users/ada?permanent=true", headers: map[string]string{"Prefer": "handling=strict"}},
 	} {
 		c.takes(t, s)
@@ -461,15 +589,27 @@ func TestMissingActor(t *testing.T) {
 	if _, err := s.Backend(t).Users.Deactivate(t.Context(), "gone"); err != nil {
 		t.Fatal(err)
 	}
-	for actor, want := range map[string]api.Code{"Nobody": api.CodeOnBehalfOfUIDNotFound, "gone": api.CodeOnBehalfOfUIDNotFound, "ada": api.CodeUIDNotFound} {
-		response, _, refused := sent{method: "GET", path: "/v3/users/missing", headers: map[string]string{"onBehalfOf": actor}}.do(t, s)
-		if response.StatusCode != http.StatusNotFound || refused.Code != want || want == api.CodeOnBehalfOfUIDNotFound && !strings.Contains(refused.Message, strings.ToLower(actor)) {
+	for actor, want := range map[string]api.Code{
+		"Nobody": api.CodeOnBehalfOfUIDNotFound,
+		"gone":   api.CodeOnBehalfOfUIDNotFound, "ada": api.CodeUIDNotFound,
+	} {
+		response, _, refused := sent{
+			method:  "GET",
+			path:    "/v3/users/missing",
+			headers: map[string]string{"onBehalfOf": actor},
+		}.do(
+			t,
+			s,
+		)
+		if response.StatusCode != http.StatusNotFound || refused.Code != want ||
+			want == api.CodeOnBehalfOfUIDNotFound && !strings.Contains(refused.Message, strings.ToLower(actor)) {
 			t.Errorf("on behalf of %s: %d %+v", actor, response.StatusCode, refused)
 		}
 	}
 }
 
-// TestListsByStatus asks for those who present themselves as busy and away, as somebody who may know and as some who may not.
+// TestListsByStatus asks for those who present themselves as busy and away, as somebody who may know and as some who
+// may not.
 func TestListsByStatus(t *testing.T) {
 	t.Parallel()
 	s := startSockets(t, "", nil, "ada", "amy", "bob", "cy", "dan", "eve")
@@ -504,15 +644,33 @@ func TestListsByStatus(t *testing.T) {
 			}
 		}
 	}
-	expect("as a user", ada, map[string]string{"busy": "bob", "away": "cy", "available": "amy bob cy", "online": "amy bob cy", "offline": "dan eve"})
+	expect(
+		"as a user",
+		ada,
+		map[string]string{
+			"busy":      "bob",
+			"away":      "cy",
+			"available": "amy bob cy",
+			"online":    "amy bob cy",
+			"offline":   "dan eve",
+		},
+	)
 	expect("with a key", s.Backend(t), map[string]string{"busy": "bob", "away": "cy"})
 	for _, pair := range [][2]string{{"ada", "bob"}, {"cy", "ada"}} {
 		if _, err := s.Backend(t).Blocks.Block(t.Context(), pair[0], pair[1]); err != nil {
 			t.Fatal(err)
 		}
 	}
-	expect("across blocks", ada, map[string]string{"busy": "", "away": "", "available": "amy", "offline": "bob cy dan eve"})
-	role := sent{method: "POST", path: "/v3/roles", body: `{"role":"shy","name":"Shy","settings":{"listUsers":"friendsOnly"}}`}
+	expect(
+		"across blocks",
+		ada,
+		map[string]string{"busy": "", "away": "", "available": "amy", "offline": "bob cy dan eve"},
+	)
+	role := sent{
+		method: "POST",
+		path:   "/v3/roles",
+		body:   `{"role":"shy","name":"Shy","settings":{"listUsers":"friendsOnly"}}`,
+	}
 	role.takes(t, s)
 	sent{method: "PUT", path: "/v3/users/eve", body: `{"role":"shy"}`}.takes(t, s)
 	eve := s.Client(t, client.WithAuthToken(mint(t, s.Backend(t), "eve")))

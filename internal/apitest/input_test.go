@@ -54,7 +54,8 @@ func list(n int, item func(i int) string) string {
 // badValues are values that a field of a user refuses, and goodValues ones at its limit that it takes.
 var badValues = map[string]map[string]string{
 	"uid": {
-		"missing": "", "null": `null`, "empty": `""`, "blank": `" "`, "one over": quoted(strings.Repeat("a", 101)), "fraction": `7.5`, "list": `["a"]`, "dot": `"a.b"`,
+		"missing": "", "null": `null`, "empty": `""`, "blank": `" "`, "one over": quoted(strings.Repeat("a", 101)),
+		"fraction": `7.5`, "list": `["a"]`, "dot": `"a.b"`,
 		"slash": `"a/b"`, "accent": `"é"`, "control": `"a\u0000"`, "newline": `"a\n"`, "percent": `"%20"`,
 	},
 	"name": {
@@ -69,7 +70,8 @@ var badValues = map[string]map[string]string{
 	"role":          {"number": `7`, "blank": `" "`, "bad form": `"a b"`, "one over": quoted(strings.Repeat("a", 101))},
 	"statusMessage": {"number": `7`, "one over": quoted(repeated(1001)), "control": `"\u0000"`},
 	"metadata": {
-		"list": `[1]`, "number": `7`, "text": `"hello"`, "text with a list": `"[1]"`, "one over": `{"a":` + quoted(strings.Repeat("a", 5120-7)) + `}`,
+		"list": `[1]`, "number": `7`, "text": `"hello"`, "text with a list": `"[1]"`, "one over": `{"a":` +
+			quoted(strings.Repeat("a", 5120-7)) + `}`,
 		"number out of range": `{"a":1e999}`, "number out of range deep": `{"a":[{"b":-1e400}]}`, "endless number": `{"a":` + strings.Repeat("9", 400) + `}`,
 		"too deep": `{"a":` + strings.Repeat("[", 32) + strings.Repeat("]", 32) + `}`, "too deep as text": quoted(`{\"a\":` + strings.Repeat("[", 32) + strings.Repeat("]", 32) + `}`),
 	},
@@ -88,7 +90,8 @@ var goodValues = map[string]map[string]string{
 	"role":          {"null": `null`, "empty": `""`, "default": `"DEFAULT"`},
 	"statusMessage": {"at the limit": quoted(repeated(1000)), "lines": `"a\nb\tc"`},
 	"metadata": {
-		"null": `null`, "empty": `{}`, "empty list": `[]`, "at the limit": `{"a":` + quoted(strings.Repeat("a", 5120-8)) + `}`, "as text": `"{\"a\":1}"`, "zero byte": `{"a\u0000":"\u0000"}`,
+		"null": `null`, "empty": `{}`, "empty list": `[]`, "at the limit": `{"a":` + quoted(strings.Repeat("a", 5120-8)) +
+			`}`, "as text": `"{\"a\":1}"`, "zero byte": `{"a\u0000":"\u0000"}`,
 		"deep": `{"a":"[[\"[","b":` + strings.Repeat("[", 31) + strings.Repeat("]", 31) + `}`, "wide": `{"a":` + list(100, func(i int) string { return "[" }) + `}`, "numbers": `{"a":-1.5e300,"b":12345678901234567890}`,
 	},
 	"tags":          {"null": `null`, "none": `[]`, "at the limit": list(25, func(i int) string { return fmt.Sprint("t", i) }), "long": `[` + quoted(repeated(100)) + `]`},
@@ -219,7 +222,8 @@ func TestBadPathsAndQueries(t *testing.T) {
 		"/v3/../healthz": api.CodeAPINotFound, "/v99/users": api.CodeInvalidAPIVersion, "/v3.1/users": api.CodeInvalidAPIVersion,
 		"/v3/users?page=-1": api.CodeBadRequest, "/v3/users?page=99999999999999999999": api.CodeBadRequest, "/v3/users?perPage=1e3": api.CodeBadRequest, "/v3/users?perPage=1001": api.CodeBadRequest,
 		"/v3/users?searchKey=%ff": api.CodeBadRequest, "/v3/users?searchKey=%00": api.CodeBadRequest, "/v3/users?searchKey=%zz": api.CodeBadRequest, "/v3/users?%zz=1": api.CodeBadRequest,
-		"/v3/users?searchIn=email": api.CodeBadRequest, "/v3/users?status=asleep": api.CodeBadRequest, "/v3/users?withTags=yes": api.CodeBadRequest,
+		"/v3/users?searchIn=email": api.CodeBadRequest, "/v3/users?status=asleep": api.CodeBadRequest,
+		"/v3/users?withTags=yes":                     api.CodeBadRequest,
 		"/v3/users?uids=" + strings.Repeat("a,", 30): api.CodeBadRequest, "/v3/users?searchKey=" + strings.Repeat("a", 101): api.CodeBadRequest,
 		"/v3/changes?since=x": api.CodeBadRequest, "/v3/changes?since=-1": api.CodeBadRequest, "/v3/stats?fromDate=2&toDate=1": api.CodeBadRequest, "/v3/stats?fromDate=-1&toDate=1": api.CodeBadRequest,
 	} {
@@ -235,8 +239,14 @@ func TestRowsDoNotHoldUpOthers(t *testing.T) {
 	t.Parallel()
 	onEveryEngine(t, func(t *testing.T, database string) {
 		s := apitest.Start(t, database, nil)
-		sent{method: "POST", path: "/v3/users/batch", body: `{"users":[{"uid":"\u0000","name":"x"},{"uid":"batched","name":"ok"}]}`}.takes(t, s)
-		sent{method: "POST", path: "/v3/data_import/users", body: `{"users":{"\u0000":{"name":"x"},"imported":{"uid":"imported","name":"ok"}}}`}.takes(t, s)
+		sent{
+			method: "POST", path: "/v3/users/batch",
+			body: `{"users":[{"uid":"\u0000","name":"x"},{"uid":"batched","name":"ok"}]}`,
+		}.takes(t, s)
+		sent{
+			method: "POST", path: "/v3/data_import/users",
+			body: `{"users":{"\u0000":{"name":"x"},"imported":{"uid":"imported","name":"ok"}}}`,
+		}.takes(t, s)
 		for _, uid := range []string{"batched", "imported"} {
 			if _, err := s.Backend(t).Users.Get(t.Context(), uid); err != nil {
 				t.Errorf("a row was held up by a bad one: %v", err)

@@ -17,7 +17,8 @@ import (
 	"github.com/rollcall/rollcall/internal/apitest"
 )
 
-// heldLists is a server whose lists by tags stand still: they wait for a table that a transaction of the test has locked.
+// heldLists is a server whose lists by tags stand still: they wait for a table that a transaction of the test has
+// locked.
 type heldLists struct {
 	*apitest.Server
 	t        *testing.T
@@ -40,7 +41,11 @@ func holdLists(t *testing.T) *heldLists {
 	if strings.Contains(database, "?") {
 		separator = "&"
 	}
-	h := &heldLists{t: t, database: database, Server: apitest.Start(t, database+separator+"pool_max_conns=4", nil)} // 2 of them for lists
+	h := &heldLists{
+		t:        t,
+		database: database,
+		Server:   apitest.Start(t, database+separator+"pool_max_conns=4", nil),
+	} // 2 of them for lists
 	for _, uid := range []string{"ada", "bob", "cy"} {
 		create(t, h.Server, uid)
 	}
@@ -89,7 +94,11 @@ func (h *heldLists) list(headers map[string]string) <-chan *http.Response {
 // standing returns how many lists stand still in the database, and how many wait in line before it.
 func (h *heldLists) standing() (inDatabase, inLine int) {
 	h.t.Helper()
-	inDatabase = ask[int](h.t, h.database, `SELECT count(*)::int FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`)
+	inDatabase = ask[int](
+		h.t,
+		h.database,
+		`SELECT count(*)::int FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`,
+	)
 	metrics := sent{method: "GET", path: "/metrics"}.takes(h.t, h.Server)
 	match := regexp.MustCompile(`(?m)^rollcall_lists_waiting (\d+)$`).FindSubmatch(metrics)
 	if match == nil {
@@ -110,7 +119,8 @@ func (h *heldLists) await(inDatabase, inLine int) {
 	})
 }
 
-// TestListsWaitForLists asks for many lists at once: few of one user run, and few in all, while everything that reads little goes on.
+// TestListsWaitForLists asks for many lists at once: few of one user run, and few in all, while everything that reads
+// little goes on.
 func TestListsWaitForLists(t *testing.T) {
 	t.Parallel()
 	h := holdLists(t)
@@ -156,7 +166,8 @@ func TestListsAreAskedForLittle(t *testing.T) {
 	s := apitest.Start(t, "", nil)
 	sent{method: "POST", path: "/v3/users", body: `{"uid":"ada","name":"Ada B C D E F G H","tags":["x"]}`}.takes(t, s)
 	for query, total := range map[string]int{
-		"nameContains=ada+b+c+d+e+f+g+h": 1, "nameContains=" + strings.Repeat("ada+", 20) + "b": 1, "nameContains=Ada+ADA+%C3%A1da": 1, "tags=x,x,x": 1,
+		"nameContains=ada+b+c+d+e+f+g+h": 1, "nameContains=" + strings.Repeat("ada+", 20) + "b": 1,
+		"nameContains=Ada+ADA+%C3%A1da": 1, "tags=x,x,x": 1,
 		"roles=default,Default,default": 1, "uids=ada,ADA": 1, "nameContains=ada+b+c+d+e+f+g+i": 0,
 	} {
 		body := sent{method: "GET", path: "/v3/users?" + query}.takes(t, s)

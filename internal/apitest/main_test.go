@@ -6,6 +6,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/rollcall/rollcall/internal/apitest"
 	"github.com/rollcall/rollcall/internal/pgserver"
 	"github.com/rollcall/rollcall/internal/storetest"
 )
@@ -26,7 +27,7 @@ func onEveryEngine(t *testing.T, test func(t *testing.T, database string)) {
 	})
 	t.Run("PostgreSQL", func(t *testing.T) {
 		t.Parallel()
-		url, err := postgres.NewDatabase(t.Context())
+		url, err := postgres.NewDatabase(apitest.Context(t))
 		if err != nil {
 			t.Fatal(err)
 		}

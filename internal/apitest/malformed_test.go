@@ -121,18 +121,32 @@ func TestMalformedHTTP(t *testing.T) {
 		}
 		expectMalformed(t, answers, http.StatusBadRequest, "missing required Host header")
 	})
+	const post = "POST /v3/users HTTP/1.1\r\nHost: a\r\n"
 	for name, test := range map[string]struct {
 		request string
 		status  int
 		code    api.Code
 		says    string
 	}{
-		"a call of everything":    {"GET * HTTP/1.1\r\nHost: a\r\n\r\n", http.StatusNotFound, api.CodeAPINotFound, "GET *"},
-		"a write to everything":   {"DELETE * HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}", http.StatusNotFound, api.CodeAPINotFound, "DELETE *"},
-		"an HTTP/2 preface":       {"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", http.StatusBadRequest, api.CodeBadRequest, "HTTP/1.1"},
-		"a length and chunks":     {"POST /v3/users HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", http.StatusUnauthorized, api.CodeEmptyAppID, "appId"},
-		"chunks and a length":     {"POST /v3/users HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 60\r\n\r\n0\r\n\r\n", http.StatusUnauthorized, api.CodeEmptyAppID, "appId"},
-		"a request within chunks": {"POST /v3/users HTTP/1.1\r\nHost: a\r\nContent-Length: 49\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /healthz HTTP/1.1\r\nHost: a\r\nX-Padding: x\r\n\r\n", http.StatusUnauthorized, api.CodeEmptyAppID, "appId"},
+		"a call of everything": {"GET * HTTP/1.1\r\nHost: a\r\n\r\n", http.StatusNotFound, api.CodeAPINotFound, "GET *"},
+		"a write to everything": {
+			"DELETE * HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}", http.StatusNotFound,
+			api.CodeAPINotFound, "DELETE *",
+		},
+		"an HTTP/2 preface": {
+			"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", http.StatusBadRequest, api.CodeBadRequest,
+			"HTTP/1.1",
+		},
+		"a length and chunks": {
+			post + "Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+			http.StatusUnauthorized, api.CodeEmptyAppID, "appId",
+		},
+		"chunks and a length": {
+			post + "Transfer-Encoding: chunked\r\nContent-Length: 60\r\n\r\n0\r\n\r\n",
+			http.StatusUnauthorized, api.CodeEmptyAppID, "appId",
+		},
+		"a request within chunks": {post + "Content-Length: 49\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" +
+			"GET /healthz HTTP/1.1\r\nHost: a\r\nX-Padding: x\r\n\r\n", http.StatusUnauthorized, api.CodeEmptyAppID, "appId"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -150,7 +164,7 @@ func TestMalformedHTTP(t *testing.T) {
 		t.Parallel()
 		transport := &http.Transport{ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
 		defer transport.CloseIdleConnections()
-		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://"+s.HTTPSAddr+"/healthz", nil)
+		request, err := http.NewRequestWithContext(apitest.Context(t), http.MethodGet, "https://"+s.HTTPSAddr+"/healthz", nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -180,7 +194,10 @@ func TestHeadOfStreams(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for name, value := range map[string]string{"appId": s.Credentials.AppID, "apikey": s.Credentials.RestAPIKey, "Accept": test.accept} {
+		for name, value := range map[string]string{
+			"appId": s.Credentials.AppID, "apikey": s.Credentials.RestAPIKey,
+			"Accept": test.accept,
+		} {
 			request.Header.Set(name, value)
 		}
 		client := &http.Client{Timeout: outagePatience}
@@ -205,7 +222,7 @@ type conversation struct {
 // converse sends bytes as they are.
 func converse(t *testing.T, address, sent string) *conversation {
 	t.Helper()
-	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", address)
+	conn, err := new(net.Dialer).DialContext(apitest.Context(t), "tcp", address)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -257,7 +274,8 @@ func expectLast(t *testing.T, answers *conversation, status int, code api.Code, 
 	if response.StatusCode != status || response.Status != fmt.Sprintf("%d %s", status, http.StatusText(status)) || !response.Close || response.ContentLength <= 0 {
 		t.Errorf("the answer is %s, close %v, length %d", response.Status, response.Close, response.ContentLength)
 	}
-	if body.Error.Code != code || body.Error.Source != api.Source || body.Error.DevMessage == "" || !strings.Contains(body.Error.Message, says) {
+	if body.Error.Code != code || body.Error.Source != api.Source || body.Error.DevMessage == "" ||
+		!strings.Contains(body.Error.Message, says) {
 		t.Errorf("want an envelope that says %q, got %+v", says, body)
 	}
 	if rest, _ := io.ReadAll(answers.from); len(rest) > 0 { // the connection may have been reset by then

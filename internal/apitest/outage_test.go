@@ -52,7 +52,7 @@ func TestDatabaseOutage(t *testing.T) {
 		o.awaitReadiness(false)
 		o.expectNoService()
 		o.awaitRefusals()
-		if err := database.Restart(t.Context()); err != nil {
+		if err := database.Restart(apitest.Context(t)); err != nil {
 			t.Fatal(err)
 		}
 		o.awaitReadiness(true)
@@ -73,7 +73,7 @@ func TestLostHold(t *testing.T) {
 	o.writeInBackground()
 	o.awaitWrites()
 
-	other, err := pgx.Connect(t.Context(), url)
+	other, err := pgx.Connect(apitest.Context(t), url)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,11 +84,11 @@ func TestLostHold(t *testing.T) {
 	o.takeHold(other)
 	o.awaitReadiness(false)
 	o.expectNoService()
-	if _, err := other.Exec(t.Context(), `DELETE FROM auth_tokens WHERE id = $1`, dead.ID); err != nil {
+	if _, err := other.Exec(apitest.Context(t), `DELETE FROM auth_tokens WHERE id = $1`, dead.ID); err != nil {
 		t.Fatal(err)
 	}
 	o.expectNoService()
-	if _, err := other.Exec(t.Context(), `SELECT pg_advisory_unlock_all()`); err != nil {
+	if _, err := other.Exec(apitest.Context(t), `SELECT pg_advisory_unlock_all()`); err != nil {
 		t.Fatal(err)
 	}
 	o.awaitReadiness(true)
@@ -127,7 +127,7 @@ func TestCommitWithoutAnswer(t *testing.T) {
 		t.Fatal(err)
 	}
 	calls.Wait()
-	if err := database.Restart(t.Context()); err != nil {
+	if err := database.Restart(apitest.Context(t)); err != nil {
 		t.Fatal(err)
 	}
 	waitForStandby(t, url, "")
@@ -142,13 +142,13 @@ func TestCommitWithoutAnswer(t *testing.T) {
 // waitForStandby makes every commit wait for a standby of that name, or for none.
 func waitForStandby(t *testing.T, url, name string) {
 	t.Helper()
-	conn, err := pgx.Connect(t.Context(), url)
+	conn, err := pgx.Connect(apitest.Context(t), url)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer conn.Close(context.WithoutCancel(t.Context()))
 	for _, statement := range []string{`ALTER SYSTEM SET synchronous_standby_names = '` + name + `'`, `SELECT pg_reload_conf()`} {
-		if _, err := conn.Exec(t.Context(), statement); err != nil {
+		if _, err := conn.Exec(apitest.Context(t), statement); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -157,12 +157,12 @@ func waitForStandby(t *testing.T, url, name string) {
 // ask asks a database one question, on a connection of its own.
 func ask[T any](t *testing.T, url, question string, args ...any) (answer T) {
 	t.Helper()
-	conn, err := pgx.Connect(t.Context(), url)
+	conn, err := pgx.Connect(apitest.Context(t), url)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer conn.Close(context.WithoutCancel(t.Context()))
-	if err := conn.QueryRow(t.Context(), question, args...).Scan(&answer); err != nil {
+	if err := conn.QueryRow(apitest.Context(t), question, args...).Scan(&answer); err != nil {
 		t.Fatal(err)
 	}
 	return answer
@@ -179,6 +179,7 @@ type outage struct {
 	writing sync.WaitGroup
 	written atomic.Int64 // how many users were created
 	refused atomic.Int64
+	perhaps atomic.Int64
 
 	mu       sync.Mutex
 	answered map[string]outcome // guarded by mu; by uid
@@ -380,6 +381,7 @@ func (o *outage) create(uid string) {
 		o.refused.Add(1)
 	default:
 		told = perhapsCreated
+		o.perhaps.Add(1)
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -411,14 +413,14 @@ func (o *outage) takeHold(other *pgx.Conn) {
 	waits := make(chan error, 1)
 	pid, url := other.PgConn().PID(), other.Config().ConnString()
 	go func() {
-		_, err := other.Exec(o.t.Context(), `SELECT pg_advisory_lock(x'726f6c6c63616c6c'::bigint)`)
+		_, err := other.Exec(apitest.Context(o.t), `SELECT pg_advisory_lock(x'726f6c6c63616c6c'::bigint)`)
 		waits <- err
 	}()
 	o.await("another server to wait for the database", func() bool {
 		return ask[bool](o.t, url, `SELECT EXISTS (SELECT FROM pg_locks WHERE pid = $1 AND NOT granted)`, pid)
 	})
 	ask[bool](o.t, url, `SELECT pg_terminate_backend($1)`, holder)
-	if err := <-waits; err != nil {
+	if err := storetest.Await(o.t, waits, "the lock of the database"); err != nil {
 		o.t.Fatal(err)
 	}
 }
@@ -427,7 +429,7 @@ func (o *outage) takeHold(other *pgx.Conn) {
 func (o *outage) terminateHolder(control *pgx.Conn) {
 	o.t.Helper()
 	before := holderOf(o.t, control)
-	if _, err := control.Exec(o.t.Context(), `SELECT pg_terminate_backend($1)`, before); err != nil {
+	if _, err := control.Exec(apitest.Context(o.t), `SELECT pg_terminate_backend($1)`, before); err != nil {
 		o.t.Fatal(err)
 	}
 	o.await("the server to hold the database again", func() bool {
@@ -439,7 +441,7 @@ func (o *outage) terminateHolder(control *pgx.Conn) {
 // holderOf returns the backend that holds the database, 0 for none.
 func holderOf(t *testing.T, control *pgx.Conn) (pid int) {
 	t.Helper()
-	err := control.QueryRow(t.Context(), `SELECT coalesce(max(pid), 0) FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1
+	err := control.QueryRow(apitest.Context(t), `SELECT coalesce(max(pid), 0) FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1
 		AND classid = x'726f6c6c'::bigint::oid AND objid = x'63616c6c'::bigint::oid`).Scan(&pid)
 	if err != nil {
 		t.Fatal(err)

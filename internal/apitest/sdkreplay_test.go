@@ -89,7 +89,7 @@ func replayThroughSDK(t *testing.T, path string) (made map[string]int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	script := exec.CommandContext(t.Context(), "node", "test/replay.js")
+	script := exec.CommandContext(apitest.Context(t), "node", "test/replay.js")
 	script.Dir = "../../web/sdk"
 	script.Stdin = bytes.NewReader(input)
 	var failure bytes.Buffer

@@ -15,8 +15,8 @@ import (
 	"github.com/rollcall/rollcall/client"
 )
 
-// patience bounds how long a test waits for what must come.
-const patience = 20 * time.Second
+// patience bounds how long a test waits for what must come. Nothing takes that long, not even on a busy machine.
+const patience = time.Minute
 
 // Socket is a client's socket in a test. It collects the frames that come; pongs are not among them.
 type Socket struct {
@@ -59,9 +59,9 @@ func (s *Server) Dial(t testing.TB) *Socket {
 // DialURL opens a socket at an address.
 func DialURL(t testing.TB, url string, through *http.Client) *Socket {
 	t.Helper()
-	conn, response, err := websocket.Dial(t.Context(), url, &websocket.DialOptions{HTTPClient: through})
+	conn, response, err := websocket.Dial(Context(t), url, &websocket.DialOptions{HTTPClient: through})
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("open a socket: %v", err)
 	}
 	if response.Body != nil {
 		response.Body.Close()
@@ -75,7 +75,11 @@ func DialURL(t testing.TB, url string, through *http.Client) *Socket {
 	}()
 	t.Cleanup(func() {
 		_ = conn.CloseNow()
-		<-done
+		select {
+		case <-done:
+		case <-time.After(patience):
+			t.Error("the reading of a socket does not end")
+		}
 	})
 	return socket
 }
@@ -148,8 +152,8 @@ func (s *Socket) Send(value any) {
 // SendText sends a text frame.
 func (s *Socket) SendText(text string) {
 	s.t.Helper()
-	if err := s.conn.Write(s.t.Context(), websocket.MessageText, []byte(text)); err != nil {
-		s.t.Fatal(err)
+	if err := s.conn.Write(Context(s.t), websocket.MessageText, []byte(text)); err != nil {
+		s.t.Fatalf("send on a socket: %v", err)
 	}
 }
 

@@ -193,7 +193,7 @@ func get(t *testing.T, s *apitest.Server, path string, into any) {
 
 func call(t *testing.T, s *apitest.Server, method, path, body string, into any) {
 	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), method, s.URL+path, strings.NewReader(body))
+	request, err := http.NewRequestWithContext(apitest.Context(t), method, s.URL+path, strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -606,7 +606,7 @@ func awaitStatus(t *testing.T, s *apitest.Server, uid, status string) {
 // streamPresence opens the stream of presence events behind an id. stop closes it.
 func streamPresence(t *testing.T, s *apitest.Server, after string) (read func() (id, event, data string), stop func()) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), outagePatience)
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.URL+"/v3/presence/events", nil)
 	if err != nil {
 		t.Fatal(err)
@@ -683,7 +683,7 @@ func TestSocketRefusesStrangers(t *testing.T) {
 // hostile opens a socket with another library than the other tests, which lets more pass.
 func hostile(t *testing.T, s *apitest.Server) *websocket.Conn {
 	t.Helper()
-	conn, response, err := (&websocket.Dialer{WriteBufferSize: 128 << 10}).DialContext(t.Context(), "ws"+strings.TrimPrefix(s.URL, "http")+"/", nil)
+	conn, response, err := (&websocket.Dialer{WriteBufferSize: 128 << 10}).DialContext(apitest.Context(t), "ws"+strings.TrimPrefix(s.URL, "http")+"/", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -1039,15 +1039,26 @@ func TestSocketAfterMuchHappened(t *testing.T) {
 	})
 }
 
-// gatedConn is a connection whose reader can be made to wait.
+// gate keeps the readers of connections waiting between shut and open.
+type gate struct{ shut, opened chan struct{} }
+
+func newGate() (g gate, shut, open func()) {
+	g = gate{make(chan struct{}), make(chan struct{})}
+	return g, sync.OnceFunc(func() { close(g.shut) }), sync.OnceFunc(func() { close(g.opened) })
+}
+
+// gatedConn is a connection whose reader goes through a gate. What it is already reading it still gets.
 type gatedConn struct {
 	net.Conn
-	gate *sync.RWMutex
+	gate gate
 }
 
 func (c gatedConn) Read(into []byte) (int, error) {
-	c.gate.RLock()
-	defer c.gate.RUnlock()
+	select {
+	case <-c.gate.shut:
+		<-c.gate.opened
+	default:
+	}
 	return c.Conn.Read(into)
 }
 
@@ -1055,7 +1066,7 @@ func (c gatedConn) Read(into []byte) (int, error) {
 // hears everything.
 func TestSocketSlowReader(t *testing.T) {
 	t.Parallel()
-	s := startSockets(t, "", func(config *server.Config) { config.MaxWaiting = 1000 }, "slow", "quick")
+	s := startSockets(t, "", func(config *server.Config) { config.MaxWaiting = 200 }, "slow", "quick")
 	uids := make([]string, 100)
 	rename := func(round int) {
 		rows := make([]api.UserRow, len(uids))
@@ -1073,7 +1084,7 @@ func TestSocketSlowReader(t *testing.T) {
 		s.Login(t, apitest.Login{UID: uid, Device: uid})
 	}
 	quick := s.Login(t, apitest.Login{UID: "quick", Device: "q", Body: everybody})
-	gate := new(sync.RWMutex)
+	gate, shut, open := newGate()
 	through := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
 		conn, err := new(net.Dialer).DialContext(ctx, network, address)
 		if err != nil {
@@ -1083,25 +1094,29 @@ func TestSocketSlowReader(t *testing.T) {
 	}}}
 	t.Cleanup(through.CloseIdleConnections)
 	slow := apitest.DialURL(t, "ws://"+s.HTTPAddr+"/", through)
+	t.Cleanup(open) // before the socket is closed, whose reader may be waiting
 	slow.Auth(s, apitest.Login{UID: "slow", Device: "s", Body: extended(everybody, api.SocketExtension{})})
 	quick.Hears("slow online")
 
-	shut := make(chan struct{})
-	go func() {
-		gate.Lock() // when the read that is under way has returned
-		close(shut)
-	}()
-	round, dropped := 0, false
-	for ; !dropped && round < 400; round++ {
+	shut()
+	// Every change of a round reaches the quick one, and so it is meant for the slow one too, before the next round begins: else a busy
+	// server tells of the last round alone.
+	const rounds = 400 // many times what the kernel and the queue hold
+	dropped := false
+	for round := 1; !dropped && round < rounds; round++ {
 		rename(round)
+		for heard := map[string]bool{}; len(heard) < len(uids); {
+			if _, body := quick.PresenceBody(); strings.HasSuffix(body.User.Name, fmt.Sprintf(" in round %d", round)) {
+				heard[body.User.UID] = true
+			}
+		}
 		_, metrics := raw(t, s, "GET", "/metrics", "")
 		dropped = strings.Contains(string(metrics), "\nrollcall_presence_queue_drops_total 1\n")
 	}
 	if !dropped {
-		t.Fatal("who does not read is not dropped")
+		t.Fatalf("who does not read is not dropped in %d rounds", rounds)
 	}
-	<-shut
-	gate.Unlock()
+	open()
 	if code, reason := slow.ClosedWith(); code != api.CloseTooSlow {
 		t.Errorf("closed with %d %q", code, reason)
 	}
@@ -1109,12 +1124,5 @@ func TestSocketSlowReader(t *testing.T) {
 	again := s.Login(t, apitest.Login{UID: "slow", Device: "s", Body: extended(everybody, api.SocketExtension{Resume: &position})})
 	if frame := again.Next(); frame.Type != api.FrameSnapshot {
 		t.Errorf("after the return came %+v", frame)
-	}
-	heard := map[string]string{}
-	for len(heard) < len(uids) {
-		_, body := quick.PresenceBody()
-		if name := body.User.Name; strings.HasSuffix(name, fmt.Sprintf(" in round %d", round-1)) {
-			heard[body.User.UID] = name
-		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -20,8 +21,9 @@ import (
 	"github.com/rollcall/rollcall/internal/server"
 )
 
-// TestNoInputHoldsWhatNoDatabaseHolds sends U+0000, and bytes that are no UTF-8, in every place of every call that the description names:
-// whatever is in the path, the query string, a header or the body, it blames the caller, on either engine.
+// TestNoInputHoldsWhatNoDatabaseHolds sends U+0000, and bytes that are no UTF-8, in every place of every call that the
+// description names: whatever is in the path, the query string, a header or the body, it blames the caller, on either
+// engine.
 func TestNoInputHoldsWhatNoDatabaseHolds(t *testing.T) {
 	t.Parallel()
 	document, err := openapi3.NewLoader().LoadFromData(api.OpenAPI)
@@ -37,13 +39,19 @@ func TestNoInputHoldsWhatNoDatabaseHolds(t *testing.T) {
 		c := s.Backend(t)
 		key := map[string]string{"appId": s.Credentials.AppID, "apikey": s.Credentials.RestAPIKey}
 		user := map[string]string{"appId": s.Credentials.AppID, "authToken": mint(t, c, "ada")}
-		operator := map[string]string{"appId": s.Credentials.AppID, "key": s.Credentials.ManagementKey, "secret": s.Credentials.ManagementSecret}
+		operator := map[string]string{
+			"appId":  s.Credentials.AppID,
+			"key":    s.Credentials.ManagementKey,
+			"secret": s.Credentials.ManagementSecret,
+		}
 		credentials := map[httpapi.Access]map[string]string{
-			httpapi.Public: {}, httpapi.UserToken: user, httpapi.MaybeToken: user, httpapi.Management: operator, httpapi.FullAccessKey: key,
+			httpapi.Public: {}, httpapi.UserToken: user, httpapi.MaybeToken: user, httpapi.Management: operator,
+			httpapi.FullAccessKey:             key,
 			httpapi.FullAccessKeyOrManagement: key, httpapi.AnyKey: key, httpapi.KeyOrToken: key,
 		}
 		names := map[string]string{
-			"uid": "ada", "other": "bob", "authToken": "tok_x", "apiKey": "key_x", "role": "default", "permission": "listUsers", "version": "v3.0",
+			"uid": "ada", "other": "bob", "authToken": "tok_x", "apiKey": "key_x", "role": "default", "permission": "listUsers",
+			"version":  "v3.0",
 			"deviceId": "x", "appId": "none", "email": "x@example.com",
 		}
 		sent := 0
@@ -66,11 +74,8 @@ func TestNoInputHoldsWhatNoDatabaseHolds(t *testing.T) {
 				t.Helper()
 				sent++
 				all := map[string]string{}
-				for _, set := range []map[string]string{credentials[route.Access], headers} {
-					for name, value := range set {
-						all[name] = value
-					}
-				}
+				maps.Copy(all, credentials[route.Access])
+				maps.Copy(all, headers)
 				status, answer := plainCall(t, route.Method, s.URL+address, body, all)
 				if status >= 500 {
 					t.Errorf("%s %s, %s: %d %s", route.Method, route.Path, what, status, answer)
@@ -83,7 +88,10 @@ func TestNoInputHoldsWhatNoDatabaseHolds(t *testing.T) {
 					send("in the path: "+name, filled(name, "a%ffb"), "", nil)
 				}
 			}
-			for _, name := range []string{"appId", "apikey", "authToken", "key", "secret", "onBehalfOf", "Last-Event-ID", "Idempotency-Key", "Prefer"} {
+			for _, name := range []string{
+				"appId", "apikey", "authToken", "key", "secret", "onBehalfOf", "Last-Event-ID",
+				"Idempotency-Key", "Prefer",
+			} {
 				send("in the header: "+name, nowhere.ReplaceAllString(path, "nobody"), "{}", map[string]string{name: "a\xffb"})
 			}
 			item := document.Paths.Find(path)
@@ -95,13 +103,15 @@ func TestNoInputHoldsWhatNoDatabaseHolds(t *testing.T) {
 						name = "metadata[city]"
 					}
 					for _, text := range []string{"a%00b", "a%ffb"} {
-						if status := send("in the query: "+name, filled("", "")+"?"+url.QueryEscape(name)+"="+text, "", nil); status != http.StatusBadRequest {
+						if status := send("in the query: "+name, filled("", "")+"?"+url.QueryEscape(name)+"="+text, "",
+							nil); status != http.StatusBadRequest {
 							t.Errorf("%s %s?%s=%s: %d", route.Method, path, name, text, status)
 						}
 					}
 					if name == "cursor" {
 						for _, cursor := range badCursors() {
-							if status := send("a cursor", filled("", "")+"?cursor="+cursor.text+cursor.query, "", nil); status != http.StatusBadRequest {
+							if status := send("a cursor", filled("", "")+"?cursor="+cursor.text+cursor.query, "",
+								nil); status != http.StatusBadRequest {
 								t.Errorf("%s %s with a cursor of %s: %d", route.Method, path, cursor.what, status)
 							}
 						}
@@ -113,10 +123,21 @@ func TestNoInputHoldsWhatNoDatabaseHolds(t *testing.T) {
 			}
 			for name := range membersOf(operation.RequestBody.Value.Content.Get("application/json").Schema.Value) {
 				for _, value := range []string{
-					`"a\u0000b"`, `["a\u0000b"]`, `{"a\u0000b":"a\u0000b"}`, `[{"uid":"a\u0000b","name":"a\u0000b","type":"block","other":"a\u0000b"}]`, `{"a\u0000b":{"name":"N"}}`,
+					`"a\u0000b"`, `["a\u0000b"]`, `{"a\u0000b":"a\u0000b"}`,
+					`[{"uid":"a\u0000b","name":"a\u0000b","type":"block","other":"a\u0000b"}]`, `{"a\u0000b":{"name":"N"}}`,
 				} {
-					send("in the body: "+name, filled("", ""), `{"name":"N","uid":"n`+fmt.Sprint(sent)+`","role":"r`+fmt.Sprint(sent)+`","`+name+`":`+value+`}`, nil)
-					send("in the body: "+name, filled("", ""), `{"`+name+`":`+value+`}`, map[string]string{"Idempotency-Key": fmt.Sprintf("%d \xff", sent)})
+					send(
+						"in the body: "+name,
+						filled("", ""),
+						`{"name":"N","uid":"n`+fmt.Sprint(sent)+`","role":"r`+fmt.Sprint(sent)+`","`+name+`":`+value+`}`,
+						nil,
+					)
+					send(
+						"in the body: "+name,
+						filled("", ""),
+						`{"`+name+`":`+value+`}`,
+						map[string]string{"Idempotency-Key": fmt.Sprintf("%d \xff", sent)},
+					)
 				}
 			}
 		}

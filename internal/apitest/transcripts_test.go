@@ -177,7 +177,7 @@ func parseRequest(t *testing.T, variables names, text []byte) *http.Request {
 	if !found {
 		t.Fatalf("not a request: %q", lines[0])
 	}
-	request, err := http.NewRequestWithContext(t.Context(), method, "http://server"+variables.fill(path), strings.NewReader(body))
+	request, err := http.NewRequestWithContext(apitest.Context(t), method, "http://server"+variables.fill(path), strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -215,7 +215,7 @@ func send(t *testing.T, address string, request *http.Request, description route
 	}
 	wire.Body = io.NopCloser(bytes.NewReader(sent))
 	wire.ContentLength = int64(len(sent))
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), outagePatience)
 	defer cancel()
 	response, err := http.DefaultTransport.RoundTrip(wire.WithContext(ctx))
 	if err != nil {
@@ -335,7 +335,7 @@ func TestEveryRouteHasATranscript(t *testing.T) {
 			}
 			first, _, _ := strings.Cut(string(x.request), "\n")
 			method, target, _ := strings.Cut(first, " ")
-			request, err := http.NewRequestWithContext(t.Context(), method, "http://server"+version.ReplaceAllString(target, "/"), nil)
+			request, err := http.NewRequestWithContext(apitest.Context(t), method, "http://server"+version.ReplaceAllString(target, "/"), nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -385,7 +385,7 @@ func TestTranscriptsReadBack(t *testing.T) {
 func TestOpenAPIIsServed(t *testing.T) {
 	t.Parallel()
 	s := apitest.Start(t, "", nil)
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.URL+"/openapi.json", nil)
+	request, err := http.NewRequestWithContext(apitest.Context(t), http.MethodGet, s.URL+"/openapi.json", nil)
 	if err != nil {
 		t.Fatal(err)
 	}

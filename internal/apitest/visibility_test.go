@@ -169,7 +169,8 @@ func look(t *testing.T, as *client.Client, subject string, want sight) {
 	}
 }
 
-// TestUnblockingTellsNothing unblocks those whom a user may not see: they are as one who does not exist, unless it has blocked them.
+// TestUnblockingTellsNothing unblocks those whom a user may not see: they are as one who does not exist, unless it has
+// blocked them.
 func TestUnblockingTellsNothing(t *testing.T) {
 	t.Parallel()
 	s := apitest.Start(t, "", nil)
@@ -177,19 +178,24 @@ func TestUnblockingTellsNothing(t *testing.T) {
 	for _, uid := range []string{"ada", "seen", "hidden", "gone", "blocked", "lost"} {
 		create(t, s, uid)
 	}
-	if _, err := c.Roles.Create(t.Context(), api.CreateRoleRequest{Role: "shy", Name: "Shy", Settings: &api.RoleSettings{ListUsers: "friendsOnly"}}); err != nil {
+	if _, err := c.Roles.Create(t.Context(), api.CreateRoleRequest{
+		Role: "shy", Name: "Shy",
+		Settings: &api.RoleSettings{ListUsers: "friendsOnly"},
+	}); err != nil {
 		t.Fatal(err)
 	}
 	must[map[string]api.ItemResult](t)(c.Blocks.Block(t.Context(), "ada", "blocked", "lost"))
 	must[api.DeactivateUsersResponse](t)(c.Users.Deactivate(t.Context(), "gone", "lost"))
 	ada := s.Client(t, client.WithAuthToken(mint(t, c, "ada")))
 	outcomes := func(of *client.Client, uid string) map[string]api.ItemResult {
-		return must[map[string]api.ItemResult](t)(of.Blocks.Unblock(t.Context(), uid, "seen", "hidden", "gone", "blocked", "lost", "nobody"))
+		return must[map[string]api.ItemResult](t)(of.Blocks.Unblock(t.Context(), uid, "seen", "hidden", "gone", "blocked",
+			"lost", "nobody"))
 	}
 	expect := func(what string, got map[string]api.ItemResult, found ...string) {
 		t.Helper()
 		for uid, result := range got {
-			unknown := result.Code == api.CodeUIDNotFound && result.Message == strings.ReplaceAll(got["nobody"].Message, "nobody", uid)
+			unknown := result.Code == api.CodeUIDNotFound && result.Message == strings.ReplaceAll(got["nobody"].Message,
+				"nobody", uid)
 			if result.Success != slices.Contains(found, uid) || !result.Success && !unknown {
 				t.Errorf("%s, %s: %+v", what, uid, result)
 			}
@@ -215,7 +221,8 @@ func TestUnblockingTellsNothing(t *testing.T) {
 	expect("with a key", outcomes(c, "ada"), "seen", "hidden", "blocked")
 }
 
-// TestOnlineCountIsTheViewers counts those online as everybody who is told: nobody learns from a number of somebody else.
+// TestOnlineCountIsTheViewers counts those online as everybody who is told: nobody learns from a number of somebody
+// else.
 func TestOnlineCountIsTheViewers(t *testing.T) {
 	t.Parallel()
 	s := startSockets(t, "", nil, "ada", "bob", "cy", "dan", "eve")
@@ -223,7 +230,8 @@ func TestOnlineCountIsTheViewers(t *testing.T) {
 	for _, uid := range []string{"bob", "cy", "dan"} {
 		s.Login(t, apitest.Login{UID: uid, Device: uid})
 	}
-	s.Login(t, apitest.Login{UID: "eve", Device: "eve", Body: extended(api.AuthBody{}, api.SocketExtension{Status: "invisible"})})
+	s.Login(t, apitest.Login{UID: "eve", Device: "eve", Body: extended(api.AuthBody{},
+		api.SocketExtension{Status: "invisible"})})
 	jwt, token := s.JWT(t, "ada")
 	ada := s.Client(t, client.WithAuthToken(token))
 	expect := func(what string, want int) {
@@ -239,7 +247,10 @@ func TestOnlineCountIsTheViewers(t *testing.T) {
 			}
 		}
 		var online api.Body[api.OnlineCount]
-		body := sent{method: "POST", path: "/ws/api/v3.0/online-members", headers: map[string]string{"Authorization": jwt}}.takes(t, s)
+		body := sent{
+			method: "POST", path: "/ws/api/v3.0/online-members",
+			headers: map[string]string{"Authorization": jwt},
+		}.takes(t, s)
 		if err := json.Unmarshal(body, &online); err != nil {
 			t.Fatal(err)
 		}
@@ -258,7 +269,10 @@ func TestOnlineCountIsTheViewers(t *testing.T) {
 	expect("bob has blocked her", 2)
 	must[map[string]api.ItemResult](t)(c.Blocks.Block(t.Context(), "ada", "cy"))
 	expect("and she has blocked cy", 1)
-	sent{method: "POST", path: "/v3/roles", body: `{"role":"shy","name":"Shy","settings":{"listUsers":"friendsOnly"}}`}.takes(t, s)
+	sent{
+		method: "POST", path: "/v3/roles",
+		body: `{"role":"shy","name":"Shy","settings":{"listUsers":"friendsOnly"}}`,
+	}.takes(t, s)
 	if err := makeShy(t.Context(), c, "ada"); err != nil {
 		t.Fatal(err)
 	}

@@ -31,7 +31,8 @@ type AppSettings struct {
 	RevealSecrets bool `json:"revealSecrets"`
 	// DenyUserCreationByAuthOnlyKeys keeps authOnly keys from creating users.
 	DenyUserCreationByAuthOnlyKeys bool `json:"denyUserCreationByAuthOnlyKeys"`
-	// DenyRolesByAuthOnlyKeys keeps authOnly keys from giving users another role than they have, or new ones than the default.
+	// DenyRolesByAuthOnlyKeys keeps authOnly keys from giving users another role than they have, or new ones than the
+	// default.
 	DenyRolesByAuthOnlyKeys bool `json:"denyRolesByAuthOnlyKeys,omitempty"`
 	// DenyEvictionByAuthOnlyKeys keeps authOnly keys from minting auth tokens in the place of others.
 	DenyEvictionByAuthOnlyKeys bool `json:"denyEvictionByAuthOnlyKeys,omitempty"`
@@ -284,7 +285,10 @@ func (d *Directory) UpdateAppSettings(ctx context.Context, caller Caller, patch 
 			value  *bool
 		}{
 			{"settings.revealSecrets", &settings.RevealSecrets, patch.RevealSecrets},
-			{"settings.denyUserCreationByAuthOnlyKeys", &settings.DenyUserCreationByAuthOnlyKeys, patch.DenyUserCreationByAuthOnlyKeys},
+			{
+				"settings.denyUserCreationByAuthOnlyKeys", &settings.DenyUserCreationByAuthOnlyKeys,
+				patch.DenyUserCreationByAuthOnlyKeys,
+			},
 			{"settings.denyRolesByAuthOnlyKeys", &settings.DenyRolesByAuthOnlyKeys, patch.DenyRolesByAuthOnlyKeys},
 			{"settings.denyEvictionByAuthOnlyKeys", &settings.DenyEvictionByAuthOnlyKeys, patch.DenyEvictionByAuthOnlyKeys},
 		} {

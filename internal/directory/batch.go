@@ -26,8 +26,8 @@ type UserRowResult struct {
 	Err     *Error `json:",omitempty"`
 }
 
-// UpsertUser makes a user or changes it. Errors: CodeBadRequest, CodeRoleNotFound, CodeUserNotFound for a deactivated one, CodeNoAccess for
-// a role that the caller may not give.
+// UpsertUser makes a user or changes it. Errors: CodeBadRequest, CodeRoleNotFound, CodeUserNotFound for a deactivated
+// one, CodeNoAccess for a role that the caller may not give.
 func (d *Directory) UpsertUser(ctx context.Context, caller Caller, row UserRow) (UserRowResult, error) {
 	return write(ctx, d, caller, []UID{FoldUID(row.UID)}, func(tx Tx, log *logbook) (UserRowResult, error) {
 		return d.upsert(tx, log, caller, row)

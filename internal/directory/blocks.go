@@ -2,9 +2,10 @@ package directory
 
 import "context"
 
-// BlockUsers makes a user block others: from then on neither sees the other's presence, nor may contact the other, and what either has
-// asked the other to be friends is over. Those blocked already stay as they are. Each uid has an outcome of its own: CodeUserNotFound, CodeCannotBlockSelf,
-// CodeQuota. Errors: CodeUserNotFound for the user itself, CodeBadRequest.
+// BlockUsers makes a user block others: from then on neither sees the other's presence, nor may contact the other, and
+// what either has asked the other to be friends is over. Those blocked already stay as they are. Each uid has an
+// outcome of its own: CodeUserNotFound, CodeCannotBlockSelf, CodeQuota. Errors: CodeUserNotFound for the user itself,
+// CodeBadRequest.
 func (d *Directory) BlockUsers(ctx context.Context, caller Caller, policy *Policy, rawUID string, uids []string) ([]Outcome, error) {
 	return write(ctx, d, caller, nil, func(tx Tx, log *logbook) ([]Outcome, error) {
 		return d.forEachOther(tx, log, rawUID, "blockedUids", uids, func(user User, other UID) error {
@@ -47,10 +48,13 @@ func (d *Directory) requireOther(tx Tx, caller Caller, policy *Policy, user User
 	return relation, err
 }
 
-// UnblockUsers takes back BlockUsers: whom a user has blocked it can always unblock, whether it may see that one or not. Unblocking
-// somebody who is not blocked changes nothing. Each uid has an outcome of its own: CodeUserNotFound for one who is not blocked and whom
-// BlockUsers would not find. Errors: CodeUserNotFound for the user itself, CodeBadRequest.
-func (d *Directory) UnblockUsers(ctx context.Context, caller Caller, policy *Policy, rawUID string, uids []string) ([]Outcome, error) {
+// UnblockUsers takes back BlockUsers: whom a user has blocked it can always unblock, whether it may see that one or
+// not. Unblocking somebody who is not blocked changes nothing. Each uid has an outcome of its own: CodeUserNotFound for
+// one who is not blocked and whom BlockUsers would not find. Errors: CodeUserNotFound for the user itself,
+// CodeBadRequest.
+func (d *Directory) UnblockUsers(
+	ctx context.Context, caller Caller, policy *Policy, rawUID string, uids []string,
+) ([]Outcome, error) {
 	return write(ctx, d, caller, nil, func(tx Tx, log *logbook) ([]Outcome, error) {
 		return d.forEachOther(tx, log, rawUID, "blockedUids", uids, func(user User, other UID) error {
 			relation, err := relationTo(tx, log.app, user.UID, other)

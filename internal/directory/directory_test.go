@@ -493,7 +493,10 @@ func TestDirectory_PutRelations(t *testing.T) {
 			[]directory.Code{directory.CodeBlockedSender, "", "", directory.CodeAlreadyFriend},
 		},
 		{
-			[]directory.RelationRow{row(directory.FriendRequests, "d", "e"), row(directory.FriendRequests, "e", "d"), row(directory.Blocks, "e", "d"), row(directory.FriendRequests, "d", "e"), row(directory.FriendRequests, "e", "d")},
+			[]directory.RelationRow{
+				row(directory.FriendRequests, "d", "e"), row(directory.FriendRequests, "e", "d"),
+				row(directory.Blocks, "e", "d"), row(directory.FriendRequests, "d", "e"), row(directory.FriendRequests, "e", "d"),
+			},
 			[]directory.Code{"", "", "", directory.CodeBlockedSender, directory.CodeBlockedReceiver},
 		},
 		{
@@ -513,7 +516,10 @@ func TestDirectory_PutRelations(t *testing.T) {
 	for _, change := range changes {
 		logged = append(logged, fmt.Sprint(change.Kind, " ", change.Subject, " ", change.Object))
 	}
-	want := []string{"user.blocked a b", "user.blocked a c", "user.blocked b a", "friend.added a c", "friend.requested d e", "friend.requested e d", "user.blocked e d", "friend.added a d"}
+	want := []string{
+		"user.blocked a b", "user.blocked a c", "user.blocked b a", "friend.added a c",
+		"friend.requested d e", "friend.requested e d", "user.blocked e d", "friend.added a d",
+	}
 	for i := range logged { // a friendship has no direction
 		logged[i] = strings.Replace(strings.Replace(logged[i], "friend.added c a", "friend.added a c", 1), "friend.added d a", "friend.added a d", 1)
 	}
@@ -528,8 +534,8 @@ func TestDirectory_PutRelations(t *testing.T) {
 	}
 }
 
-// TestDirectory_AnswerFriends_acrossABlock accepts requests that stand across blocks, as databases have them from before blocks ended
-// requests.
+// TestDirectory_AnswerFriends_acrossABlock accepts requests that stand across blocks, as databases have them from
+// before blocks ended requests.
 func TestDirectory_AnswerFriends_acrossABlock(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -554,7 +560,8 @@ func TestDirectory_AnswerFriends_acrossABlock(t *testing.T) {
 			t.Errorf("%s: %v", outcomes[i].ID, refused)
 		}
 	}
-	if dossier, err := w.ExportUser(t.Context(), w.backend, "ada"); err != nil || len(dossier.Pairs[directory.Friendships]) != 0 {
+	if dossier, err := w.ExportUser(t.Context(), w.backend, "ada"); err != nil ||
+		len(dossier.Pairs[directory.Friendships]) != 0 {
 		t.Errorf("friends across a block: %v %v", dossier.Pairs, err)
 	}
 }

@@ -161,9 +161,9 @@ type RelationRow struct {
 }
 
 // PutRelations makes many relations in one durable write, with their times; zero is now. Those that are there already
-// stay as they are, and a friendship or a block settles what the two have asked each other. Each row has an outcome of its own:
-// CodeUserNotFound, CodeSelfRelation, CodeAlreadyFriend for a request between friends, CodeBlockedReceiver or CodeBlockedSender for one
-// across a block, CodeQuota.
+// stay as they are, and a friendship or a block settles what the two have asked each other. Each row has an outcome of
+// its own: CodeUserNotFound, CodeSelfRelation, CodeAlreadyFriend for a request between friends, CodeBlockedReceiver or
+// CodeBlockedSender for one across a block, CodeQuota.
 // Errors: CodeBadRequest for no or too many rows.
 func (d *Directory) PutRelations(ctx context.Context, caller Caller, rows []RelationRow) ([]Outcome, error) {
 	if err := d.checkBatch("relations", len(rows)); err != nil {

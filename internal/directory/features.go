@@ -43,29 +43,56 @@ var userFeatures = []knownFeature{
 	{FeatureListSettings, "List settings", "Get the settings of the app."},
 }
 
-// knownFeatures are all that there are: those of messages, groups and calls are kept for the app's own messaging layer to ask for.
+// knownFeatures are all that there are: those of messages, groups and calls are kept for the app's own messaging layer
+// to ask for.
 var knownFeatures = defineFeatures()
 
 func defineFeatures() []knownFeature {
 	known := slices.Clone(userFeatures)
 	for _, other := range [][2]string{
-		{"createMessage", "Send messages"}, {"createMessageThread", "Reply to messages"}, {"updateMessage", "Edit messages"},
-		{"deleteMessage", "Delete messages"}, {"getMessage", "Get a message"}, {"listMessages", "List messages"},
-		{"getUserMessages", "List messages with a user"}, {"getGroupMessages", "List messages of a group"},
-		{"deleteGroupMessages", "Delete messages of a group"}, {"listThreadedMessages", "List replies"},
-		{"getConversation", "Get a conversation"}, {"listConversations", "List conversations"},
+		{"createMessage", "Send messages"},
+		{"createMessageThread", "Reply to messages"},
+		{"updateMessage", "Edit messages"},
+		{"deleteMessage", "Delete messages"},
+		{"getMessage", "Get a message"},
+		{"listMessages", "List messages"},
+		{"getUserMessages", "List messages with a user"},
+		{"getGroupMessages", "List messages of a group"},
+		{"deleteGroupMessages", "Delete messages of a group"},
+		{"listThreadedMessages", "List replies"},
+		{"getConversation", "Get a conversation"},
+		{"listConversations", "List conversations"},
 		{"deleteConversationForUser", "Delete one's own side of a conversation"},
-		{"createGroup", "Create groups"}, {"getGroup", "Get a group"}, {"listGroups", "List groups"}, {"updateGroup", "Edit groups"},
-		{"deleteGroup", "Delete groups"}, {"joinGroup", "Join groups"}, {"leaveGroup", "Leave groups"}, {"patchOwner", "Hand a group over"},
-		{"addMember", "Add members to a group"}, {"getMember", "Get a member of a group"}, {"listGroupMembers", "List members of a group"},
-		{"kickMember", "Kick members of a group"}, {"changeScope", "Change the scope of a member"},
-		{"massMemberOperate", "Manage many members at once"}, {"ban", "Ban users from a group"}, {"unban", "Unban users"},
+		{"createGroup", "Create groups"},
+		{"getGroup", "Get a group"},
+		{"listGroups", "List groups"},
+		{"updateGroup", "Edit groups"},
+		{"deleteGroup", "Delete groups"},
+		{"joinGroup", "Join groups"},
+		{"leaveGroup", "Leave groups"},
+		{"patchOwner", "Hand a group over"},
+		{"addMember", "Add members to a group"},
+		{"getMember", "Get a member of a group"},
+		{"listGroupMembers", "List members of a group"},
+		{"kickMember", "Kick members of a group"},
+		{"changeScope", "Change the scope of a member"},
+		{"massMemberOperate", "Manage many members at once"},
+		{"ban", "Ban users from a group"},
+		{"unban", "Unban users"},
 		{"listBannedUsers", "List banned users"},
-		{"createCall", "Call"}, {"getCall", "Get a call"}, {"listCalls", "List calls"}, {"updateCall", "Change a call"}, {"deleteCall", "Delete calls"},
+		{"createCall", "Call"},
+		{"getCall", "Get a call"},
+		{"listCalls", "List calls"},
+		{"updateCall", "Change a call"},
+		{"deleteCall", "Delete calls"},
 		// What permissions call three of them.
-		{"sendMessage", "Send messages"}, {"editMessage", "Edit messages"}, {"initiateCall", "Call"},
+		{"sendMessage", "Send messages"},
+		{"editMessage", "Edit messages"},
+		{"initiateCall", "Call"},
 	} {
-		known = append(known, knownFeature{Feature(userScope + other[0]), other[1], "Not enforced here: it is for your messaging layer to ask for."})
+		known = append(known, knownFeature{
+			Feature(userScope + other[0]), other[1], "Not enforced here: it is for your messaging layer to ask for.",
+		})
 	}
 	return known
 }
@@ -101,10 +128,11 @@ func DescribeFeature(id string) (title, description string) {
 // noSuchFeature says that a text names no feature, and which one may be meant.
 func noSuchFeature(text string) string {
 	nearest, least := "", len(text)/3+1
+	sent := strings.ToLower(strings.TrimPrefix(text, userScope))
 	for _, feature := range knownFeatures {
 		name := strings.TrimPrefix(string(feature.ID), userScope)
 		for _, way := range []string{name, strings.ReplaceAll(feature.Title, " ", "")} {
-			if distance := editDistance(strings.ToLower(strings.TrimPrefix(text, userScope)), strings.ToLower(way)); distance < least {
+			if distance := editDistance(sent, strings.ToLower(way)); distance < least {
 				nearest, least = string(feature.ID), distance
 			}
 		}
@@ -143,9 +171,12 @@ func editDistance(a, b string) int {
 }
 
 // RestrictFeatures keeps users with a role from using features. Features of messages, groups and calls are kept for
-// the app's own messaging layer: see IsEnforced. Each feature has an outcome of its own: CodeBadRequest for one that there is not.
+// the app's own messaging layer: see IsEnforced. Each feature has an outcome of its own: CodeBadRequest for one that
+// there is not.
 // Errors: CodeRoleNotFound, CodeBadRequest for an empty list.
-func (d *Directory) RestrictFeatures(ctx context.Context, caller Caller, id string, features []string) ([]Outcome, error) {
+func (d *Directory) RestrictFeatures(
+	ctx context.Context, caller Caller, id string, features []string,
+) ([]Outcome, error) {
 	if err := checkFeatureList("featuresToRestrict", features); err != nil {
 		return nil, err
 	}

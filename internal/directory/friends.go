@@ -101,7 +101,8 @@ func (d *Directory) AskFriends(ctx context.Context, caller Caller, policy *Polic
 	})
 }
 
-// requireNoBlock refuses what a block between a user and another one forbids. Errors: CodeBlockedReceiver, CodeBlockedSender.
+// requireNoBlock refuses what a block between a user and another one forbids. Errors: CodeBlockedReceiver,
+// CodeBlockedSender.
 func requireNoBlock(relation Relation, uid, other UID) error {
 	switch {
 	case relation.BlockedByMeAt != 0:
@@ -141,8 +142,8 @@ type FriendAnswers struct {
 	Accept, Refuse, Withdraw []string
 }
 
-// AnswerFriends settles friend requests. Each uid has an outcome of its own: CodeNoFriendRequest, CodeQuota, and CodeBlockedReceiver or
-// CodeBlockedSender for one to accept when one has blocked the other.
+// AnswerFriends settles friend requests. Each uid has an outcome of its own: CodeNoFriendRequest, CodeQuota, and
+// CodeBlockedReceiver or CodeBlockedSender for one to accept when one has blocked the other.
 // Errors: CodeUserNotFound for the user itself, CodeBadRequest.
 func (d *Directory) AnswerFriends(ctx context.Context, caller Caller, rawUID string, answers FriendAnswers) ([]Outcome, error) {
 	return write(ctx, d, caller, nil, func(tx Tx, log *logbook) ([]Outcome, error) {

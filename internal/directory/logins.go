@@ -50,7 +50,10 @@ func (l *logins) begin() uint64 { return l.writes.Load() }
 
 func (l *logins) get(app AppID, key string) (login, bool) {
 	found, ok := l.cache.GetIfPresent(key)
-	if !ok || found.token.ID == "" || found.loadedAt < l.all.Load() || found.loadedAt < l.ofUser(app, found.user.UID).Load() {
+	if !ok || found.token.ID == "" {
+		return login{}, false
+	}
+	if found.loadedAt < l.all.Load() || found.loadedAt < l.ofUser(app, found.user.UID).Load() {
 		return login{}, false
 	}
 	return found, true
@@ -59,7 +62,7 @@ func (l *logins) get(app AppID, key string) (login, bool) {
 // expect notes that a login is going to be looked up, without what it is.
 func (l *logins) expect(key string) {
 	if _, known := l.cache.GetIfPresent(key); !known {
-		l.cache.Set(key, login{})
+		l.cache.Set(key, login{usedAt: new(atomic.Int64)})
 	}
 }
 

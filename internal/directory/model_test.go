@@ -467,7 +467,10 @@ func (c *comparison) tellPresence() {
 		if online && c.m.active(uid) {
 			user, _, err := c.w.ActiveUser(context.Background(), c.caller.App, uid)
 			c.is(err, "")
-			c.w.SetOnline(c.caller.App, directory.OnlineUser{User: &user, Invisible: c.m.invisible[uid], Status: c.m.status[uid]})
+			c.w.SetOnline(c.caller.App, directory.OnlineUser{
+				User: &user, Invisible: c.m.invisible[uid],
+				Status: c.m.status[uid],
+			})
 			continue
 		}
 		c.m.online[uid] = false
@@ -505,7 +508,8 @@ func (c *comparison) compare(rt *rapid.T) {
 	} else {
 		filter.Activity = rapid.SampledFrom([]directory.Activity{directory.ActiveOnly, directory.DeactivatedOnly, directory.ActiveOrDeactivated}).Draw(rt, "activity")
 	}
-	filter.Status = rapid.SampledFrom(append([]string{"", "", directory.StatusOffline}, onlineStatuses...)).Draw(rt, "status")
+	filter.Status = rapid.SampledFrom(append([]string{"", "", directory.StatusOffline}, onlineStatuses...)).Draw(rt,
+		"status")
 	c.tellPresence()
 	var acting directory.User
 	if viewer != "" {

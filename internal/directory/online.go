@@ -42,9 +42,11 @@ func (d *Directory) CountOnline(app AppID) int {
 	return index.visible.count
 }
 
-// CountOnlineAs counts the users who are online as a viewer may know it, the viewer itself among them: those whom a list of everybody
-// online would show it.
-func (d *Directory) CountOnlineAs(ctx context.Context, caller Caller, policy *Policy, viewer User) (count int, err error) {
+// CountOnlineAs counts the users who are online as a viewer may know it, the viewer itself among them: those whom a
+// list of everybody online would show it.
+func (d *Directory) CountOnlineAs(
+	ctx context.Context, caller Caller, policy *Policy, viewer User,
+) (count int, err error) {
 	query := UserQuery{App: caller.App}
 	some, err := policy.narrow(viewer, &query)
 	if err == nil && some {
@@ -126,8 +128,8 @@ type onlineIndex struct {
 	left map[UID]int64
 }
 
-// knownTo returns those whom a caller may know as online, with StatusAway or StatusBusy those of them who present themselves so.
-// What it returns is guarded by mu.
+// knownTo returns those whom a caller may know as online, with StatusAway or StatusBusy those of them who present
+// themselves so. What it returns is guarded by mu.
 func (x *onlineIndex) knownTo(caller Caller, status string) *ranking {
 	switch {
 	case status == StatusAway:

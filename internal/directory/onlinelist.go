@@ -75,7 +75,8 @@ type onlinePart struct {
 	index *onlineIndex
 	// known are those of the index whom the caller may know as online. Guarded by the index.
 	known *ranking
-	// seesInvisible says that these are everybody, and status, when it is StatusAway or StatusBusy, that they present themselves so.
+	// seesInvisible says that these are everybody, and status, when it is StatusAway or StatusBusy, that they present
+	// themselves so.
 	seesInvisible bool
 	status        string
 	// chosen are the entries, unless nothing but excluded is left out of the index.

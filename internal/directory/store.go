@@ -16,7 +16,8 @@ type Store interface {
 	// Many callers' updates are committed together. When the commit fails, none of them has happened and each gets
 	// an error; when the database goes away during the commit, all or none may have happened, and the error says so. reads
 	// names users that fn is going to read: the store may fetch them in advance for many updates at once. It may be nil. An
-	// update whose ctx ends before fn runs does not happen; once fn runs, Update waits for the outcome.
+	// update whose ctx ends before fn runs, or leaves too little time for it, does not happen; once fn runs, Update waits for the
+	// outcome. A database that does not answer is given up in time to answer before a deadline of ctx.
 	Update(ctx context.Context, app AppID, reads []UID, fn func(Tx) error) error
 }
 

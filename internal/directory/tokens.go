@@ -101,8 +101,9 @@ func mayEvict(tx Tx, caller Caller, uid UID, count int) error {
 	}
 	app, err := requireApp(tx, caller.App)
 	if err == nil && app.Settings.DenyEvictionByAuthOnlyKeys {
-		err = fail(CodeQuota, "The user %s has %d auth tokens, and this app's authOnly keys may not mint one in the place of another. "+
-			"Revoke some, or mint with a fullAccess key.", uid, count)
+		err = fail(CodeQuota,
+			"The user %s has %d auth tokens, and this app's authOnly keys may not mint one in the place of "+
+				"another. Revoke some, or mint with a fullAccess key.", uid, count)
 	}
 	return err
 }
@@ -153,7 +154,8 @@ func (d *Directory) checkDevice(device *Device) error {
 	return wrong.Err()
 }
 
-// RemembersToken reports whether an auth token is one that was minted or used lately and was not refused since, without asking the store.
+// RemembersToken reports whether an auth token is one that was minted or used lately and was not refused since, without
+// asking the store.
 func (d *Directory) RemembersToken(policy *Policy, text string) bool {
 	return d.logins.knows(loginKey(policy.App.ID, d.secrets.Hashes(text)[0]))
 }

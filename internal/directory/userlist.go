@@ -171,7 +171,8 @@ func hasWords(nameKey, prefix string) bool {
 	return false
 }
 
-// ListsAtOnce is how many lists may be read at a time so that they leave readers of the store free for what reads little.
+// ListsAtOnce is how many lists may be read at a time so that they leave readers of the store free for what reads
+// little.
 func (d *Directory) ListsAtOnce() int {
 	if store, ok := d.store.(interface{ Readers() int }); ok {
 		return max(1, store.Readers()/2)
@@ -196,8 +197,8 @@ type UserFilter struct {
 	Metadata         []MetadataFilter
 	FriendsOnly      bool
 	HideBlockedUsers bool
-	// Status is "offline"; "available" for everybody online, "away" or "busy" for those of them who present themselves so; or
-	// empty for all.
+	// Status is "offline"; "available" for everybody online, "away" or "busy" for those of them who present themselves so;
+	// or empty for all.
 	Status   string
 	Activity Activity
 	// SortBy is "name", "status", "createdAt", "updatedAt", "lastActiveAt", or empty for the caller's default.
@@ -219,8 +220,8 @@ const CursorStart = "start"
 const (
 	StatusAvailable = "available"
 	StatusOffline   = "offline"
-	// StatusAway and StatusBusy are what users who are online can present themselves as, and lists can be asked for. In a list they
-	// are available, as everybody online is.
+	// StatusAway and StatusBusy are what users who are online can present themselves as, and lists can be asked for. In a
+	// list they are available, as everybody online is.
 	StatusAway = "away"
 	StatusBusy = "busy"
 )
@@ -349,7 +350,8 @@ func listUsers(tx Tx, query UserQuery, viewer UID, list *List[Seen]) error {
 func (d *Directory) userQuery(caller Caller, filter UserFilter, page Page) (UserQuery, error) {
 	query := UserQuery{
 		App: caller.App, Search: FoldText(filter.Search), SearchUID: len(filter.SearchIn) == 0, SearchName: len(filter.SearchIn) == 0,
-		Words: onceEach(strings.Fields(FoldText(filter.NameContains))), Tags: onceEach(filter.Tags), Activity: filter.Activity, Limit: page.Size, Offset: page.offset(),
+		Words: onceEach(strings.Fields(FoldText(filter.NameContains))), Tags: onceEach(filter.Tags),
+		Activity: filter.Activity, Limit: page.Size, Offset: page.offset(),
 	}
 	for _, of := range filter.Metadata {
 		query.Metadata = append(query.Metadata, MetadataFilter{Key: of.Key, Values: onceEach(of.Values)})
@@ -495,7 +497,8 @@ func (f UserFilter) continueWalk(wrong *FieldErrors, caller Caller, query *UserQ
 	if f.hidesBlockedTimes(caller, *query) && order == NewestFirst { // it is among those blocked: see listBlockedLast
 		order = query.Order
 	}
-	if err != nil || order != query.Order || c.Backward != query.Backward || !c.After.fits(c.Order) || !IsText(c.After.Name+string(c.After.UID)) {
+	if err != nil || order != query.Order || c.Backward != query.Backward ||
+		!c.After.fits(c.Order) || !IsText(c.After.Name+string(c.After.UID)) {
 		wrong.Add("cursor", "The cursor must be the one that the last page came with, and sortBy and sortOrder must stay as they were.")
 		return
 	}

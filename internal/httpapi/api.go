@@ -206,15 +206,21 @@ func (c *call) serve() (answer, error) {
 	if err := c.useIdempotencyKey(); err != nil {
 		return answer{}, err
 	}
-	answer, err := c.route.handle(c)
+	var answer answer
+	var err error
+	if readsLists[c.w.route] {
+		answer, err = c.handleList(c.route.handle)
+	} else {
+		answer, err = c.route.handle(c)
+	}
 	if err == nil && c.asked == nil && !answer.written && c.r.URL.RawQuery != "" {
 		err = c.query().err() // of a call that has no parameters
 	}
 	return answer, err
 }
 
-// splitVersion takes the version prefix off a path: /v3/users, /v3.0/users and /users are the same. second says that it is the one of
-// version 2, which some calls are served under too.
+// splitVersion takes the version prefix off a path: /v3/users, /v3.0/users and /users are the same. second says that it
+// is the one of version 2, which some calls are served under too.
 func splitVersion(path string) (rest string, second bool, err error) {
 	first, rest, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
 	if len(first) < 2 || first[0] != 'v' || first[1] < '0' || first[1] > '9' || strings.Trim(first[1:], "0123456789.") != "" {

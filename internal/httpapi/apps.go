@@ -28,8 +28,9 @@ func showApp(app directory.App) (api.App, api.Addition) {
 func showSettings(settings directory.AppSettings) api.AppSettings {
 	shown := api.AppSettings{
 		RevealSecrets: settings.RevealSecrets, TokensValidFrom: settings.TokensValidFrom,
-		DenyUserCreationByAuthOnlyKeys: settings.DenyUserCreationByAuthOnlyKeys, DenyRolesByAuthOnlyKeys: settings.DenyRolesByAuthOnlyKeys,
-		DenyEvictionByAuthOnlyKeys: settings.DenyEvictionByAuthOnlyKeys,
+		DenyUserCreationByAuthOnlyKeys: settings.DenyUserCreationByAuthOnlyKeys,
+		DenyRolesByAuthOnlyKeys:        settings.DenyRolesByAuthOnlyKeys,
+		DenyEvictionByAuthOnlyKeys:     settings.DenyEvictionByAuthOnlyKeys,
 	}
 	for _, key := range settings.MetadataKeys {
 		switch {
@@ -63,7 +64,9 @@ func createApp(c *call) (answer, error) {
 	shown, addition := showApp(created.App)
 	shown.APIKeys = map[string]api.APIKey{}
 	for _, key := range []directory.Key{created.FullAccess, created.AuthOnly} {
-		shown.APIKeys[key.Text] = api.APIKey{Key: key.Text, Name: key.Name, Scope: string(key.Scope), CreatedBy: string(key.CreatedBy)}
+		shown.APIKeys[key.Text] = api.APIKey{
+			Key: key.Text, Name: key.Name, Scope: string(key.Scope), CreatedBy: string(key.CreatedBy),
+		}
 	}
 	return withItem(shown, addition)
 }
@@ -137,7 +140,8 @@ func updateAppSettings(c *call) (answer, error) {
 	}
 	patch := directory.AppSettingsPatch{
 		RevealSecrets: f.maybeBoolean("revealSecrets"), DenyUserCreationByAuthOnlyKeys: f.maybeBoolean("denyUserCreationByAuthOnlyKeys"),
-		DenyRolesByAuthOnlyKeys: f.maybeBoolean("denyRolesByAuthOnlyKeys"), DenyEvictionByAuthOnlyKeys: f.maybeBoolean("denyEvictionByAuthOnlyKeys"),
+		DenyRolesByAuthOnlyKeys:    f.maybeBoolean("denyRolesByAuthOnlyKeys"),
+		DenyEvictionByAuthOnlyKeys: f.maybeBoolean("denyEvictionByAuthOnlyKeys"),
 	}
 	if f.has("tokensValidFrom") {
 		from := f.unixTime("tokensValidFrom")

@@ -151,7 +151,8 @@ func (c *call) actOnBehalf() error {
 	acting, err := c.api.dir.GetUser(c.ctx(), c.caller, c.policy, directory.User{}, c.shownID(name))
 	if directory.IsCode(err, directory.CodeUserNotFound) {
 		return errorf(api.CodeOnBehalfOfUIDNotFound,
-			"The UID %s in the onBehalfOf header does not exist, or is deactivated: nobody can act for it.", strings.ToLower(c.shownID(name)))
+			"The UID %s in the onBehalfOf header does not exist, or is deactivated: nobody can act for it.",
+			strings.ToLower(c.shownID(name)))
 	}
 	if err != nil {
 		return err
@@ -196,7 +197,8 @@ func (c *call) authenticateOperator(app directory.AppID) error {
 		return errorf(api.CodeEmptyAuthHeader, "Send the management key and secret in the key and secret headers.")
 	}
 	if !c.api.config.OpensManagement(key, secret) {
-		return c.api.limiter.wrong(c, "management", &statusError{errorf(api.CodeNoAccess, "The management key or secret is wrong."), http.StatusUnauthorized})
+		wrong := &statusError{errorf(api.CodeNoAccess, "The management key or secret is wrong."), http.StatusUnauthorized}
+		return c.api.limiter.wrong(c, "management", wrong)
 	}
 	c.setCaller(directory.Operator(app))
 	return nil

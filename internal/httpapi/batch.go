@@ -21,9 +21,11 @@ func (f *fields) decodeRow() directory.UserRow {
 	}
 }
 
-// decodeRows reads a list of users, which have names, or without them their index. Rows that are not well-formed have their errors
-// in refused, by their index.
-func (f *fields) decodeRows(values []jsontext.Value, names []string) (rows []directory.UserRow, refused map[int]*directory.Error) {
+// decodeRows reads a list of users, which have names, or without them their index. Rows that are not well-formed have
+// their errors in refused, by their index.
+func (f *fields) decodeRows(
+	values []jsontext.Value, names []string,
+) (rows []directory.UserRow, refused map[int]*directory.Error) {
 	refused = map[int]*directory.Error{}
 	for i, value := range values {
 		of, err := decodeFields(value)

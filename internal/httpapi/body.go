@@ -86,7 +86,7 @@ func (c *call) isPacked() (bool, error) {
 	}
 	c.w.Header()["Accept-Encoding"] = []string{"gzip, identity"}
 	return false, &statusError{
-		errorf(api.CodeBadRequest, "The Content-Encoding of a body may be gzip. Send it so, or as it is, without the header."),
+		errorf(api.CodeBadRequest, "The Content-Encoding of a body may be gzip. Send it so, or as it is without the header."),
 		http.StatusUnsupportedMediaType,
 	}
 }
@@ -122,7 +122,8 @@ func isTrailerError(err error) bool {
 }
 
 func errTooLarge(limit int64) error {
-	return &statusError{errorf(api.CodeBadRequest, "The body may not be larger than %d bytes.", limit), http.StatusRequestEntityTooLarge}
+	tooLarge := errorf(api.CodeBadRequest, "The body may not be larger than %d bytes.", limit)
+	return &statusError{tooLarge, http.StatusRequestEntityTooLarge}
 }
 
 // isForm reports whether the request says that its body is what an HTML form sends.
@@ -140,7 +141,8 @@ func (c *call) useIdempotencyKey() error {
 		return nil
 	}
 	if c.caller.App == "" { // the answer is kept with the app's data, and this app is not there yet
-		return errorf(api.CodeBadRequest, "POST /apps takes no Idempotency-Key: give the app an id to be safe against making it twice.")
+		return errorf(api.CodeBadRequest,
+			"POST /apps takes no Idempotency-Key: give the app an id to be safe against making it twice.")
 	}
 	if len(key) > 255 {
 		return errorf(api.CodeBadRequest, "An Idempotency-Key may not be longer than 255 characters.")
@@ -154,6 +156,7 @@ func (c *call) useIdempotencyKey() error {
 		request.Write([]byte(part))
 		request.Write([]byte{0})
 	}
-	c.idempotent = directory.WithIdempotencyKey(c.ctx(), string(c.caller.Actor)+" "+key, hex.EncodeToString(request.Sum(nil)))
+	sum := hex.EncodeToString(request.Sum(nil))
+	c.idempotent = directory.WithIdempotencyKey(c.ctx(), string(c.caller.Actor)+" "+key, sum)
 	return nil
 }

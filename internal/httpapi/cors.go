@@ -6,9 +6,12 @@ import "net/http"
 var (
 	corsOrigin  = []string{"*"}
 	corsMethods = []string{"GET, POST, PUT, PATCH, DELETE, OPTIONS"}
-	corsHeaders = []string{"appid, apikey, authtoken, resource, sdk, content-type, accept, authorization, onbehalfof, onbehalfofuser, chatapiversion, settingshash, settingshashreceivedat, idempotency-key, last-event-id, key, secret, x-request-id, prefer"}
-	corsExpose  = []string{"retry-after, rollcall-ignored, x-request-id, x-rate-limit, x-rate-limit-remaining, x-rate-limit-reset, x-ratelimit-limit, x-ratelimit-remaining, x-ratelimit-reset"}
-	corsMaxAge  = []string{"86400"}
+	corsHeaders = []string{"appid, apikey, authtoken, resource, sdk, content-type, accept, authorization, onbehalfof, " +
+		"onbehalfofuser, chatapiversion, settingshash, settingshashreceivedat, idempotency-key, last-event-id, " +
+		"key, secret, x-request-id, prefer"}
+	corsExpose = []string{"retry-after, rollcall-ignored, x-request-id, x-rate-limit, x-rate-limit-remaining, " +
+		"x-rate-limit-reset, x-ratelimit-limit, x-ratelimit-remaining, x-ratelimit-reset"}
+	corsMaxAge = []string{"86400"}
 )
 
 // allowOrigin opens an answer to pages of any origin, when a page asks.

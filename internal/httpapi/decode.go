@@ -39,8 +39,8 @@ type member struct {
 	read  bool
 }
 
-// decode reads the body as one JSON object. An empty body is an empty object, and so is an empty list, which is what PHP
-// makes of one. Invalid UTF-8, duplicate names and anything after the object are refused.
+// decode reads the body as one JSON object. An empty body is an empty object, and so is an empty list, which is what
+// PHP makes of one. Invalid UTF-8, duplicate names and anything after the object are refused.
 func (c *call) decode() (*fields, error) {
 	body, err := c.readBody()
 	if err != nil {
@@ -49,7 +49,8 @@ func (c *call) decode() (*fields, error) {
 	f, err := decodeFields(body)
 	if err != nil {
 		if c.isForm() {
-			err = errorf(api.CodeBadRequest, "Send a JSON object, with Content-Type: application/json. This call does not take forms.")
+			err = errorf(api.CodeBadRequest,
+				"Send a JSON object, with Content-Type: application/json. This call does not take forms.")
 		}
 		return nil, err
 	}
@@ -135,18 +136,20 @@ var decoders = sync.Pool{New: func() any { return jsontext.NewDecoder(http.NoBod
 
 var errNoObject = errors.New("the text is not one JSON object")
 
-// err returns what is wrong with the members. Call it when all that the request may hold have been read, of its query string too:
-// what is left then is told to be ignored.
+// err returns what is wrong with the members. Call it when all that the request may hold have been read, of its query
+// string too: what is left then is told to be ignored.
 func (f *fields) err() error {
 	if f.call == nil {
 		return f.wrong.Err()
 	}
 	for _, parameter := range f.call.parameters() {
 		if !parameter.read && slices.Contains(f.asked, parameter.name) {
-			f.wrong.Add(parameter.name, "Send the %s in the body, as JSON: it is not read from the query string.", parameter.name)
+			f.wrong.Add(parameter.name,
+				"Send the %s in the body, as JSON: it is not read from the query string.", parameter.name)
 		}
 	}
-	return cmp.Or(f.wrong.Err(), f.call.settleIgnored()) // both are looked at: a member that is missing may be the one ignored
+	// Both are looked at: a member that is missing may be the one ignored.
+	return cmp.Or(f.wrong.Err(), f.call.settleIgnored())
 }
 
 // value returns the text of a member's value, empty when it is absent.
@@ -230,8 +233,8 @@ func (f *fields) maybeText(name string) *string {
 	return &text
 }
 
-// boolean accepts true and false, also as strings and as 1 and 0 (contract rest.md section 1.6), and from the query string:
-// not every client can send a body with DELETE.
+// boolean accepts true and false, also as strings and as 1 and 0 (contract rest.md section 1.6), and from the query
+// string: not every client can send a body with DELETE.
 func (f *fields) boolean(name string) bool {
 	value := oneOf(f, name, strconv.ParseBool, "The %s must be true or false.")
 	return value != nil && *value
@@ -253,8 +256,8 @@ func (f *fields) unixTime(name string) int64 {
 	return *value
 }
 
-// oneOf returns what a member is, or a parameter of that name in the query string; nil when it is nowhere, null or wrong. The two
-// must not contradict each other.
+// oneOf returns what a member is, or a parameter of that name in the query string; nil when it is nowhere, null or
+// wrong. The two must not contradict each other.
 func oneOf[T comparable](f *fields, name string, parse func(string) (T, error), problem string) *T {
 	var inBody, inQuery *T
 	read := func(text string) *T {

@@ -128,6 +128,9 @@ func (a *API) writeError(x *exchange, err error) {
 	case errors.As(err, &withStatus):
 		domain, status = withStatus.domain, withStatus.status
 	case errors.As(err, &domain):
+		if errors.Is(domain.Cause, context.DeadlineExceeded) {
+			status = http.StatusServiceUnavailable
+		}
 	case errors.Is(err, context.DeadlineExceeded):
 		domain, status = errorf(api.CodeOperationFailed, "The server did not finish this request in time. It may be overloaded; try again."), http.StatusServiceUnavailable
 		domain.Cause = err

@@ -120,7 +120,8 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request, refused error) {
 		return
 	}
 	if r.ProtoMajor < 2 && len(r.TransferEncoding) > 0 {
-		// A Content-Length beside it is gone by now, and who sent both may see requests begin in another place than this server does.
+		// A Content-Length beside it is gone by now, and who sent both may see requests begin in another place than this
+		// server does.
 		header["Connection"] = []string{"close"}
 	}
 	if refused != nil {
@@ -141,7 +142,8 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request, refused error) {
 	a.mux.ServeHTTP(x, routed)
 }
 
-// errAboutEverything refuses a request for *, which is what OPTIONS alone is sent to, and clients that begin to speak HTTP/2.
+// errAboutEverything refuses a request for *, which is what OPTIONS alone is sent to, and clients that begin to speak
+// HTTP/2.
 func errAboutEverything(r *http.Request) error {
 	if r.Method == "PRI" {
 		return errorf(api.CodeBadRequest, "This address speaks HTTP/1.1, and HTTP/2 over TLS alone.")
@@ -272,7 +274,7 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{Name: "rollcall_http_requests_in_flight", Help: "Requests being served."}),
 		wrongCredentials: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "rollcall_wrong_credentials_total",
-			Help: "Requests with a wrong app, key, token or management secret, by which, and by whether they were refused for that or limited.",
+			Help: "Requests with a wrong app, key, token or management secret, refused for that or limited.",
 		}, []string{"credential", "answer"}),
 	}
 	if registerer != nil {

@@ -7,8 +7,8 @@ import (
 	"github.com/rollcall/rollcall/internal/directory"
 )
 
-// ignoredHeader names the members of the body, and behind a question mark the parameters of the query string, that a call has no
-// use for: a name that is mistyped looks like one.
+// ignoredHeader names the members of the body, and behind a question mark the parameters of the query string, that a
+// call has no use for: a name that is mistyped looks like one.
 const ignoredHeader = "Rollcall-Ignored"
 
 const (
@@ -16,7 +16,8 @@ const (
 	maxIgnoredName = 64 // bytes of each
 )
 
-// settleIgnored tells the caller what of the request nobody has read, or refuses the request when the caller prefers that.
+// settleIgnored tells the caller what of the request nobody has read, or refuses the request when the caller prefers
+// that.
 func (c *call) settleIgnored() error {
 	var names []string
 	if c.decoded != nil {

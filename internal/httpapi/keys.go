@@ -5,8 +5,8 @@ import (
 	"github.com/rollcall/rollcall/internal/directory"
 )
 
-// showKey returns an API key, as the contract knows it, and what else there is to it. Its text is masked unless the caller has
-// it already or the app reveals secrets.
+// showKey returns an API key, as the contract knows it, and what else there is to it. Its text is masked unless the
+// caller has it already or the app reveals secrets.
 func showKey(app directory.App, key directory.Key, known bool) (api.APIKey, api.Addition) {
 	shown := api.APIKey{Key: key.Text, Name: key.Name, Scope: string(key.Scope), CreatedAt: key.CreatedAt}
 	if !known && !app.Settings.RevealSecrets {
@@ -41,7 +41,9 @@ func listAPIKeys(c *call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	return joined(list, func(key directory.Key) (api.APIKey, api.Addition) { return showKey(c.policy.App, key, false) }), nil
+	return joined(list, func(key directory.Key) (api.APIKey, api.Addition) {
+		return showKey(c.policy.App, key, false)
+	}), nil
 }
 
 func getAPIKey(c *call) (answer, error) {

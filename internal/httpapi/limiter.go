@@ -25,8 +25,9 @@ type RateLimits struct {
 	Token int
 	// Import is for data_import, per API key. Zero means 60.
 	Import int
-	// WrongCredentials is for calls with a wrong app, key, token or secret, per client address; of IPv6 addresses those with the same
-	// first 64 bits are one. Zero means 6,000. Right credentials that the server remembers are never refused by it.
+	// WrongCredentials is for calls with a wrong app, key, token or secret, per client address; of IPv6 addresses those
+	// with the same first 64 bits are one. Zero means 6,000. Right credentials that the server remembers are never refused
+	// by it.
 	WrongCredentials int
 }
 
@@ -59,7 +60,8 @@ func newLimiter(limits RateLimits, now func() time.Time) (*limiter, error) {
 	return &limiter{limits: limits.OrDefault(), now: now, limiters: cache}, nil
 }
 
-// guesses is the bucket of the wrong credentials of an address, nil when there is no limit, or none has come and make is false.
+// guesses is the bucket of the wrong credentials of an address, nil when there is no limit, or none has come and make
+// is false.
 func (l *limiter) guesses(r *http.Request, make bool) *rate.Limiter {
 	if l.limits.WrongCredentials < 0 {
 		return nil
@@ -96,7 +98,8 @@ func (l *limiter) refuseGuess(c *call, credential string, bucket *rate.Limiter, 
 	c.w.routine = true
 	wait := max(1, int(math.Ceil((1-bucket.TokensAt(now))/float64(bucket.Limit()))))
 	c.w.Header()["Retry-After"] = []string{strconv.Itoa(wait)}
-	return errorf(api.CodeTooManyRequests, "More than %d wrong keys, tokens or app ids a minute came from this address. Wait %d s and try again.",
+	return errorf(api.CodeTooManyRequests,
+		"More than %d wrong keys, tokens or app ids a minute came from this address. Wait %d s and try again.",
 		l.limits.WrongCredentials, wait)
 }
 

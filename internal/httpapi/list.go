@@ -38,8 +38,8 @@ func withItem[T any](shown T, addition api.Addition) (answer, error) {
 	return answer{data: shown, meta: &api.Meta{Item: &addition}}, nil
 }
 
-// outcomes returns what became of the items of a bulk call: for each of them whether it succeeded, with a message, and the codes
-// of those that did not.
+// outcomes returns what became of the items of a bulk call: for each of them whether it succeeded, with a message, and
+// the codes of those that did not.
 func outcomes(done []directory.Outcome, message string) (shown map[string]any, meta *api.Meta) {
 	shown = map[string]any{}
 	for _, outcome := range done {

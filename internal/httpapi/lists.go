@@ -10,8 +10,8 @@ import (
 	"github.com/rollcall/rollcall/api"
 )
 
-// lists bounds how many lists are read at a time, of one caller and in all: those who wait for one stand in line, and reads of single
-// users never stand behind it.
+// lists bounds how many lists are read at a time, of one caller and in all: those who wait for one stand in line, and
+// reads of single users never stand behind it.
 type lists struct {
 	all           chan struct{}
 	ofKey, ofUser int
@@ -27,11 +27,15 @@ type lister struct {
 	calls int
 }
 
-// newLists makes room for so many lists at a time. A key, which is a whole backend, may take most of it, and a user half.
+// newLists makes room for so many lists at a time. A key, which is a whole backend, may take most of it, and a user
+// half.
 func newLists(atOnce int, registerer prometheus.Registerer) *lists {
 	l := &lists{
-		all: make(chan struct{}, atOnce), ofKey: min(atOnce, max(2, atOnce*3/4)), ofUser: max(1, atOnce/2), callers: map[string]*lister{},
-		waiting: prometheus.NewGauge(prometheus.GaugeOpts{Name: "rollcall_lists_waiting", Help: "Lists that wait for others to be read."}),
+		all: make(chan struct{}, atOnce), ofKey: min(atOnce, max(2, atOnce*3/4)), ofUser: max(1, atOnce/2),
+		callers: map[string]*lister{},
+		waiting: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "rollcall_lists_waiting", Help: "Lists that wait for others to be read.",
+		}),
 	}
 	if registerer != nil {
 		registerer.MustRegister(l.waiting)
@@ -40,7 +44,7 @@ func newLists(atOnce int, registerer prometheus.Registerer) *lists {
 }
 
 // enter waits until the caller may read a list, at most as long as the request has. Call leave when it is read.
-func (l *lists) enter(c *call) (leave func(), err error) {
+func (l *lists) enter(ctx context.Context, c *call) (leave func(), err error) {
 	name, most := "key "+string(c.caller.Key), l.ofKey
 	if c.caller.User != "" {
 		name, most = "user "+string(c.caller.App)+" "+string(c.caller.User), l.ofUser
@@ -60,11 +64,11 @@ func (l *lists) enter(c *call) (leave func(), err error) {
 			delete(l.callers, name)
 		}
 	}
-	if !l.take(c.ctx(), of.slots) {
+	if !l.take(ctx, of.slots) {
 		forget()
 		return nil, c.errListsInLine()
 	}
-	if !l.take(c.ctx(), l.all) {
+	if !l.take(ctx, l.all) {
 		<-of.slots
 		forget()
 		return nil, c.errListsInLine()
@@ -97,22 +101,21 @@ func (c *call) errListsInLine() error {
 		return err
 	}
 	c.w.Header()["Retry-After"] = []string{"1"}
-	return errorf(api.CodeTooManyRequests, "Too many lists are being read. Wait for those that you have asked for, and try again in a second.")
+	return errorf(api.CodeTooManyRequests,
+		"Too many lists are being read. Wait for those that you have asked for, and try again in a second.")
 }
 
-// listing is for calls that read many users: few of one caller run at a time.
-func listing(handle func(*call) (answer, error)) func(*call) (answer, error) {
-	return func(c *call) (answer, error) {
-		if c.r.Method == http.MethodPost { // whose body may come slowly
-			if _, err := c.readBody(); err != nil {
-				return answer{}, err
-			}
-		}
-		leave, err := c.api.lists.enter(c)
-		if err != nil {
+// handleList handles a call that reads lists when its turn has come.
+func (c *call) handleList(handle func(*call) (answer, error)) (answer, error) {
+	if c.r.Method == http.MethodPost { // whose body may come slowly
+		if _, err := c.readBody(); err != nil {
 			return answer{}, err
 		}
-		defer leave()
-		return handle(c)
 	}
+	leave, err := c.api.lists.enter(c.ctx(), c)
+	if err != nil {
+		return answer{}, err
+	}
+	defer leave()
+	return handle(c)
 }

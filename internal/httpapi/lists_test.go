@@ -37,15 +37,19 @@ func (t gatedTx) UserPage(query directory.UserQuery) ([]directory.User, int, err
 	return t.Tx.UserPage(query)
 }
 
-// TestListsInLine asks for more lists at once than one key may read: no more than that begin, those in line are refused when their time
-// is over, and what reads a single user does not stand in the line.
+// TestListsInLine asks for more lists at once than one key may read: no more than that begin, those in line are refused
+// when their time is over, and what reads a single user does not stand in the line.
 func TestListsInLine(t *testing.T) {
 	t.Parallel()
 	g := gated{arrived: make(chan struct{}, 100), gate: make(chan struct{})}
-	s := serveOver(t, httpapi.Config{RequestTimeout: time.Second, Registerer: prometheus.NewRegistry()}, func(store *sqlstore.Store) directory.Store {
-		g.Store = store
-		return g
-	})
+	s := serveOver(
+		t,
+		httpapi.Config{RequestTimeout: time.Second, Registerer: prometheus.NewRegistry()},
+		func(store *sqlstore.Store) directory.Store {
+			g.Store = store
+			return g
+		},
+	)
 	get := func(path string) *httptest.ResponseRecorder {
 		request := httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, nil)
 		request.Header = http.Header{"Appid": {s.app}, "Apikey": {s.key}}

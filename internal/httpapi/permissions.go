@@ -96,7 +96,8 @@ func restrictFeatures(c *call) (answer, error) {
 	shown, meta := outcomes(done, "The feature has been restricted.")
 	for _, outcome := range done {
 		if outcome.Err == nil && !directory.IsEnforced(outcome.ID) {
-			shown[outcome.ID] = api.ItemResult{Success: true, Message: "The restriction is kept for your messaging layer. It is not enforced here."}
+			const kept = "The restriction is kept for your messaging layer. It is not enforced here."
+			shown[outcome.ID] = api.ItemResult{Success: true, Message: kept}
 		}
 	}
 	return answer{data: shown, meta: meta}, nil

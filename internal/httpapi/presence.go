@@ -75,7 +75,7 @@ func countOnlineMembers(c *call) (answer, error) {
 	if err := c.api.limiter.take(c); err != nil {
 		return answer{}, err
 	}
-	return listing(countOnline)(c)
+	return c.handleList(countOnline)
 }
 
 // getPresence shows a user's devices to an operator.

@@ -24,7 +24,8 @@ type rawParameter struct {
 }
 
 // query parses the query string by itself: lists are joined by commas that are not escaped, while the items may hold
-// escaped ones (sdk-wire.md section B10), so the value must be split before it is decoded. It parses once for a request.
+// escaped ones (sdk-wire.md section B10), so the value must be split before it is decoded. It parses once for a
+// request.
 func (c *call) query() *query {
 	if c.asked != nil {
 		return c.asked
@@ -63,8 +64,8 @@ func withoutIndex(name string) string {
 	return list
 }
 
-// err returns what is wrong with the parameters. Call it when all that the request may hold have been read, of its body too: what
-// is left then is told to be ignored.
+// err returns what is wrong with the parameters. Call it when all that the request may hold have been read, of its body
+// too: what is left then is told to be ignored.
 func (q *query) err() error {
 	return cmp.Or(q.wrong.Err(), q.call.settleIgnored())
 }
@@ -118,7 +119,8 @@ func (q *query) metadata() []directory.MetadataFilter {
 	for _, parameter := range q.raw {
 		key, bracketed := strings.CutPrefix(parameter.name, "metadata[")
 		key, closed := strings.CutSuffix(key, "]")
-		if !bracketed || !closed || slices.ContainsFunc(filters, func(f directory.MetadataFilter) bool { return f.Key == key }) {
+		again := func(f directory.MetadataFilter) bool { return f.Key == key }
+		if !bracketed || !closed || slices.ContainsFunc(filters, again) {
 			continue
 		}
 		if values := q.texts(parameter.name); len(values) > 0 {
@@ -128,8 +130,9 @@ func (q *query) metadata() []directory.MetadataFilter {
 	if most := q.limits.MetadataKeys; len(filters) > most {
 		q.wrong.Add("metadata", "The metadata may not be filtered by more than %d keys.", most)
 	}
-	if most := q.limits.Tags; slices.ContainsFunc(filters, func(f directory.MetadataFilter) bool { return len(f.Values) > most }) {
-		q.wrong.Add("metadata", "The metadata may not be filtered by more than %d values of a key.", most) // as by tags
+	most := q.limits.Tags // as by tags
+	if slices.ContainsFunc(filters, func(f directory.MetadataFilter) bool { return len(f.Values) > most }) {
+		q.wrong.Add("metadata", "The metadata may not be filtered by more than %d values of a key.", most)
 	}
 	return filters
 }

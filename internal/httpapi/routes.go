@@ -48,11 +48,18 @@ type Route struct {
 	handle       func(*call) (answer, error)
 }
 
-// inVersion2 are the paths whose calls are the same in version 2 of the API that this one is compatible with, whose clients are still
-// about: they are served under /v2 and /v2.0 too.
+// inVersion2 are the paths whose calls are the same in version 2 of the API that this one is compatible with, whose
+// clients are still about: they are served under /v2 and /v2.0 too.
 var inVersion2 = map[string]bool{
 	"/users": true, "/users/{uid}": true, "/users/{uid}/auth_tokens": true, "/users/{uid}/auth_tokens/{authToken}": true,
 	"/users/{uid}/blockedusers": true, "/users/{uid}/friends": true,
+}
+
+// readsLists are the calls that read many users: few of one caller run at a time.
+var readsLists = map[string]bool{
+	"GET /users": true, "POST /users/lookup": true, "POST /presence/query": true, "GET /presence/online-count": true,
+	"GET /users/{uid}/blockedusers": true, "GET /blockedusers": true, "GET /users/{uid}/friends": true, "GET /friends": true,
+	"GET /users/{uid}/friend_requests": true, "GET /friend_requests": true, "GET /users/{uid}/export": true,
 }
 
 // Routes returns the route table, without the version prefixes under which each row is served too.
@@ -61,7 +68,7 @@ func (a *API) Routes() []Route { return a.routes() }
 func (a *API) routes() []Route {
 	return []Route{
 		{"POST", "/users", AnyKey, Core, createUser},
-		{"GET", "/users", KeyOrToken, Standard, listing(listUsers)},
+		{"GET", "/users", KeyOrToken, Standard, listUsers},
 		{"PUT", "/users", FullAccessKey, Standard, reactivateUsers},
 		{"DELETE", "/users", FullAccessKey, Core, deactivateUsers},
 		{"GET", "/users/{uid}", KeyOrToken, Standard, getUser},
@@ -69,34 +76,34 @@ func (a *API) routes() []Route {
 		{"DELETE", "/users/{uid}", FullAccessKey, Core, deleteUser},
 
 		{"POST", "/users/batch", FullAccessKey, Core, batchUsers},
-		{"POST", "/users/lookup", KeyOrToken, Standard, listing(lookUpUsers)},
+		{"POST", "/users/lookup", KeyOrToken, Standard, lookUpUsers},
 		{"POST", "/data_import/users", FullAccessKey, Import, importUsers},
 
 		{"POST", "/relations/batch", FullAccessKey, Core, batchRelations},
 		{"GET", "/export", FullAccessKey, Standard, exportApp},
-		{"GET", "/users/{uid}/export", FullAccessKey, Standard, listing(exportUser)},
+		{"GET", "/users/{uid}/export", FullAccessKey, Standard, exportUser},
 
 		{"POST", "/users/{uid}/blockedusers", FullAccessKey, Standard, blockUsers},
-		{"GET", "/users/{uid}/blockedusers", FullAccessKey, Standard, listing(listBlockedUsers)},
+		{"GET", "/users/{uid}/blockedusers", FullAccessKey, Standard, listBlockedUsers},
 		{"DELETE", "/users/{uid}/blockedusers", FullAccessKey, Standard, unblockUsers},
 		{"POST", "/blockedusers", UserToken, Standard, blockUsers},
-		{"GET", "/blockedusers", UserToken, Standard, listing(listBlockedUsers)},
+		{"GET", "/blockedusers", UserToken, Standard, listBlockedUsers},
 		{"DELETE", "/blockedusers", UserToken, Standard, unblockUsers},
 
 		{"POST", "/users/{uid}/friends", FullAccessKey, Standard, addFriends},
-		{"GET", "/users/{uid}/friends", FullAccessKey, Standard, listing(listFriends)},
+		{"GET", "/users/{uid}/friends", FullAccessKey, Standard, listFriends},
 		{"DELETE", "/users/{uid}/friends", FullAccessKey, Standard, removeFriends},
-		{"GET", "/friends", UserToken, Standard, listing(listFriends)},
+		{"GET", "/friends", UserToken, Standard, listFriends},
 		{"DELETE", "/friends", UserToken, Standard, removeFriends},
 		{"POST", "/users/{uid}/friend_requests", FullAccessKey, Standard, askFriends},
-		{"GET", "/users/{uid}/friend_requests", FullAccessKey, Standard, listing(listFriendRequests)},
+		{"GET", "/users/{uid}/friend_requests", FullAccessKey, Standard, listFriendRequests},
 		{"PUT", "/users/{uid}/friend_requests", FullAccessKey, Standard, answerFriends},
 		{"POST", "/friend_requests", UserToken, Standard, askFriends},
-		{"GET", "/friend_requests", UserToken, Standard, listing(listFriendRequests)},
+		{"GET", "/friend_requests", UserToken, Standard, listFriendRequests},
 		{"PUT", "/friend_requests", UserToken, Standard, answerFriends},
 
-		{"POST", "/presence/query", KeyOrToken, Standard, listing(queryPresence)},
-		{"GET", "/presence/online-count", KeyOrToken, Standard, listing(countOnline)},
+		{"POST", "/presence/query", KeyOrToken, Standard, queryPresence},
+		{"GET", "/presence/online-count", KeyOrToken, Standard, countOnline},
 		{"GET", "/presence/events", FullAccessKey, Standard, streamPresence},
 		{"GET", "/users/{uid}/presence", FullAccessKey, Standard, getPresence},
 		{"DELETE", "/users/{uid}/presence", FullAccessKey, Standard, disconnect},

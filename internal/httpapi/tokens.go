@@ -52,7 +52,9 @@ func listAuthTokens(c *call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	return joined(list, func(token directory.Token) (api.AuthToken, api.Addition) { return c.joinedToken(token, false) }), nil
+	return joined(list, func(token directory.Token) (api.AuthToken, api.Addition) {
+		return c.joinedToken(token, false)
+	}), nil
 }
 
 func getAuthToken(c *call) (answer, error) {

@@ -215,13 +215,13 @@ func (c *call) pathID(name string) string {
 // shownID bounds an id, which errors repeat, by what one may be.
 func (c *call) shownID(id string) string { return shorten(id, max(maxPrinted, c.api.dir.Limits().UID)) }
 
-// sentBySDKs are members that client SDKs send with every user they create or change (sdk-wire.md section B6), and readOnly the
-// others of a user that cannot be written: whoever changes a user that it has read sends them back.
+// sentBySDKs are members that client SDKs send with every user they create or change (sdk-wire.md section B6), and
+// readOnly the others of a user that cannot be written: whoever changes a user that it has read sends them back.
 var (
 	sentBySDKs = []string{"hasBlockedMe", "blockedByMe", "deactivatedAt", "status"}
 	readOnly   = []string{
-		"uid", "lastActiveAt", "createdAt", "updatedAt", "conversationId", "blockedByMeAt", "hasBlockedMeAt", "blockedAt", "authToken", "jwt",
-		"wsChannel", "settings", "fat",
+		"uid", "lastActiveAt", "createdAt", "updatedAt", "conversationId", "blockedByMeAt", "hasBlockedMeAt", "blockedAt",
+		"authToken", "jwt", "wsChannel", "settings", "fat",
 	}
 )
 
@@ -317,7 +317,9 @@ func deactivateUsers(c *call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	return closed(api.DeactivateUsersResponse{Deactivated: done.Changed, AlreadyDeactivated: done.Already, NotFound: done.NotFound}, done.Sockets)
+	return closed(api.DeactivateUsersResponse{
+		Deactivated: done.Changed, AlreadyDeactivated: done.Already, NotFound: done.NotFound,
+	}, done.Sockets)
 }
 
 func reactivateUsers(c *call) (answer, error) {

@@ -2,6 +2,7 @@ package poller_test
 
 import (
 	"bytes"
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"github.com/rollcall/rollcall/internal/poller"
+	"github.com/rollcall/rollcall/internal/storetest"
 )
 
 // echo sends back what comes, and notes what happens.
@@ -69,9 +71,11 @@ func pair(t *testing.T, secure bool) (near, far net.Conn) {
 	}
 	server := tls.Server(near, &tls.Config{Certificates: []tls.Certificate{certificate(t)}, MinVersion: tls.VersionTLS12})
 	client := tls.Client(far, &tls.Config{InsecureSkipVerify: true})
+	ctx, cancel := context.WithTimeout(t.Context(), storetest.Patience)
+	defer cancel()
 	shaken := make(chan error, 1)
-	go func() { shaken <- client.HandshakeContext(t.Context()) }()
-	if err := errors.Join(server.HandshakeContext(t.Context()), <-shaken); err != nil {
+	go func() { shaken <- client.HandshakeContext(ctx) }()
+	if err := errors.Join(server.HandshakeContext(ctx), <-shaken); err != nil {
 		t.Fatal(err)
 	}
 	return server, client
@@ -95,6 +99,9 @@ func TestAdopted(t *testing.T) {
 			}()
 			near, far := connect(t)
 			defer far.Close()
+			if err := far.SetDeadline(time.Now().Add(storetest.Patience)); err != nil {
+				t.Fatal(err)
+			}
 			handler := &echo{closed: make(chan error, 1)}
 			if _, err := p.Adopt(near, func(link poller.Link) poller.Handler {
 				handler.link = link
@@ -110,7 +117,7 @@ func TestAdopted(t *testing.T) {
 				written <- err
 			}()
 			if name == "plain" {
-				if err := <-written; err != nil { // all of it, before anything is read
+				if err := storetest.Await(t, written, "all to be written"); err != nil { // all of it, before anything is read
 					t.Fatal(err)
 				}
 				written <- nil
@@ -119,13 +126,13 @@ func TestAdopted(t *testing.T) {
 			if _, err := io.ReadFull(far, got); err != nil {
 				t.Fatal(err)
 			}
-			if err := <-written; err != nil || !bytes.Equal(got, sent) {
+			if err := storetest.Await(t, written, "all to be written"); err != nil || !bytes.Equal(got, sent) {
 				t.Fatalf("what came back is something else, %v", err)
 			}
 			if err := far.Close(); err != nil {
 				t.Fatal(err)
 			}
-			if err := <-handler.closed; !errors.Is(err, io.EOF) {
+			if err := storetest.Await(t, handler.closed, "the handler to know the end"); !errors.Is(err, io.EOF) {
 				t.Errorf("closed with %v", err)
 			}
 			if _, err := handler.link.Write([]byte("late")); err == nil {
@@ -152,9 +159,11 @@ func TestCloseEndsAll(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := p.Close(); err != nil {
-		t.Error(err)
-	}
+	storetest.AwaitReturn(t, func() {
+		if err := p.Close(); err != nil {
+			t.Error(err)
+		}
+	}, "the poller to close")
 	if len(closed) != 3 {
 		t.Errorf("%d handlers know", len(closed))
 	}

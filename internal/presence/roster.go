@@ -323,7 +323,9 @@ func (r *roster) list(p *person, is appearance) {
 	case is.status == Offline:
 		r.presence.dir.SetOffline(r.app, p.user.UID, p.lastActive)
 	default:
-		r.presence.dir.SetOnline(r.app, directory.OnlineUser{User: p.user, Invisible: is.status == Invisible, Status: is.status.String()})
+		r.presence.dir.SetOnline(r.app, directory.OnlineUser{
+			User: p.user, Invisible: is.status == Invisible, Status: is.status.String(),
+		})
 	}
 	switch {
 	case seen && !wasSeen:

@@ -171,7 +171,7 @@ func checkDatabase(ctx context.Context, config Config) (level, detail, advice st
 	if lost, ok := errors.AsType[*lostDatabaseError](findLostDatabase(config)); ok {
 		return levelProblem, lost.what, lost.advice()
 	}
-	condition, err := sqlstore.InspectSQLite(path)
+	condition, err := sqlstore.InspectSQLite(ctx, path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return levelOK, "the first start makes " + path, ""

@@ -42,10 +42,10 @@ func (l *tellingListener) note(err error) {
 	if !l.told.IsZero() && time.Since(l.told) < tellFailuresEvery {
 		return
 	}
-	what := "connections cannot be accepted"
+	advice := "see the error"
 	if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
-		what += ": the server has no file descriptor left; give it more (ulimit -n, LimitNOFILE in systemd), or stop who holds so many connections"
+		advice = "give the server more file descriptors (ulimit -n, LimitNOFILE in systemd), or find who holds so many connections"
 	}
-	l.logger.Error(what, slog.Any("error", err), slog.Int("failures", l.untold))
+	l.logger.Error("connections cannot be accepted", slog.Any("error", err), slog.Int("failures", l.untold), slog.String("advice", advice))
 	l.told, l.untold = time.Now(), 0
 }

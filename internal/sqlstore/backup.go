@@ -32,12 +32,7 @@ func openInspector(path string) (*connection, error) {
 }
 
 // InspectSQLite checks the database file at path, also while a server is using it.
-func InspectSQLite(path string) (condition Condition, err error) {
-	return inspectSQLite(context.Background(), path)
-}
-
-// inspectSQLite is InspectSQLite until ctx ends.
-func inspectSQLite(ctx context.Context, path string) (condition Condition, err error) {
+func InspectSQLite(ctx context.Context, path string) (condition Condition, err error) {
 	conn, err := openInspector(path)
 	if err != nil {
 		return condition, err
@@ -120,7 +115,7 @@ func BackupSQLite(ctx context.Context, path, target string) (condition Condition
 	if err := copyInto(ctx, path, unfinished); err != nil {
 		return condition, err
 	}
-	if condition, err = inspectSQLite(ctx, unfinished); err != nil {
+	if condition, err = InspectSQLite(ctx, unfinished); err != nil {
 		return condition, fmt.Errorf("check backup: %w", err)
 	}
 	if len(condition.Problems) > 0 {

@@ -51,9 +51,9 @@ func (w *writer) newBatch(updates []*update, known known, before *batch) *batch 
 	}
 }
 
-func (b *batch) begin(ctx context.Context, engine engine) (err error) {
+func (b *batch) begin(ctx context.Context, engine engine, within limits) (err error) {
 	// The batch serves more callers than the one whose context this is: only its values are passed on.
-	b.transaction, err = engine.begin(context.WithoutCancel(ctx), b.before)
+	b.transaction, err = engine.begin(context.WithoutCancel(ctx), b.before, within)
 	return err
 }
 
@@ -164,8 +164,7 @@ func (b *batch) changes() (changes []userChange, appsGone bool) {
 // run runs one update and leaves the rules' answer in it. Nothing of a refused one stays in the transaction. The error
 // is the database's: the transaction is of no use then.
 func (b *batch) run(u *update) error {
-	u.err = u.ctx.Err()
-	if u.err != nil {
+	if u.err = u.mayBegin(); u.err != nil {
 		return nil //nolint:nilerr // the update failed, not the transaction
 	}
 	if err := b.lock(u.app); err != nil {

@@ -124,7 +124,7 @@ func checkLogOf(path string) error {
 		if tries == 0 {
 			return fmt.Errorf("%s: %w", path, ErrLogDamaged)
 		}
-		time.Sleep(logRewriteTakes) // a server may be about to write it
+		<-time.After(logRewriteTakes) // a server may be about to write it
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 
 	"github.com/rollcall/rollcall/internal/directory"
 	"github.com/rollcall/rollcall/internal/sqlstore"
+	"github.com/rollcall/rollcall/internal/storetest"
 )
 
 // TestNobodySeesWhatIsNotOnTheDisk looks at a user whose creation is written but not synced: a view that sees it must not end
@@ -55,7 +56,11 @@ func TestNobodySeesWhatIsNotOnTheDisk(t *testing.T) {
 				}
 				seen <- found
 			}()
-			<-asked
+			select {
+			case <-asked:
+			case <-time.After(storetest.Patience):
+				t.Error("a second view cannot be made")
+			}
 			return nil
 		})
 		if err != nil {
@@ -82,7 +87,7 @@ func TestNobodySeesWhatIsNotOnTheDisk(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if found := <-seen; !found {
+	if found := storetest.Await(t, seen, "the view to end"); !found {
 		t.Error("the view did not see what was written before it looked: there is nothing to wait for")
 	}
 }
@@ -103,10 +108,12 @@ func updateFollowed(t *testing.T, store *sqlstore.Store, fn func(directory.Tx) e
 	var following sync.WaitGroup
 	leading := store.Update(t.Context(), "app", nil, func(directory.Tx) error {
 		following.Go(func() { err = store.Update(t.Context(), "app", nil, fn) })
-		store.AwaitWaiting("app", 1, t.Context().Done())
+		ctx, cancel := context.WithTimeout(t.Context(), storetest.Patience)
+		defer cancel()
+		store.AwaitWaiting("app", 1, ctx.Done())
 		return nil
 	})
-	following.Wait()
+	storetest.AwaitReturn(t, following.Wait, "the update behind another")
 	return errors.Join(leading, err)
 }
 

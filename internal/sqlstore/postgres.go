@@ -25,8 +25,9 @@ import (
 const (
 	// ownerLock is the advisory lock that the one server of a database holds: "rollcall" in ASCII.
 	ownerLock = 0x726f6c6c63616c6c
-	// batchTimeout bounds a write transaction: a database that hangs is an error, not a queue that never moves.
-	batchTimeout = 30 * time.Second
+	// longestTransaction bounds a transaction that no caller's deadline bounds: a database that hangs is an error, not a queue
+	// that never moves.
+	longestTransaction = 30 * time.Second
 	// ownerGone is how long PostgreSQL may take to notice that the server which held the database is gone.
 	ownerGone = 2 * time.Second
 	// askOwner is how often the connection that holds the database is asked whether it still does, and ownerAnswers how
@@ -235,9 +236,9 @@ func (e *postgres) retakeOwnership(ctx context.Context) *pgx.Conn {
 	}
 }
 
-// awaitEnd returns when a transaction is over whose connection broke, or gives up the hold. As long as it may still be committed,
+// awaitEnd returns when a transaction is over whose connection broke, or gives up the hold after a while. As long as it may still be committed,
 // what is read is outdated at a moment that nobody is told of.
-func (e *postgres) awaitEnd(apps []directory.AppID) {
+func (e *postgres) awaitEnd(apps []directory.AppID, within time.Duration) {
 	e.mu.Lock()
 	for _, app := range apps {
 		e.unended[app] = struct{}{}
@@ -247,7 +248,7 @@ func (e *postgres) awaitEnd(apps []directory.AppID) {
 	if h == nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(h.ctx, lostWithin)
+	ctx, cancel := context.WithTimeout(h.ctx, within)
 	defer cancel()
 	for ctx.Err() == nil {
 		conn, err := e.pool.Acquire(ctx)
@@ -260,7 +261,7 @@ func (e *postgres) awaitEnd(apps []directory.AppID) {
 		}
 		select {
 		case <-ctx.Done():
-		case <-time.After(lostWithin / 100):
+		case <-time.After(within / 100):
 		}
 	}
 	e.lose()
@@ -283,6 +284,9 @@ func (e *postgres) awaitUnended(ctx context.Context, conn *pgx.Conn) error {
 	}
 	return nil
 }
+
+// errNoAnswer ends a transaction that takes too long.
+var errNoAnswer = errors.New("no answer in time")
 
 var errNotOwned = &engineError{err: errors.New("postgres: another server may be using the database; waiting to have it back")}
 
@@ -336,21 +340,26 @@ func (e *postgres) session(ctx context.Context, begin string) (*pgSession, error
 
 func (e *postgres) pace() pace { return pace{overlapFrom: 1, refill: 0.5} }
 
-func (e *postgres) begin(_ context.Context, before *batch) (transaction, error) {
+func (e *postgres) begin(_ context.Context, before *batch, within limits) (transaction, error) {
 	h := e.hold.Load()
 	if h == nil {
 		return nil, errNotOwned
 	}
-	ctx, cancel := context.WithTimeout(h.ctx, batchTimeout)
-	s, err := e.session(ctx, `BEGIN`) //nolint:contextcheck // a write ends with the hold, not with its caller
+	ctx, cancel := context.WithCancelCause(h.ctx)
+	t := &pgTransaction{engine: e, cancel: cancel, within: limits{time.Now().Add(longestTransaction), lostWithin}}
+	t.timer = time.AfterFunc(longestTransaction, func() { cancel(errNoAnswer) })
+	t.narrow(within)
+	session, err := e.session(ctx, `BEGIN`) //nolint:contextcheck // a write ends with the hold, not with its caller
 	if err != nil {
-		cancel()
+		t.timer.Stop()
+		cancel(nil)
 		return nil, err
 	}
 	if before != nil {
-		s.behind = before.landed
+		session.behind = before.landed
 	}
-	return &pgTransaction{pgSession: s, engine: e, cancel: cancel}, nil
+	t.pgSession = session
+	return t, nil
 }
 
 func (e *postgres) view(ctx context.Context, fn func(session) error) error {
@@ -360,6 +369,9 @@ func (e *postgres) view(ctx context.Context, fn func(session) error) error {
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	if _, bounded := ctx.Deadline(); !bounded {
+		defer time.AfterFunc(longestTransaction, func() { cancel(errNoAnswer) }).Stop()
+	}
 	// A connection that has died without a word ends with the hold, and not when the network gives up.
 	defer context.AfterFunc(h.ctx, func() { cancel(context.Cause(h.ctx)) })() //nolint:contextcheck // a second thing that ends it
 	s, err := e.session(ctx, `BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY`)
@@ -460,8 +472,30 @@ type pgTransaction struct {
 	*pgSession
 	engine *postgres
 	apps   []directory.AppID // that it has locked
-	cancel context.CancelFunc
+	cancel context.CancelCauseFunc
 	ended  bool
+	// timer ends it.
+	timer *time.Timer
+
+	mu sync.Mutex
+	// within says when the timer does, and how long the outcome may be looked for then. Guarded by mu
+	within limits
+}
+
+func (t *pgTransaction) narrow(within limits) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !within.endBy.IsZero() && within.endBy.Before(t.within.endBy) {
+		t.within = within
+		t.timer.Reset(time.Until(within.endBy))
+	}
+}
+
+// reserve is how long the outcome of a commit may be looked for.
+func (t *pgTransaction) reserve() time.Duration {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return min(lostWithin, t.within.reserve)
 }
 
 // lockOfApp takes a lock that ends with the transaction. A row lock would not do: the first update of an app has no row.
@@ -495,11 +529,17 @@ func (t *pgTransaction) commit(func()) (uncertain bool, err error) {
 		t.release()
 		return false, nil
 	}
-	if pgconn.SafeToRetry(err) || wasRefused(err) {
+	if isUnsent(err) || wasRefused(err) {
 		return false, err
 	}
-	t.engine.awaitEnd(t.apps)
+	t.engine.awaitEnd(t.apps, t.reserve())
 	return true, &engineError{err: err, uncertain: true}
+}
+
+// isUnsent reports whether PostgreSQL has heard nothing of what failed.
+func isUnsent(err error) bool {
+	var e *engineError
+	return errors.As(err, &e) && e.unsent
 }
 
 // wasRefused reports whether PostgreSQL has not done what it was asked to. One that ends a connection may have done it.
@@ -523,7 +563,8 @@ func (t *pgTransaction) rollback() {
 
 func (t *pgTransaction) release() {
 	t.ended = true
-	t.cancel()
+	t.timer.Stop()
+	t.cancel(nil)
 	t.conn.Release()
 }
 
@@ -566,11 +607,16 @@ func postgresError(ctx context.Context, doing string, err error) error {
 	if err == nil {
 		return nil
 	}
-	if errors.Is(context.Cause(ctx), errNotOwned) {
-		// That the context was canceled says nothing about the caller.
-		return &engineError{err: fmt.Errorf("postgres: %s: the database is not this server's any more", doing)}
+	// When the transaction was ended from here, that its context was canceled says nothing about the caller.
+	failure := &engineError{unsent: pgconn.SafeToRetry(err)}
+	switch cause := context.Cause(ctx); {
+	case errors.Is(cause, errNotOwned):
+		failure.err = fmt.Errorf("postgres: %s: the database is not this server's any more", doing)
+	case errors.Is(cause, errNoAnswer):
+		failure.err = fmt.Errorf("postgres: %s: %w", doing, errNoAnswer)
+	default:
+		failure.err = fmt.Errorf("postgres: %s: %w", doing, err)
 	}
-	failure := &engineError{err: fmt.Errorf("postgres: %s: %w", doing, err)}
 	var refused *pgconn.PgError
 	if errors.As(err, &refused) && (refused.Code == "53100" || refused.Code == "25006") { // disk full, read-only
 		failure.message = diskFull

@@ -26,8 +26,9 @@ var _ directory.Store = (*Store)(nil)
 // engine is one kind of database.
 type engine interface {
 	// begin starts a write transaction. before, when it is not nil, is the batch whose transaction is being committed: begin, or
-	// the first statement, waits until what it wrote can be read, and fails when that will never be.
-	begin(ctx context.Context, before *batch) (transaction, error)
+	// the first statement, waits until what it wrote can be read, and fails when that will never be. The transaction is given up
+	// when limits say so, where that is possible.
+	begin(ctx context.Context, before *batch, limits limits) (transaction, error)
 	// pace is how the writer goes about batches.
 	pace() pace
 	// view runs fn in a read-only transaction that sees one state of the database.
@@ -51,6 +52,9 @@ type session interface {
 // transaction is a session whose writes become durable together.
 type transaction interface {
 	session
+	// narrow gives the transaction up sooner, when limits say so, also while it is being committed. It may be called from any
+	// goroutine.
+	narrow(limits)
 	// lockApp keeps other transactions from appending to the app's change log until this one ends.
 	lockApp(app directory.AppID) error
 	// commit makes everything durable, or nothing. uncertain means that the outcome is not known. written, which is nil when
@@ -82,6 +86,8 @@ type engineError struct {
 	message string
 	// uncertain says that a commit may have happened all the same.
 	uncertain bool
+	// unsent says that nothing of what failed has left this process.
+	unsent bool
 }
 
 func (e *engineError) Error() string { return e.err.Error() }
@@ -116,6 +122,7 @@ const (
 	noAnswer   = "The database did not answer. Nothing was changed; try again."
 	diskFull   = "The server's disk is full or cannot be written to. Nothing was changed; try again when the operator has made room."
 	outOfFiles = "The server has no file descriptor left. Nothing was changed; try again when fewer clients are connected."
+	tooLate    = "The server did not get to this in time. Nothing was changed; try again."
 	filesLost  = "The server's database files were removed, replaced or damaged while it ran. Nothing was changed; " +
 		"try again when the operator has put that right, as /readyz says."
 )

@@ -192,7 +192,7 @@ func TestBackup(t *testing.T) {
 			return errors.Join(err, tx.PutUser("app", directory.User{UID: uid, Name: "N", Role: "default"}))
 		})
 	}
-	stop, stopped := make(chan struct{}), make(chan error)
+	stop, stopped := make(chan struct{}), make(chan error, 1)
 	if err := write("first"); err != nil {
 		t.Fatal(err)
 	}
@@ -212,7 +212,7 @@ func TestBackup(t *testing.T) {
 	}()
 	condition, err := sqlstore.BackupSQLite(t.Context(), path, target)
 	close(stop)
-	if writeErr := <-stopped; writeErr != nil || err != nil {
+	if writeErr := storetest.Await(t, stopped, "the writing to stop"); writeErr != nil || err != nil {
 		t.Fatal(writeErr, err)
 	}
 	if condition.Users != condition.Changes || condition.Users == 0 {

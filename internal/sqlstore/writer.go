@@ -5,6 +5,7 @@ import (
 	"errors"
 	"maps"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -51,6 +52,8 @@ type lane struct {
 	mu      sync.Mutex
 	led     bool      // guarded by mu: somebody is writing
 	waiting []*update // guarded by mu
+	// late refuses those who have waited too long. Nil while nobody waits who could. Guarded by mu
+	late *time.Timer
 	// enough, when it is not nil, is closed as soon as so many are waiting as wanted says.
 	enough chan struct{} // guarded by mu
 	wanted int           // guarded by mu
@@ -88,9 +91,53 @@ type update struct {
 	app   directory.AppID
 	reads []directory.UID
 	fn    func(directory.Tx) error
-	// answered is closed when err is the answer. It is nil for the caller who leads, who knows.
+	// beginBy is when it is too late for fn to begin. Zero for a caller who waits as long as it takes.
+	beginBy time.Time
+	limits  limits
+	// answered is closed when err is the answer. It is nil for the caller who leads, who knows. told says, to the leader, that it
+	// is closed.
 	answered chan struct{}
+	told     bool
 	err      error
+}
+
+// limits say when a transaction is to be given up.
+type limits struct {
+	// endBy is zero when nobody's time runs out. reserve is the time that is left from then on to find out what became of it.
+	endBy   time.Time
+	reserve time.Duration
+}
+
+// limitsOf returns the limits that satisfy all updates.
+func limitsOf(updates ...*update) (within limits) {
+	for _, u := range updates {
+		if first := u.limits; !first.endBy.IsZero() && (within.endBy.IsZero() || first.endBy.Before(within.endBy)) {
+			within = first
+		}
+	}
+	return within
+}
+
+// limit divides the time that the caller has: two thirds to wait for the updates before, and of the rest, the last part to
+// find out the outcome, should the database not tell.
+func (u *update) limit() {
+	deadline, ok := u.ctx.Deadline()
+	if !ok {
+		return
+	}
+	left := time.Until(deadline)
+	u.beginBy = deadline.Add(-left / 3)
+	u.limits = limits{endBy: deadline.Add(-left / 5), reserve: left / 6}
+}
+
+var errTooLate = &directory.Error{Code: directory.CodeOperationFailed, Message: tooLate, Cause: context.DeadlineExceeded}
+
+// mayBegin tells why the function of an update may not be run any more.
+func (u *update) mayBegin() error {
+	if !u.beginBy.IsZero() && !time.Now().Before(u.beginBy) {
+		return errTooLate
+	}
+	return u.ctx.Err()
 }
 
 func newWriter(engine engine) *writer {
@@ -106,6 +153,7 @@ func (w *writer) update(ctx context.Context, app directory.AppID, reads []direct
 	}
 	defer w.active.Done()
 	u := &update{ctx: ctx, app: app, reads: reads, fn: fn}
+	u.limit()
 	if !l.join(u) {
 		<-u.answered // fn may be running: its variables are the caller's again only when it is answered
 		return u.err
@@ -160,7 +208,7 @@ func (w *writer) leadAhead(l *lane, updates []*update) (few []*update) {
 			l.settle(before)
 			before = nil
 		}
-		b := w.prepare(l, updates, before)
+		b := w.prepare(l, updates, before, rest...)
 		if before != nil {
 			b.landOn(before)
 			l.settle(before)
@@ -229,11 +277,39 @@ func (l *lane) join(u *update) (leads bool) {
 	}
 	u.answered = make(chan struct{})
 	l.waiting = append(l.waiting, u)
+	l.watchLocked()
 	if l.enough != nil && len(l.waiting) >= l.wanted {
 		close(l.enough)
 		l.enough = nil
 	}
 	return false
+}
+
+// watchLocked has those refused who are still waiting when it is too late for them to begin: whoever leads may be waiting for a
+// database that does not answer. The first in the queue is the first whose time runs out, as a rule; the others are looked at then.
+func (l *lane) watchLocked() {
+	if l.late != nil {
+		return
+	}
+	for _, u := range l.waiting {
+		if !u.beginBy.IsZero() {
+			l.late = time.AfterFunc(time.Until(u.beginBy), l.refuseLate)
+			return
+		}
+	}
+}
+
+func (l *lane) refuseLate() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.late = nil
+	l.waiting = slices.DeleteFunc(l.waiting, func(u *update) bool {
+		if u.err = u.mayBegin(); u.err != nil {
+			u.tell()
+		}
+		return u.err != nil
+	})
+	l.watchLocked()
 }
 
 // await returns when so many updates are waiting, or when ended is closed.
@@ -294,22 +370,30 @@ func (l *lane) settle(b *batch) {
 }
 
 // prepare runs updates in one transaction that is not committed yet, and if they are few, also others that arrive meanwhile. It
-// may be begun while the batch before it is still being committed.
-func (w *writer) prepare(l *lane, updates []*update, before *batch) *batch {
+// may be begun while the batch before it is still being committed. Those who come behind it wait for both no longer than they can.
+func (w *writer) prepare(l *lane, updates []*update, before *batch, behind ...*update) *batch {
+	within := limitsOf(append(slices.Clip(behind), updates...)...)
+	if before != nil && before.transaction != nil {
+		before.narrow(within)
+	}
 	if generation := w.generation.Load(); generation != l.known.generation {
 		l.known.forget()
 		l.known.generation = generation
 	}
 	w.readTaken(updates, l.known, before)
 	b := w.newBatch(updates, l.known, before)
-	b.err = b.begin(updates[0].ctx, w.engine)
+	b.err = b.begin(updates[0].ctx, w.engine, within)
 	for ran := 0; ran < len(b.updates) && b.err == nil; {
 		b.err = b.fetchUsers(b.updates[ran:])
 		for ; ran < len(b.updates) && b.err == nil; ran++ {
 			b.err = b.run(b.updates[ran])
 		}
 		if few := w.pace.overlapFrom - len(b.updates); few > 0 { // more are for the next, while this one is committed
-			b.updates = append(b.updates, l.take(few)...)
+			more := l.take(few)
+			b.updates = append(b.updates, more...)
+			if b.err == nil {
+				b.narrow(limitsOf(more...))
+			}
 		}
 	}
 	return b
@@ -326,9 +410,15 @@ func (w *writer) finish(b *batch) {
 	w.decide(b)
 	b.end()
 	for _, u := range b.updates {
-		if u.answered != nil {
-			close(u.answered)
-		}
+		u.tell()
+	}
+}
+
+// tell gives an update its answer.
+func (u *update) tell() {
+	if u.answered != nil && !u.told {
+		u.told = true
+		close(u.answered)
 	}
 }
 
@@ -342,21 +432,26 @@ func (w *writer) decide(b *batch) {
 	if err != nil && b.transaction != nil {
 		b.rollback()
 	}
-	for _, u := range b.updates {
+	for i, u := range b.updates {
 		switch {
 		case err == nil: // the rules have left the answer
 		case uncertain, b.transaction == nil && !errors.Is(err, errBuiltOnNothing):
 			u.err = err // refusals too: what they were found on may not be so
 		default:
-			u.err = w.commitAlone(u)
+			u.err = w.commitAlone(u, b.updates[i+1:])
+			u.tell() // the others may take long
 		}
 	}
 }
 
-// commitAlone runs an update in a transaction of its own, after the database failed to run it with others.
-func (w *writer) commitAlone(u *update) error {
+// commitAlone runs an update in a transaction of its own, after the database failed to run it with others. Those who come after
+// it are not kept waiting beyond their limits.
+func (w *writer) commitAlone(u *update, after []*update) error {
+	if err := u.mayBegin(); err != nil {
+		return err
+	}
 	b := w.newBatch(nil, newKnown(), nil)
-	err := b.begin(u.ctx, w.engine)
+	err := b.begin(u.ctx, w.engine, limitsOf(append(slices.Clip(after), u)...))
 	if err != nil {
 		return err
 	}

@@ -1,12 +1,17 @@
 package sqlstore
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/rollcall/rollcall/internal/directory"
+	"github.com/rollcall/rollcall/internal/storetest"
 )
 
 // blockLane begins an update that goes on until end is called, and returns its lane.
@@ -20,12 +25,12 @@ func blockLane(t *testing.T, store *Store) (l *lane, end func()) {
 			return nil
 		})
 	}()
-	<-running
+	storetest.Await(t, running, "an update to begin")
 	store.writer.mu.Lock()
 	defer store.writer.mu.Unlock()
 	return store.writer.lanes[""], func() {
 		close(ending)
-		if err := <-ended; err != nil {
+		if err := storetest.Await(t, ended, "an update to end"); err != nil {
 			t.Error(err)
 		}
 	}
@@ -49,12 +54,50 @@ func TestMoreUpdatesThanABatchHolds(t *testing.T) {
 			}
 		})
 	}
-	l.await(count, nil)
+	late := make(chan struct{})
+	defer time.AfterFunc(storetest.Patience, func() { close(late) }).Stop()
+	l.await(count, late)
 	end()
-	callers.Wait()
+	storetest.AwaitReturn(t, callers.Wait, "all updates to be answered")
 	for i := range ran {
 		if times := ran[i].Load(); times != 1 {
 			t.Errorf("update %d ran %d times", i, times)
 		}
+	}
+}
+
+// TestTooLateToBegin keeps updates waiting for one that does not end. Those whose callers cannot wait are answered meanwhile, and
+// never happen.
+func TestTooLateToBegin(t *testing.T) {
+	t.Parallel()
+	store := emptyStore(t)
+	_, end := blockLane(t, store)
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	var ran atomic.Bool
+	answers := make(chan error, 10)
+	for range cap(answers) {
+		go func() {
+			answers <- store.Update(ctx, "app", nil, func(directory.Tx) error {
+				ran.Store(true)
+				return nil
+			})
+		}()
+	}
+	patient := make(chan error, 1)
+	go func() { patient <- store.Update(t.Context(), "app", nil, func(directory.Tx) error { return nil }) }()
+	for range cap(answers) {
+		err := storetest.Await(t, answers, "an update that waits for another to be answered")
+		var refused *directory.Error
+		if !errors.As(err, &refused) || refused.Code != directory.CodeOperationFailed || !strings.Contains(refused.Message, "Nothing was changed") {
+			t.Errorf("answered %v", err)
+		}
+	}
+	end()
+	if err := storetest.Await(t, patient, "an update that can wait"); err != nil {
+		t.Error(err)
+	}
+	if ran.Load() {
+		t.Error("it was too late, and an update ran all the same")
 	}
 }
