@@ -160,6 +160,7 @@ describe("every build", { concurrency: 4 }, () => {
     const items = app.page.locator(".cometchat-list-item");
     await until("the first page is there", async () => (await items.count()) === 30);
     await until("the second page is there", async () => {
+      await items.first().scrollIntoViewIfNeeded(); // the kit looks only when the end comes into sight
       await items.last().scrollIntoViewIfNeeded();
       return (await items.count()) > 30;
     });

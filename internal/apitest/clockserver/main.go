@@ -29,7 +29,7 @@ func main() {
 	}
 }
 
-func run(ctx context.Context, args []string) (err error) {
+func run(ctx context.Context, args []string) error {
 	if len(args) != 1 {
 		return errors.New("give the data directory")
 	}
@@ -42,8 +42,13 @@ func run(ctx context.Context, args []string) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, running.Close()) }()
 	fmt.Printf("serving http://%s and https://%s\n", running.HTTPAddr, running.HTTPSAddr)
+	err = moveClock(ctx, &ahead)
+	return errors.Join(err, running.Close()) //nolint:contextcheck // it is stopped also when ctx has ended
+}
+
+// moveClock does what standard input says, until it ends or ctx does.
+func moveClock(ctx context.Context, ahead *atomic.Int64) error {
 	lines := make(chan string)
 	go func() { // it ends with the process: nothing else ends a read of standard input
 		defer close(lines)
