@@ -38,7 +38,7 @@ export class App {
   // init does what an app does when its page has loaded. What its listeners are told is collected: of logins in events, of
   // the socket in connections, and of other users in presence. subscribe is the name of a setter of AppSettingsBuilder with
   // its arguments.
-  init({ appId = this.rollcall.appId, host = this.rollcall.https, subscribe = this.subscribe, autoConnect = true } = {}) {
+  init({ appId, host, subscribe = this.subscribe, autoConnect = true } = {}) {
     this.subscribe = subscribe;
     return this.sdk(
       async ({ appId, host, subscribe, autoConnect }) => {
@@ -68,7 +68,7 @@ export class App {
         if (!autoConnect) settings.autoEstablishSocketConnection(false);
         return CometChat.init(appId, settings.build());
       },
-      { appId, host, subscribe, autoConnect },
+      { appId: appId ?? this.rollcall.appId, host: host ?? this.rollcall.https, subscribe, autoConnect },
     );
   }
 
@@ -138,14 +138,18 @@ export class App {
     return this.page.clock.runFor(seconds * 1000);
   }
 
-  // leap moves the page's clock at once, as if its machine had slept: every timer that is due fires once. It returns when what
-  // that began is over.
+  // leap moves the page's clock at once, as if its machine had slept: every timer that is due fires once. It returns
+  // when what that began is over.
   async leap(seconds) {
     await this.page.clock.fastForward(seconds * 1000);
-    await until("the page has nothing under way", () => this.tab.isIdle);
+    await until("the page has nothing under way", async () => {
+      if (this.tab.sockets.size === 0) await this.pass(1); // the SDK waits before it connects again
+      return this.tab.isIdle;
+    });
   }
 
-  // passUntil moves the page's clock second by second, for as long as it may take, until a check returns something truthy.
+  // passUntil moves the page's clock second by second, for as long as it may take, until a check returns something
+  // truthy.
   async passUntil(what, check, seconds) {
     for (let passed = 0; passed < seconds; passed++) {
       if (await check()) return;

@@ -22,15 +22,16 @@ export function launch() {
   return chromium.launch({ executablePath: executable(), args });
 }
 
-// A browser of a person: whichever tab is not in front is hidden, and its timers run once a minute soon after. The browsers that
-// Playwright starts keep every page awake.
+// A browser of a person: whichever tab is not in front is hidden, and its timers run once a minute soon after. The
+// browsers that Playwright starts keep every page awake.
 export class OneWindow {
   static async launch() {
     const window = new OneWindow();
     window.folder = await mkdtemp(join(tmpdir(), "rollcall-chromium-"));
     window.program = new Program(executable(), [
-      ...args, "--headless=new", "--remote-debugging-port=0", `--user-data-dir=${window.folder}`, "--ignore-certificate-errors",
-      "--enable-features=IntensiveWakeUpThrottling:grace_period_seconds/0", "about:blank",
+      ...args, "--headless=new", "--remote-debugging-port=0", `--user-data-dir=${window.folder}`,
+      "--ignore-certificate-errors", "--enable-features=IntensiveWakeUpThrottling:grace_period_seconds/0",
+      "about:blank",
     ]);
     const address = await until("the browser can be reached", () => {
       window.program.mustRun();
@@ -159,7 +160,8 @@ export class Tab {
 
   // isIdle says that every request and ping is answered, and every socket authenticated, of which there is one.
   get isIdle() {
-    return this.waiting.size === 0 && this.unanswered.size === 0 && this.sockets.size > 0 && [...this.sockets.values()].every(Boolean);
+    const answered = this.waiting.size === 0 && this.unanswered.size === 0;
+    return answered && this.sockets.size > 0 && [...this.sockets.values()].every(Boolean);
   }
 
   // takeCalls returns the calls since it was last asked, in order.

@@ -11,14 +11,20 @@ import { Site } from "./site.js";
 import { until } from "./wait.js";
 import { Watcher } from "./watcher.js";
 
-// For how long tabs are hidden. A timer that repeats is held back from its sixth time on, which for the SDK's ping comes after two
-// minutes. HIDDEN_SECONDS=300 is as long as a meeting.
+// For how long tabs are hidden. A timer that repeats is held back from its sixth time on, which for the SDK's ping
+// comes after two minutes. HIDDEN_SECONDS=300 is as long as a meeting.
 const hiddenFor = Number(process.env.HIDDEN_SECONDS ?? 160);
 
 let rollcall, later, site, browser, window, watcher, laterWatcher;
 
 before(async () => {
-  [rollcall, later, site, browser, window] = await Promise.all([Rollcall.start(), Rollcall.start({ clock: true }), Site.start(), launch(), OneWindow.launch()]);
+  [rollcall, later, site, browser, window] = await Promise.all([
+    Rollcall.start(),
+    Rollcall.start({ clock: true }),
+    Site.start(),
+    launch(),
+    OneWindow.launch(),
+  ]);
   await Promise.all(builds.map((build) => site.add(build)));
   [watcher, laterWatcher] = await Promise.all([rollcall, later].map((server) => Watcher.enter(server, "watcher")));
 });
@@ -63,11 +69,20 @@ describe("every build", { concurrency: 4 }, () => {
     await new Promise((resolve) => setTimeout(resolve, hiddenFor * 1000));
     for (const { build, uid, app } of tabs) {
       await context.test(build.key, async () => {
-        assert.ok(app.tab.pings < hiddenFor / 15 - 1, `the browser has not held back the pings: there were ${app.tab.pings} in ${hiddenFor} s`);
+        assert.ok(
+          app.tab.pings < hiddenFor / 15 - 1,
+          `the browser has not held back the pings: there were ${app.tab.pings} in ${hiddenFor} s`,
+        );
         const timeline = await rollcall.rest("GET", `/users/${uid}/presence/timeline`);
-        assert.deepEqual(timeline.filter(({ cause }) => cause === "silent"), [], "whoever answers is not silent");
+        assert.deepEqual(
+          timeline.filter(({ cause }) => cause === "silent"),
+          [],
+          "whoever answers is not silent",
+        );
         await watcher.hearsNothing(uid);
-        await until("the page has heard of who came", () => app.sdk((uid) => presence.some((user) => user.uid.startsWith(`${uid}-mark`)), uid));
+        await until("the page has heard of who came", () =>
+          app.sdk((uid) => presence.some((user) => user.uid.startsWith(`${uid}-mark`)), uid),
+        );
       });
     }
   });
@@ -79,7 +94,12 @@ describe("every build", { concurrency: 4 }, () => {
       await watcher.hears(uid, `${uid} online`);
       const other = await enter(context, builds[0], `${uid}-other`);
       const hears = async (...expected) => {
-        const own = () => app.sdk((prefix) => presence.filter(({ uid }) => uid.startsWith(prefix)).map(({ uid, status }) => `${uid} ${status}`), uid);
+        const own = () =>
+          app.sdk(
+            (prefix) =>
+              presence.filter(({ uid }) => uid.startsWith(prefix)).map(({ uid, status }) => `${uid} ${status}`),
+            uid,
+          );
         await until(`${expected} is told`, async () => (await own()).length >= expected.length);
         assert.deepEqual(await own(), expected);
       };
@@ -105,7 +125,11 @@ describe("every build", { concurrency: 4 }, () => {
       await watcher.hears(uid, `${uid} online`);
       line.hold();
       await app.passUntil("the SDK has pinged", () => app.tab.unanswered.size === 1, 20);
-      await app.passUntil("the SDK has given up", async () => (await app.sdk(() => CometChat.getConnectionStatus())) !== "connected", 5);
+      await app.passUntil(
+        "the SDK has given up",
+        async () => (await app.sdk(() => CometChat.getConnectionStatus())) !== "connected",
+        5,
+      );
       line.release();
       await until("the socket is closed", () => app.tab.sockets.size === 0);
       await app.passUntil("the SDK has come back", () => app.tab.sockets.size > 0, 10);
@@ -136,7 +160,11 @@ describe("every build", { concurrency: 4 }, () => {
       await app.passUntil("the SDK has come back", () => app.tab.sockets.size > 0, 10);
       await app.tab.socketsReady();
       await laterWatcher.hearsNothing(uid);
-      assert.equal(typeof (await quiet.sdk(() => CometChat.getOnlineUserCount())), "number", "without a socket nobody has refreshed the JWT");
+      assert.equal(
+        typeof (await quiet.sdk(() => CometChat.getOnlineUserCount())),
+        "number",
+        "without a socket nobody has refreshed the JWT",
+      );
     });
   }
 
@@ -152,11 +180,18 @@ describe("every build", { concurrency: 4 }, () => {
   });
 
   test("uikit-react-6: the list of people grows, is searched, and shows who is online", bound, async (context) => {
-    await rollcall.rest("POST", "/users/batch", { users: Array.from({ length: 45 }, (_, i) => ({ uid: `kit-${i}`, name: `!Kit ${String(i).padStart(2, "0")}` })) });
+    await rollcall.rest("POST", "/users/batch", {
+      users: Array.from({ length: 45 }, (_, i) => ({ uid: `kit-${i}`, name: `!Kit ${String(i).padStart(2, "0")}` })),
+    });
     await rollcall.createUser("kit-me");
     const app = await App.open(browser, site, rollcall, [], "/uikit-react-6", { clockRuns: true });
     context.after(() => app.close());
-    await app.page.evaluate((settings) => startKit(settings), { appId: rollcall.appId, host: rollcall.https, uid: "kit-me", authKey: rollcall.authKey });
+    await app.page.evaluate((settings) => startKit(settings), {
+      appId: rollcall.appId,
+      host: rollcall.https,
+      uid: "kit-me",
+      authKey: rollcall.authKey,
+    });
     const items = app.page.locator(".cometchat-list-item");
     await until("the first page is there", async () => (await items.count()) === 30);
     await until("the second page is there", async () => {
@@ -167,7 +202,8 @@ describe("every build", { concurrency: 4 }, () => {
     await app.page.getByPlaceholder("Search").fill("kit-44");
     await until("the one who is searched for is there", async () => (await items.count()) === 1);
     const kit = await Watcher.enter(rollcall, "kit-44");
-    const state = (state) => app.page.locator(`.cometchat-users__list-item-${state} #kit-44`).waitFor({ state: "attached" });
+    const state = (state) =>
+      app.page.locator(`.cometchat-users__list-item-${state} #kit-44`).waitFor({ state: "attached" });
     await state("online");
     kit.close();
     await state("offline");

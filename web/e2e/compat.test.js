@@ -1,5 +1,5 @@
-// The same calls on the official SDK, on ours and on other builds of the official one, against the same server. What can be observed
-// is alike, but for the differences that docs/sdk-differences.md and docs/clients.md list.
+// The same calls on the official SDK, on ours and on other builds of the official one, against the same server. What
+// can be observed is alike, but for the differences that docs/sdk-differences.md and docs/clients.md list.
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { after, before, describe, test } from "node:test";
@@ -27,19 +27,26 @@ after(async () => {
 // listed returns the places in the tables of a document that begin with a cell, or with none.
 async function listed(document, first = "") {
   const text = await readFile(`${repository}docs/${document}`, "utf8");
-  return [...text.matchAll(/^\| (?:`([^`]+)` \| )?`([^`]+)` \|/gm)].filter(([, build = ""]) => build === first).map(([, , place]) => place);
+  const rows = [...text.matchAll(/^\| (?:`([^`]+)` \| )?`([^`]+)` \|/gm)];
+  return rows.filter(([, build = ""]) => build === first).map(([, , place]) => place);
 }
 
 // assertListed fails on a difference that is not listed, and on an entry that is none.
 function assertListed(found, listed) {
-  const covers = (listed, { path }) => path === listed || path.startsWith(`${listed}.`) || (listed.startsWith("*.") && path.endsWith(listed.slice(1)));
-  assert.deepEqual(found.filter((difference) => !listed.some((entry) => covers(entry, difference))), [], "differences that are not listed");
-  assert.deepEqual(listed.filter((entry) => !found.some((difference) => covers(entry, difference))), [], "listed, but there is no such difference");
+  const anywhere = (entry, path) => entry.startsWith("*.") && path.endsWith(entry.slice(1));
+  const covers = (entry, { path }) => path === entry || path.startsWith(`${entry}.`) || anywhere(entry, path);
+  const unlisted = found.filter((difference) => !listed.some((entry) => covers(entry, difference)));
+  const untrue = listed.filter((entry) => !found.some((difference) => covers(entry, difference)));
+  assert.deepEqual(unlisted, [], "differences that are not listed");
+  assert.deepEqual(untrue, [], "listed, but there is no such difference");
 }
 
 describe("everything documented is alike, but for the listed differences", { concurrency: 3 }, () => {
   let official;
-  const compare = async (page) => differencesOf(await (official ??= observeCalls(browser, site, "/")), await observeCalls(browser, site, page));
+  const compare = async (page) => {
+    official ??= observeCalls(browser, site, "/");
+    return differencesOf(await official, await observeCalls(browser, site, page));
+  };
 
   test("on the official SDK and on ours", { timeout: 240_000 }, async () => {
     assertListed(await compare("/rollcall"), await listed("sdk-differences.md"));

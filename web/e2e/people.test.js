@@ -67,7 +67,8 @@ test("two people see each other come, change and go", { timeout: 120_000 }, asyn
   const grace = await enter(browsers[1], "Grace Hopper");
   await ada.row("Grace Hopper").getByText("online").waitFor();
   await ada.page.getByRole("searchbox").fill("");
-  await until("who has come stands first", async () => (await ada.page.getByRole("listitem").first().textContent()).includes("Grace Hopper"));
+  const first = () => ada.page.getByRole("listitem").first().textContent();
+  await until("who has come stands first", async () => (await first()).includes("Grace Hopper"));
   await until("those online come first", async () => (await grace.page.getByRole("listitem").first().textContent()).includes("Ada Lovelace"));
 
   await grace.page.getByRole("button", { name: "Edit profile" }).click();
@@ -102,7 +103,7 @@ test("two people see each other come, change and go", { timeout: 120_000 }, asyn
   await grace.page.locator(".connection.connected").waitFor();
   await grace.page.getByRole("button", { name: "Log out" }).click();
   await grace.page.getByText("Who are you?").waitFor();
-  await until("who has gone stands first no more", async () => !(await ada.page.getByRole("listitem").first().textContent()).includes("Hopper"));
+  await until("who has gone stands first no more", async () => !(await first()).includes("Hopper"));
 
   assert.deepEqual([ada.problems, grace.problems], [[], []]);
   await rollcall.rest("DELETE", "/users/visitor-1/auth_tokens"); // the page asks once why it was logged out, and is refused

@@ -1,4 +1,5 @@
-// A proxy between a client and the server that can stall, or go silent: connections stay open, and nothing passes any more.
+// A proxy between a client and the server that can stall, or go silent: connections stay open, and nothing passes any
+// more.
 import { connect, createServer } from "node:net";
 
 import { listen } from "./program.js";

@@ -29,7 +29,8 @@ export class Rollcall {
   }
 
   async run(http, https) {
-    this.program = this.clock ? await this.startWithClock() : new Program(binary, ["serve", "--data", this.data, "--http", http, "--https", https, "--log-format", "json"]);
+    const args = ["serve", "--data", this.data, "--http", http, "--https", https, "--log-format", "json"];
+    this.program = this.clock ? await this.startWithClock() : new Program(binary, args);
     const printed = (scheme) => this.program.stdout.match(new RegExp(` ${scheme}://(127\\.0\\.0\\.1:\\d+)`))?.[1];
     await until("the server prints its addresses", () => {
       this.program.mustRun();
@@ -50,8 +51,8 @@ export class Rollcall {
     return new Program(program, [this.data], { stdio: ["pipe", "pipe", "pipe"] });
   }
 
-  // advance moves the clock of the server, and with it the age of everything that was issued. Presence and its grace go on by
-  // the time that really passes.
+  // advance moves the clock of the server, and with it the age of everything that was issued. Presence and its grace
+  // go on by the time that really passes.
   async advance(seconds) {
     const moves = () => this.program.stdout.split("moved").length;
     const before = moves();

@@ -1,5 +1,5 @@
-// An app's own web site, on another origin than the server: a page with the official SDK as npm delivers it, one with ours under
-// its name, and one for each of the official clients.
+// An app's own web site, on another origin than the server: a page with the official SDK as npm delivers it, one with
+// ours under its name, and one for each of the official clients.
 import { readFile, readdir } from "node:fs/promises";
 import { createServer } from "node:http";
 import { createRequire } from "node:module";
@@ -32,7 +32,8 @@ const html = (body) => ({ type: "text/html; charset=utf-8", body });
 const javascript = (body) => ({ type: "text/javascript; charset=utf-8", body });
 
 export class Site {
-  // start serves the page of the official SDK at /, that of ours at /rollcall, and those of the official clients under their keys.
+  // start serves the page of the official SDK at /, that of ours at /rollcall, and those of the official clients
+  // under their keys.
   static async start() {
     const site = new Site();
     site.files = new Map([["/", html(pageOf(builds[0].key))], ["/rollcall", html(ours)]]);

@@ -13,16 +13,20 @@ export class Watcher {
     const watcher = new Watcher();
     watcher.rollcall = rollcall;
     watcher.client = await connected(rollcall, uid, "all");
-    watcher.client.on("presence", ({ status: { uid, status } }) => watcher.told.push({ uid, line: `${uid} ${status === "offline" ? "offline" : "online"}` }));
+    watcher.client.on("presence", ({ status: { uid, status } }) =>
+      watcher.told.push({ uid, line: `${uid} ${status === "offline" ? "offline" : "online"}` }),
+    );
     return watcher;
   }
 
   // hears waits for what is told of people whose uids begin alike, and compares all of it since it was last asked.
   async hears(prefix, ...expected) {
     const own = () => this.told.filter(({ uid }) => uid.startsWith(prefix)).map(({ line }) => line);
-    await until(`${expected.join(", ")} is told of ${prefix}`, () => own().length >= expected.length, 40_000).catch((error) => {
-      throw new Error(`${error.message}: told was ${own().join(", ") || "nothing"}`);
-    });
+    await until(`${expected.join(", ")} is told of ${prefix}`, () => own().length >= expected.length, 40_000).catch(
+      (error) => {
+        throw new Error(`${error.message}: told was ${own().join(", ") || "nothing"}`);
+      },
+    );
     assert.deepEqual(own(), expected);
     this.told = this.told.filter(({ uid }) => !uid.startsWith(prefix));
   }
@@ -46,7 +50,12 @@ export class Watcher {
 
 async function connected(rollcall, uid, subscribe) {
   await rollcall.createUser(uid).catch(() => {}); // it may be there already
-  const client = new RollcallClient({ appId: rollcall.appId, host: `http://${rollcall.http}`, storage: "memory", subscribe });
+  const client = new RollcallClient({
+    appId: rollcall.appId,
+    host: `http://${rollcall.http}`,
+    storage: "memory",
+    subscribe,
+  });
   await client.login({ token: await rollcall.mint(uid) });
   await until(`${uid} is connected`, () => client.connectionState === "connected");
   return client;

@@ -14,6 +14,14 @@ window.moveApp = (state) => {
   for (const listener of listeners) listener(state);
 };
 
-export const Platform = { OS: "android", Version: 34, constants: {}, select: (choices) => choices.android ?? choices.default };
-export const Dimensions = { get: () => ({ width: innerWidth, height: innerHeight, scale: 1, fontScale: 1 }), addEventListener: () => ({ remove() {} }) };
+export const Platform = {
+  OS: "android",
+  Version: 34,
+  constants: {},
+  select: (choices) => choices.android ?? choices.default,
+};
+export const Dimensions = {
+  get: () => ({ width: innerWidth, height: innerHeight, scale: 1, fontScale: 1 }),
+  addEventListener: () => ({ remove() {} }),
+};
 export const NativeModules = {};

@@ -6,7 +6,9 @@
  * @packageDocumentation
  */
 import type { ConnectionState, PresenceStatus, RollcallClient, User, UserFilter } from "@rollcall/sdk";
-import { createContext, useCallback, useContext, useEffect, useMemo, useRef, useSyncExternalStore, type ReactNode } from "react";
+import {
+  createContext, useCallback, useContext, useEffect, useMemo, useRef, useSyncExternalStore, type ReactNode,
+} from "react";
 
 import { LiveList, type UserList } from "./list.js";
 
@@ -70,9 +72,9 @@ export function usePresence(uid: string): PresenceStatus | undefined {
 export type { UserList } from "./list.js";
 
 /**
- * Lists users, by default those online first. The first page is loaded at once, and anew when the filter changes, after a pause
- * in typing; further ones by `loadMore`. Users who come online, go offline or change their names move to their places, as far as
- * the client's subscription tells of them.
+ * Lists users, by default those online first. The first page is loaded at once, and anew when the filter changes,
+ * after a pause in typing; further ones by `loadMore`. Users who come online, go offline or change their names move
+ * to their places, as far as the client's subscription tells of them.
  */
 export function useUsers(filter: UserFilter = {}): UserList {
   const client = useRollcall();

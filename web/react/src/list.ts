@@ -50,8 +50,14 @@ export class LiveList {
   constructor(client: RollcallClient) {
     this.#client = client;
     this.#state = {
-      users: [], total: undefined, loading: true, error: undefined, hasMore: true,
-      loadMore: () => this.#loadMore(), reload: () => this.#begin(), replace: (user) => this.#replace(user),
+      users: [],
+      total: undefined,
+      loading: true,
+      error: undefined,
+      hasMore: true,
+      loadMore: () => this.#loadMore(),
+      reload: () => this.#begin(),
+      replace: (user) => this.#replace(user),
     };
   }
 
@@ -151,7 +157,8 @@ export class LiveList {
 
   #replace(user: User): void {
     const { users } = this.#state;
-    if (this.#shown && users.some(({ uid }) => uid === user.uid)) this.#set({ users: placed(users, user, this.#shown.order) });
+    if (!this.#shown || !users.some(({ uid }) => uid === user.uid)) return;
+    this.#set({ users: placed(users, user, this.#shown.order) });
   }
 
   #hear(status: PresenceStatus, initial: boolean): void {
@@ -170,10 +177,19 @@ export class LiveList {
     if (!before) {
       const comes = !initial && status !== "offline" && user && new User({ ...profileOf(user, filter), uid, status });
       if (!comes || !mayJoin(comes, filter) || (hasMore && order(comes, users.at(-1) ?? comes) >= 0)) return;
-      this.#state = { ...this.#state, users: placed(users, comes, order), total: total + (filter.status || !hasMore ? 1 : 0) };
+      this.#state = {
+        ...this.#state,
+        users: placed(users, comes, order),
+        total: total + (filter.status || !hasMore ? 1 : 0),
+      };
       return;
     }
-    const after = new User({ ...before, ...(user && profileOf(user, filter)), status, ...(lastActiveAt && { lastActiveAt }) });
+    const after = new User({
+      ...before,
+      ...(user && profileOf(user, filter)),
+      status,
+      ...(lastActiveAt && { lastActiveAt }),
+    });
     if (user && after.name !== before.name) Object.assign(after, { updatedAt: Math.floor(Date.now() / 1000) });
     if (filter.status && after.status !== filter.status) {
       this.#state = { ...this.#state, users: users.filter((user) => user !== before), total: total - 1 };
@@ -185,7 +201,9 @@ export class LiveList {
   // A new session begins with who is online now. Who has left since the list was read, and before that, is asked for.
   async #check(): Promise<void> {
     const { online } = this.#client.presence;
-    const doubtful = this.#state.users.filter(({ uid, status }) => status === "online" && !online.has(uid)).map(({ uid }) => uid);
+    const doubtful = this.#state.users
+      .filter(({ uid, status }) => status === "online" && !online.has(uid))
+      .map(({ uid }) => uid);
     for (let at = 0; at < doubtful.length; at += 1000) {
       const found = await this.#client.presence.query(doubtful.slice(at, at + 1000)).catch(() => []);
       for (const status of found) if (!this.#client.presence.online.has(status.uid)) this.#hear(status, true);
@@ -194,7 +212,10 @@ export class LiveList {
 }
 
 // profileOf is what is told of a user's profile, and takes the place of what was known of it.
-function profileOf({ name, avatar, link, role, metadata, statusMessage, tags }: UserFields, { withTags }: UserFilter): Partial<UserFields> {
+function profileOf(
+  { name, avatar, link, role, metadata, statusMessage, tags }: UserFields,
+  { withTags }: UserFilter,
+): Partial<UserFields> {
   const profile = { name, avatar, link, role, metadata, statusMessage, ...(withTags && { tags }) };
   return profile as Partial<UserFields>;
 }

@@ -19,7 +19,8 @@ const orders: Record<NonNullable<UserFilter["sortBy"]>, Order> = {
   createdAt: (a, b) => (b.createdAt ?? 0) - (a.createdAt ?? 0) || byUid(a, b),
   updatedAt: (a, b) => changedAt(b) - changedAt(a) || byUid(a, b),
   // Those online are active now, all of them.
-  lastActiveAt: (a, b) => onlineFirst(a, b) || (a.status === "online" ? 0 : (b.lastActiveAt ?? 0) - (a.lastActiveAt ?? 0) || byUid(a, b)),
+  lastActiveAt: (a, b) =>
+    onlineFirst(a, b) || (a.status === "online" ? 0 : (b.lastActiveAt ?? 0) - (a.lastActiveAt ?? 0) || byUid(a, b)),
 };
 
 /** @internal The order of a list. */
@@ -46,7 +47,12 @@ export function changedAt({ createdAt = 0, updatedAt = createdAt }: User): numbe
 
 // folded is a name as the server orders it: without case, accents and double spaces.
 function folded(name: string): string {
-  return name.normalize("NFKD").replace(/\p{Mn}/gu, "").toLowerCase().replace(/\s+/g, " ").trim();
+  return name
+    .normalize("NFKD")
+    .replace(/\p{Mn}/gu, "")
+    .toLowerCase()
+    .replace(/\s+/g, " ")
+    .trim();
 }
 
 /** @internal Puts a user into a list in order, in the place of what the list had of it. */

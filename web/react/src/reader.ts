@@ -15,9 +15,10 @@ export interface Part {
 const mostAtOnce = 100;
 
 /**
- * @internal Reads a list part by part, so that nobody is missed who comes, goes or changes between two parts. Those online are
- * read in pages, and then everybody in a walk, which does not shift. Who has changed meanwhile, and so may have moved behind the
- * walk, is read at its end. A filter by status allows no walk: such a list is read from its beginning each time.
+ * @internal Reads a list part by part, so that nobody is missed who comes, goes or changes between two parts. Those
+ * online are read in pages, and then everybody in a walk, which does not shift. Who has changed meanwhile, and so may
+ * have moved behind the walk, is read at its end. A filter by status allows no walk: such a list is read from its
+ * beginning each time.
  */
 export class Reader {
   readonly #client: RollcallClient;

@@ -20,19 +20,26 @@ after(async () => {
 
 const bound = { timeout: 60_000 };
 
-// enter returns a client that is logged in, which is closed when the test ends. calls are the lists that it asked for; failing
-// makes them fail.
+// enter returns a client that is logged in, which is closed when the test ends. calls are the lists that it asked
+// for; failing makes them fail.
 async function enter(context, uid, options = {}) {
   await rollcall.createUser(uid).catch(() => {}); // it may be there already
   const calls = [];
   const counting = (url, request) => {
     if (request.method === "GET" && /\/users\?/.test(url)) {
-      if (client.failing) return Promise.resolve(new Response(`{"error":{"code":"ERR_TEST","message":"no"}}`, { status: 400 }));
+      if (client.failing)
+        return Promise.resolve(new Response(`{"error":{"code":"ERR_TEST","message":"no"}}`, { status: 400 }));
       calls.push(url);
     }
     return fetch(url, request);
   };
-  const client = new RollcallClient({ appId: rollcall.appId, host: `http://${rollcall.http}`, storage: "memory", fetch: counting, ...options });
+  const client = new RollcallClient({
+    appId: rollcall.appId,
+    host: `http://${rollcall.http}`,
+    storage: "memory",
+    fetch: counting,
+    ...options,
+  });
   client.calls = calls;
   context.after(() => client.close());
   await client.login({ token: await rollcall.mint(uid) });
@@ -57,7 +64,11 @@ async function more(list) {
   assert.equal(list.state().error, undefined);
 }
 
-const names = (list) => list.state().users.map(({ name, status }) => (status === "online" ? `${name}*` : name)).join(" ");
+const names = (list) =>
+  list
+    .state()
+    .users.map(({ name, status }) => (status === "online" ? `${name}*` : name))
+    .join(" ");
 
 const shows = (list, expected) =>
   until(`the list shows ${expected}`, () => names(list) === expected).catch((error) => {
@@ -67,38 +78,53 @@ const shows = (list, expected) =>
 // people makes users whose names are their uids behind a prefix, and with a role of the test.
 async function people(role, ...uids) {
   await rollcall.rest("POST", "/roles", { role, name: role });
-  await rollcall.rest("POST", "/users/batch", { users: uids.map((uid) => ({ uid: `${role}-${uid}`, name: uid, role })) });
+  await rollcall.rest("POST", "/users/batch", {
+    users: uids.map((uid) => ({ uid: `${role}-${uid}`, name: uid, role })),
+  });
 }
 
 const rename = (uid, name) => rollcall.rest("PUT", `/users/${uid}`, { name });
 
 for (const sortBy of ["status", "name", "createdAt", "updatedAt", "lastActiveAt"]) {
   for (const sortOrder of [undefined, "asc", "desc"]) {
-    test(`everybody comes while others leave and change their names: by ${sortBy}, ${sortOrder ?? "as it is"}`, bound, async (context) => {
-      const role = `all-${sortBy}-${sortOrder}`.toLowerCase();
-      await people(role, "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m");
-      await enter(context, `${role}-k`);
-      await enter(context, `${role}-h`);
-      const me = await enter(context, "all-me", { subscribe: "all" });
-      const filter = { roles: [role], sortBy, ...(sortOrder && { sortOrder }), limit: 3 };
-      const list = await follow(context, me, filter);
-      const first = list.state().users.map(({ uid }) => uid);
-      assert.equal(first.length, 3);
-      assert.deepEqual(first, (await me.users.list(filter)).users.map(({ uid }) => uid), "the first page is the server's");
-      const [front, ...rest] = await me.users.list({ ...filter, limit: 100 }).then(({ users }) => users.slice(3).map(({ uid }) => uid));
-      await rollcall.rest("DELETE", `/users/${first[0]}`); // deactivated: those behind move up
-      await more(list);
-      await rename(first[1], "zz");
-      for (const [n, uid] of rest.entries()) if (n % 3 === 0) await rename(uid, `${n % 2 ? "Äa" : "zy"} ${n}`);
-      await rename(front, "aa");
-      await rollcall.rest("POST", "/users", { uid: `${role}-new`, name: "a new one", role });
-      for (let n = 0; list.state().hasMore && n < 20; n++) await more(list);
-      const found = list.state().users.map(({ uid }) => uid).filter((uid) => uid !== first[0]);
-      const there = (await me.users.list({ ...filter, limit: 100 })).users.map(({ uid }) => uid);
-      assert.deepEqual(found.toSorted(), there.toSorted(), "everybody is there once");
-      if (sortBy !== "lastActiveAt") assert.deepEqual(found, there, "the order is the server's");
-      assert.equal(list.state().total, there.length);
-    });
+    test(
+      `everybody comes while others leave and change their names: by ${sortBy}, ${sortOrder ?? "as it is"}`,
+      bound,
+      async (context) => {
+        const role = `all-${sortBy}-${sortOrder}`.toLowerCase();
+        await people(role, "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m");
+        await enter(context, `${role}-k`);
+        await enter(context, `${role}-h`);
+        const me = await enter(context, "all-me", { subscribe: "all" });
+        const filter = { roles: [role], sortBy, ...(sortOrder && { sortOrder }), limit: 3 };
+        const list = await follow(context, me, filter);
+        const first = list.state().users.map(({ uid }) => uid);
+        assert.equal(first.length, 3);
+        assert.deepEqual(
+          first,
+          (await me.users.list(filter)).users.map(({ uid }) => uid),
+          "the first page is the server's",
+        );
+        const [front, ...rest] = await me.users
+          .list({ ...filter, limit: 100 })
+          .then(({ users }) => users.slice(3).map(({ uid }) => uid));
+        await rollcall.rest("DELETE", `/users/${first[0]}`); // deactivated: those behind move up
+        await more(list);
+        await rename(first[1], "zz");
+        for (const [n, uid] of rest.entries()) if (n % 3 === 0) await rename(uid, `${n % 2 ? "Äa" : "zy"} ${n}`);
+        await rename(front, "aa");
+        await rollcall.rest("POST", "/users", { uid: `${role}-new`, name: "a new one", role });
+        for (let n = 0; list.state().hasMore && n < 20; n++) await more(list);
+        const found = list
+          .state()
+          .users.map(({ uid }) => uid)
+          .filter((uid) => uid !== first[0]);
+        const there = (await me.users.list({ ...filter, limit: 100 })).users.map(({ uid }) => uid);
+        assert.deepEqual(found.toSorted(), there.toSorted(), "everybody is there once");
+        if (sortBy !== "lastActiveAt") assert.deepEqual(found, there, "the order is the server's");
+        assert.equal(list.state().total, there.length);
+      },
+    );
   }
 }
 
@@ -198,7 +224,11 @@ test("what has failed goes on where it was", bound, async (context) => {
   me.failing = true;
   list.show({ roles: ["fail"], sortBy: "name" });
   await loaded(list);
-  assert.deepEqual([names(list), list.state().hasMore], ["anna bea cleo", false], "nothing can be put behind another filter's list");
+  assert.deepEqual(
+    [names(list), list.state().hasMore],
+    ["anna bea cleo", false],
+    "nothing can be put behind another filter's list",
+  );
 });
 
 test("nobody sees the list of another", bound, async (context) => {

@@ -18,7 +18,8 @@ let folder, tarball;
 
 // pack packs what is in a folder, and returns the file.
 function pack(cwd) {
-  const [{ filename }] = JSON.parse(execFileSync("npm", ["pack", "--json", "--silent", "--ignore-scripts", "--pack-destination", folder], { cwd }));
+  const args = ["pack", "--json", "--silent", "--ignore-scripts", "--pack-destination", folder];
+  const [{ filename }] = JSON.parse(execFileSync("npm", args, { cwd }));
   return join(folder, filename);
 }
 
@@ -49,8 +50,9 @@ test("an app that installs the packed packages has one React, in Node and in Vit
   const root = join(folder, "app");
   mkdirSync(root);
   writeFileSync(join(root, "package.json"), JSON.stringify({ name: "app", private: true, type: "module" }));
-  const installed = ["react", "react-dom", "scheduler"].map((name) => pack(dirname(require.resolve(`${name}/package.json`))));
-  execFileSync("npm", ["install", "--silent", "--no-audit", "--no-fund", "--offline", tarball, pack(join(here, "../sdk")), ...installed], { cwd: root });
+  const folders = ["react", "react-dom", "scheduler"].map((name) => dirname(require.resolve(`${name}/package.json`)));
+  const files = [tarball, ...[join(here, "../sdk"), ...folders].map(pack)];
+  execFileSync("npm", ["install", "--silent", "--no-audit", "--no-fund", "--offline", ...files], { cwd: root });
 
   const page = `
 import { createElement } from "react";
@@ -61,12 +63,22 @@ const People = () => createElement("p", null, String(useMe()), useUsers().users.
 export const app = createElement(RollcallProvider, { client }, createElement(People));
 `;
   writeFileSync(join(root, "app.js"), page);
-  writeFileSync(join(root, "server.js"), `import { renderToString } from "react-dom/server"; import { app } from "./app.js"; console.log(renderToString(app));`);
+  const server = `
+import { renderToString } from "react-dom/server";
+import { app } from "./app.js";
+console.log(renderToString(app));
+`;
+  writeFileSync(join(root, "server.js"), server);
   const { stdout, stderr } = spawnSync(process.execPath, ["server.js"], { cwd: root, encoding: "utf8" });
   assert.equal(stdout, "<p>undefined<!-- -->0</p>\n", stderr);
 
   writeFileSync(join(root, "index.html"), `<div id="root"></div><script type="module" src="/main.js"></script>`);
-  writeFileSync(join(root, "main.js"), `import { createRoot } from "react-dom/client"; import { app } from "./app.js"; createRoot(document.getElementById("root")).render(app);`);
+  const main = `
+import { createRoot } from "react-dom/client";
+import { app } from "./app.js";
+createRoot(document.getElementById("root")).render(app);
+`;
+  writeFileSync(join(root, "main.js"), main);
   await build({ root, logLevel: "error" });
   const assets = join(root, "dist/assets");
   const text = readFileSync(join(assets, readdirSync(assets).find((name) => name.endsWith(".js"))), "utf8");

@@ -42,7 +42,7 @@ export interface ClientEvents {
   connection: { state: ConnectionState; closed?: Closed };
   /** Somebody presents itself so. initial says that it was so before this session began. */
   presence: { status: PresenceStatus; initial: boolean };
-  /** Everybody who is online has been told, as far as the subscription goes: what was known before it began is replaced. */
+  /** Everybody in the subscription who is online has been told: what was known before is replaced. */
   presenceComplete: undefined;
 }
 
@@ -392,8 +392,8 @@ export class Presence {
   }
 
   /**
-   * Hears of others than until now. Who was online and is not heard of any more is told as offline, with `initial`. Others
-   * are not told.
+   * Hears of others than until now. Who was online and is not heard of any more is told as offline, with `initial`.
+   * Others are not told.
    */
   subscribe(to: Subscription): void {
     this.#session.subscribe(to);

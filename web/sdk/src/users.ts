@@ -73,11 +73,15 @@ export function queryOf(filter: UserFilter): Query {
   };
 }
 
-async function listPage(call: Caller, path: string, query: Query, at: { page: number } | { cursor: string }, options: CallOptions): Promise<UserPage> {
-  const { data, meta } = await call<UserFields[]>({ method: "GET", path, query: { ...query, ...at }, signal: options.signal });
-  const { total = data.length, total_pages: pages = 1 } = meta?.pagination ?? {};
+type Place = { page: number } | { cursor: string };
+
+async function listPage(call: Caller, path: string, filter: Query, at: Place, options: CallOptions): Promise<UserPage> {
+  const query = { ...filter, ...at };
+  const { data, meta } = await call<UserFields[]>({ method: "GET", path, query, signal: options.signal });
+  const { pagination, nextCursor } = meta ?? {};
+  const { total = data.length, total_pages: pages = 1 } = pagination ?? {};
   const page = "page" in at ? at.page : 1;
-  return { users: data.map((fields) => new User(fields)), page, pages, total, ...(meta?.nextCursor && { nextCursor: meta.nextCursor }) };
+  return { users: data.map((fields) => new User(fields)), page, pages, total, ...(nextCursor && { nextCursor }) };
 }
 
 async function* walk(call: Caller, path: string, query: Query, options: CallOptions): AsyncGenerator<User, void, undefined> {
@@ -114,9 +118,9 @@ export class Users {
   }
 
   /**
-   * Returns a page of users, the first by default. With the cursor `start`, and then each `nextCursor`, it walks: whoever
-   * exists and does not change comes exactly once. A walk goes by what is stored: it does not begin with those online, and
-   * takes no `status`.
+   * Returns a page of users, the first by default. With the cursor `start`, and then each `nextCursor`, it walks:
+   * whoever exists and does not change comes exactly once. A walk goes by what is stored: it does not begin with
+   * those online, and takes no `status`.
    */
   list(filter: UserFilter & { page?: number; cursor?: string } = {}, options: CallOptions = {}): Promise<UserPage> {
     const at = filter.cursor === undefined ? { page: filter.page ?? 1 } : { cursor: filter.cursor };

@@ -114,7 +114,8 @@ class NodeSocket implements Socket {
     const body = new TextEncoder().encode(code === undefined ? "" : `  ${reason}`);
     if (code !== undefined) new DataView(body.buffer).setUint16(0, code);
     this.#write(Opcode.Close, body);
-    this.#patience = setTimeout(() => this.#end(closing.code, closing.reason), 2000); // for a server that does not answer
+    const give = () => this.#end(closing.code, closing.reason);
+    this.#patience = setTimeout(give, 2000); // for a server that does not answer
   }
 
   #write(opcode: Opcode, body: Uint8Array): void {
