@@ -63,6 +63,9 @@ type SocketExtension struct {
 	// StatusText and ExpiresAt go with Status, as in StatusBody.
 	StatusText string `json:"statusText,omitempty"`
 	ExpiresAt  int64  `json:"expiresAt,omitempty"`
+	// Then is what the device goes back to at ExpiresAt. Absent means what it was before, for a device that is back within the
+	// grace, and else available. Its own ExpiresAt means nothing.
+	Then *StatusBody `json:"then,omitempty"`
 	// Snapshot asks for a FrameSnapshot with everybody in the subscription who is online.
 	Snapshot bool `json:"snapshot,omitempty"`
 	// Resume continues where an earlier socket with the same subscription ended.

@@ -115,6 +115,9 @@ func (s *Session) sendStatus(ctx context.Context) error {
 	}
 	status := s.sent
 	s.mu.Unlock()
+	if status.Status == "" { // what was set has ended, and nothing was before it
+		status.Status = "available"
+	}
 	body, err := json.Marshal(status)
 	if err != nil {
 		return fmt.Errorf("encode status: %w", err)
@@ -411,12 +414,16 @@ func (r *sessionRun) serve(ctx context.Context, conn *websocket.Conn) error {
 
 func (r *sessionRun) authenticate(ctx context.Context, conn *websocket.Conn) error {
 	r.mu.Lock()
-	status := r.statusToSend()
+	status, then := r.statusToSend(), (*api.StatusBody)(nil)
+	if status.ExpiresAt != 0 && r.lasting.Status != "" {
+		lasting := r.lasting
+		then = &lasting
+	}
 	r.mu.Unlock()
 	auth := api.AuthBody{
 		Auth: r.me.JWT, DeviceID: r.options.DeviceID,
 		Rollcall: &api.SocketExtension{
-			Status: status.Status, StatusText: status.StatusText, ExpiresAt: status.ExpiresAt, Snapshot: r.position == nil, Resume: r.position,
+			Status: status.Status, StatusText: status.StatusText, ExpiresAt: status.ExpiresAt, Then: then, Snapshot: r.position == nil, Resume: r.position,
 		},
 	}
 	subscribe := r.options.Subscribe

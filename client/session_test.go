@@ -186,6 +186,25 @@ func TestSession_returnsAsItWas(t *testing.T) {
 	ada.hears("bob away")
 }
 
+// TestSession_endsAStatus takes back a status that has an end, with nothing before it.
+func TestSession_endsAStatus(t *testing.T) {
+	t.Parallel()
+	s := apitest.Start(t, "", nil)
+	clients := people(t, s, "ada", "bob")
+	ada := listen(t, clients["ada"], everybody)
+	bob := listen(t, clients["bob"], client.SessionOptions{})
+	ada.hears("bob available")
+	busyUntil := func(end time.Time) {
+		must(t, 0, bob.session.SetStatus(t.Context(), api.StatusBody{Status: "busy", ExpiresAt: end.Unix()}))
+	}
+	busyUntil(time.Now().Add(time.Hour))
+	ada.hears("bob busy")
+	busyUntil(time.Now())
+	ada.hears("bob available")
+	must(t, 0, bob.session.SetStatus(t.Context(), api.StatusBody{Status: "away"}))
+	ada.hears("bob away")
+}
+
 // TestSession_doesNotWaitForTheLoop changes a status while the loop is busy: the last is told. The state's listener may use the
 // session.
 func TestSession_doesNotWaitForTheLoop(t *testing.T) {

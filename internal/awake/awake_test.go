@@ -49,6 +49,20 @@ func TestClockCountsShortDelays(t *testing.T) {
 	})
 }
 
+// TestClockNeverGoesBack asks a clock just before a pause that it has not noticed yet.
+func TestClockNeverGoesBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		clock := NewClock()
+		keepGoing(t, clock)()
+		time.Sleep(pauseFrom - 100*time.Millisecond)
+		before := clock.Now()
+		time.Sleep(time.Minute)
+		if after := clock.Now(); after < before {
+			t.Errorf("it went back from %v to %v", before, after)
+		}
+	})
+}
+
 func running(t *testing.T) *Clock {
 	clock := NewClock()
 	t.Cleanup(keepGoing(t, clock))

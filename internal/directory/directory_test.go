@@ -77,6 +77,50 @@ func (w *world) over(t *testing.T, masters ...secret.MasterKey) *directory.Direc
 	})
 }
 
+// TestLeastUsedTokenGoes uses one token all day and another once, and mints until one of them has to go.
+func TestLeastUsedTokenGoes(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.create(t, "bob")
+	mint := func() directory.Token {
+		token, err := w.CreateToken(t.Context(), w.backend, "bob", directory.Device{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return token
+	}
+	policy, err := w.Policy(t.Context(), w.app.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	use := func(token directory.Token) { // as a call does
+		*w.clock = w.clock.Add(time.Hour)
+		if _, _, remembered := w.LoggedIn(policy, token.Text); remembered {
+			return
+		}
+		if _, _, err := w.Authenticate(t.Context(), policy, token.Text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	has := func(token directory.Token) bool {
+		_, err := w.GetToken(t.Context(), w.backend, "bob", string(token.ID))
+		return err == nil
+	}
+	always, once := mint(), mint()
+	use(always)
+	use(once)
+	use(always)
+	for range 200 {
+		*w.clock = w.clock.Add(time.Minute)
+		if mint(); !has(once) {
+			break
+		}
+	}
+	if !has(always) || has(once) {
+		t.Errorf("the token used always is there: %t, the one used once: %t", has(always), has(once))
+	}
+}
+
 func (w *world) create(t *testing.T, uid string) directory.CreatedUser {
 	t.Helper()
 	created, err := w.CreateUser(t.Context(), w.backend, directory.NewUser{UID: uid, Name: "Name of " + uid, WithAuthToken: true})

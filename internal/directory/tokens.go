@@ -166,6 +166,7 @@ func (d *Directory) LoggedIn(policy *Policy, text string) (user User, token Toke
 	if !ok || !policy.admits(known) {
 		return user, token, false
 	}
+	known.usedAt.Store(d.Now())
 	known.token.Text = text
 	return known.user, known.token, true
 }

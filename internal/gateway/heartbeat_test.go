@@ -70,6 +70,13 @@ func TestHeartbeat(t *testing.T) {
 			time.Sleep(6 * time.Second)
 			bob.leave(ws.StatusNormalClosure)
 		}, []string{"online", "offline"}},
+		{"a goodbye right after a ping, of a client that says it when it means it", func(h *house) {
+			bob := h.connectWith(`,"rollcall":{}`)
+			time.Sleep(time.Second)
+			bob.say(ping)
+			time.Sleep(2 * time.Second)
+			bob.leave(ws.StatusNormalClosure)
+		}, []string{"online", "offline"}},
 		{"a client that has missed a pong, and is back 5 s later", func(h *house) {
 			bob := h.connect()
 			bob.say(ping)
@@ -236,6 +243,12 @@ type visitor struct {
 // connect opens a socket of bob's, and waits until it is in.
 func (h *house) connect() *visitor {
 	h.Helper()
+	return h.connectWith("")
+}
+
+// connectWith is connect with more in the body of the auth frame.
+func (h *house) connectWith(more string) *visitor {
+	h.Helper()
 	near, far := net.Pipe()
 	v := &visitor{house: h, conn: near, frames: make(chan api.Frame, 1000)}
 	h.gateway.adopt(far, bufio.NewReader(strings.NewReader("")))
@@ -253,7 +266,7 @@ func (h *house) connect() *visitor {
 	jwt := h.signer.Sign(socketjwt.Claims{
 		App: string(h.app), UID: "bob", Token: string(h.tokens["bob"]), IssuedAt: now, ExpiresAt: now + 900,
 	})
-	v.say(fmt.Sprintf(`{"type":"auth","appId":%q,"deviceId":"phone","sender":"bob","body":{"auth":%q}}`, h.app, jwt))
+	v.say(fmt.Sprintf(`{"type":"auth","appId":%q,"deviceId":"phone","sender":"bob","body":{"auth":%q%s}}`, h.app, jwt, more))
 	if reply := <-v.frames; reply.Type != api.FrameAuth || !strings.Contains(string(reply.Body), `"200"`) {
 		h.Fatalf("the auth frame is answered with %+v %s", reply, reply.Body)
 	}

@@ -173,6 +173,13 @@ func (g *Gateway) hello(frame api.Frame, body api.AuthBody) (hello presence.Hell
 				return hello, badRequest("In the auth frame, " + wrong + ".")
 			}
 			hello.Text = x.StatusText
+			if x.Then != nil {
+				then, _, wrong := g.readStatus(api.StatusBody{Status: x.Then.Status, StatusText: x.Then.StatusText})
+				if wrong != "" {
+					return hello, badRequest("In then of the auth frame, " + wrong + ".")
+				}
+				hello.Then, hello.ThenText = then, x.Then.StatusText
+			}
 		}
 	}
 	return hello, nil

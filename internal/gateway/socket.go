@@ -254,6 +254,7 @@ func (s *socket) goodbye(payload []byte) {
 	s.deaf = true
 	s.mu.Lock()
 	s.heardOut = true
+	own := s.state == open && s.extended // clients of the extension say goodbye only when they mean it
 	done := s.state == closing && s.farewell && len(s.pending) == 0
 	s.mu.Unlock()
 	if done {
@@ -268,7 +269,7 @@ func (s *socket) goodbye(payload []byte) {
 		}
 		switch {
 		case code != ws.StatusNormalClosure:
-		case s.awaitsPong():
+		case !own && s.awaitsPong():
 			cause = presence.PongMissed
 		default:
 			cause = presence.Closed

@@ -170,12 +170,18 @@ func (r *roster) reloadPair(ctx context.Context, a, b directory.UID) error {
 func (r *roster) dropTies(erased map[directory.UID]struct{}) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	for uid := range r.opening {
+		r.reread(uid) // it may have read them before
+	}
 	for uid, p := range r.people {
-		for _, ties := range []map[directory.UID]struct{}{p.friends, p.blocked} {
-			for other := range ties {
-				if _, gone := erased[other]; gone {
-					r.setRelation(uid, other, directory.Relation{})
-				}
+		if len(p.friends)+len(p.blocked) == 0 {
+			continue
+		}
+		for gone := range erased {
+			_, friend := p.friends[gone]
+			_, blocked := p.blocked[gone]
+			if friend || blocked {
+				r.setRelation(uid, gone, directory.Relation{})
 			}
 		}
 	}

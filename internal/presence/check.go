@@ -2,11 +2,20 @@ package presence
 
 import (
 	"log/slog"
+	"slices"
 	"time"
 )
 
 // checkEvery is how often what was announced is compared with the sessions there are.
 const checkEvery = 10 * time.Second
+
+// statusHasEnded reports whether a device of a person has a status whose end was not noticed.
+func (p *person) statusHasEnded() bool {
+	now := time.Now()
+	return slices.ContainsFunc(p.sessions, func(s *Session) bool {
+		return !s.shown.until.IsZero() && !s.shown.until.After(now)
+	})
+}
 
 // check looks for users whose announced status contradicts their sessions, counts and mends them. There should be none.
 func (r *roster) check(now time.Time) {
@@ -20,6 +29,9 @@ func (r *roster) check(now time.Time) {
 	}
 	overdue := now.Add(-2 * r.presence.config.Quiet)
 	for uid, p := range r.people {
+		if p.statusHasEnded() { // while the server did not run
+			r.look(p, now)
+		}
 		is := p.appearance().status.public()
 		told := p.told.status.public()
 		if is == told || !p.wakeAt.IsZero() && p.wakeAt.After(overdue) {

@@ -150,7 +150,7 @@ func (r *roster) welcome(s *Session, hello Hello) Welcome {
 	}
 	if from := hello.Resume; from != nil && from.Epoch == w.Position.Epoch {
 		if subjects, complete := r.recent.since(from.Sequence, s.uid); complete {
-			w.Resumed, s.informed = true, true // by this server, once
+			w.Resumed, s.unsure = true, true
 			for uid, personal := range subjects {
 				if uid != s.uid && (personal || r.mayConcern(s, uid)) {
 					w.People = append(w.People, r.standing(s, uid))

@@ -132,6 +132,37 @@ func TestStatusWithAnEnd(t *testing.T) {
 			time.Sleep(20 * time.Second)
 			ada.has(t, "bob available")
 		}},
+		{"lasts while nobody has noticed that the connection before is dead", func(t *testing.T, r *run, bob *presence.Session, ada *diary) {
+			bob.SetStatus(presence.Busy, "in a meeting", time.Time{})
+			time.Sleep(time.Second)
+			ada.has(t, "bob busy in a meeting")
+			heard := time.Now()
+			time.Sleep(5 * time.Second)
+			r.enter("bob", presence.Hello{Device: "b", Extended: true})
+			time.Sleep(15 * time.Second)
+			bob.End(presence.Silent, heard)
+			time.Sleep(time.Minute)
+			ada.has(t)
+		}},
+		{"is not outvoted by that of its own dead connection", func(t *testing.T, r *run, bob *presence.Session, ada *diary) {
+			bob.SetStatus(presence.Busy, "", time.Time{})
+			time.Sleep(time.Second)
+			r.enter("bob", presence.Hello{Device: "b", Extended: true, Status: presence.Away})
+			time.Sleep(time.Second)
+			ada.has(t, "bob busy", "bob away")
+		}},
+		{"goes back to what comes with it, after everything was forgotten", func(t *testing.T, r *run, bob *presence.Session, ada *diary) {
+			end := in(300)
+			bob.SetStatus(presence.Invisible, "", time.Time{})
+			bob.SetStatus(presence.Busy, "", end)
+			time.Sleep(time.Second)
+			bob.End(presence.Reset, time.Now())
+			time.Sleep(time.Minute)
+			ada.take()
+			r.enter("bob", presence.Hello{Device: "b", Extended: true, Status: presence.Busy, Until: end, Then: presence.Invisible})
+			time.Sleep(10 * time.Minute)
+			ada.has(t, "bob busy", "bob offline")
+		}},
 		{"hides for a time", func(t *testing.T, _ *run, bob *presence.Session, ada *diary) {
 			bob.SetStatus(presence.Invisible, "", in(10))
 			time.Sleep(20 * time.Second)
@@ -248,15 +279,7 @@ func TestErasedUserLeavesNothing(t *testing.T) {
 func TestRestart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRun(t, 1)
-		were := map[directory.AppID][]directory.User{}
-		for _, uid := range []directory.UID{"bob", "cy", "dan"} {
-			user, _, err := r.dir.ActiveUser(t.Context(), r.caller.App, uid)
-			r.do(user, err)
-			were[r.caller.App] = append(were[r.caller.App], user)
-		}
-		r.presence.Close()
-		r.presence = presence.New(presence.Config{Directory: r.dir, Were: were})
-		r.dir.UseSessions(r.presence)
+		r.restart("bob", "cy", "dan")
 		watch := func(from *presence.Position) (next func(want ...string), present []string) {
 			stream, people, _, complete, err := r.presence.Watch(t.Context(), r.caller.App, from)
 			r.do(stream, err)
@@ -317,11 +340,82 @@ func TestRestart(t *testing.T) {
 
 		time.Sleep(time.Minute)
 		goesOn("dan offline")
-		begins("dan offline")
+		begins()
 		stayed.has(t, "dan offline")
+		asked.has(t)
+	})
+}
 
-		r.presence.NoteReader(r.caller.App, "ada")
-		r.presence.Close()
+// TestRestartWithNobody starts presence where bob was online before, and only an operator looks.
+func TestRestartWithNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRun(t, 1)
+		r.restart("bob")
+		stream, people, _, _, err := r.presence.Watch(t.Context(), r.caller.App, &presence.Position{Epoch: "of before", Sequence: 1})
+		if r.do(stream, err); len(people) != 1 {
+			t.Fatalf("who goes on is shown %v", people)
+		}
+		time.Sleep(5 * time.Minute)
+		synctest.Wait()
+		if events, _ := stream.Take(); len(events) != 1 || events[0].True != presence.Offline {
+			t.Errorf("told of %v", events)
+		}
+		if wrong := r.counts.wrong.Load(); wrong != 0 {
+			t.Errorf("the checker has found %d", wrong)
+		}
+	})
+}
+
+// TestRestartIsForgotten lets everybody come back who was online before.
+func TestRestartIsForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRun(t, 1)
+		r.restart(allUIDs...)
+		for _, uid := range allUIDs {
+			r.enter(uid, presence.Hello{Snapshot: true})
+		}
+		time.Sleep(time.Hour)
+		if kept := r.presence.InformedEntries(); kept > 0 {
+			t.Errorf("an hour later it is still remembered who was told: %d times", kept)
+		}
+	})
+}
+
+// restart begins presence anew, where users were online before.
+func (r *run) restart(uids ...directory.UID) {
+	r.Helper()
+	were := map[directory.AppID][]directory.User{}
+	for _, uid := range uids {
+		user, _, err := r.dir.ActiveUser(r.Context(), r.caller.App, uid)
+		r.do(user, err)
+		were[r.caller.App] = append(were[r.caller.App], user)
+	}
+	r.presence.Close()
+	r.presence = presence.New(presence.Config{Directory: r.dir, Were: were, Observer: r.counts})
+	r.dir.UseSessions(r.presence)
+}
+
+// TestErasedWhileOpening erases somebody while a friend opens a session that has read of the friendship already.
+func TestErasedWhileOpening(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRun(t, 1)
+		r.do(r.dir.AddFriends(t.Context(), r.caller, "cy", []string{"bob"}))
+		r.enter("ada", presence.Hello{})
+		cy := &diary{}
+		hello := presence.Hello{
+			App: r.caller.App, UID: "cy", Token: r.tokens["cy"], Subscription: presence.Subscription{Scope: presence.Friends},
+		}
+		r.do(r.presence.OpenSlowly(t.Context(), hello, cy, func() {
+			r.do(r.dir.DeleteUser(t.Context(), r.caller, "bob"))
+			time.Sleep(time.Second)
+			synctest.Wait()
+		}))
+		r.do(r.dir.CreateUser(t.Context(), r.caller, directory.NewUser{UID: "bob", Name: "Another Bob"}))
+		r.mint("bob")
+		time.Sleep(time.Second)
+		r.enter("bob", presence.Hello{})
+		time.Sleep(time.Second)
+		cy.has(t)
 	})
 }
 

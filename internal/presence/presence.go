@@ -34,7 +34,7 @@ type Config struct {
 	// Were are the users who were online when the server last ran. Clients that come back believe it still: those who do
 	// not return within ReturnWithin are announced as offline, and for those who do nothing needs to be said.
 	Were map[directory.AppID][]directory.User
-	// ReturnWithin is counted from the first session of the app on. Zero means DefaultReturnWithin.
+	// ReturnWithin is counted from the first session or stream of the app on. Zero means DefaultReturnWithin.
 	ReturnWithin time.Duration
 	// Logger gets what went wrong. Nil discards it.
 	Logger *slog.Logger

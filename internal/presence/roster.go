@@ -30,9 +30,9 @@ type roster struct {
 	streams   []*Stream
 	unsaved   record
 	online    int
-	// expected are those who were online when the server last ran, until the first session is opened.
+	// expected are those who were online when the server last ran, until the first session or stream is opened.
 	expected []*person
-	// returnUntil is when those expected must be back; zero until the first session is opened.
+	// returnUntil is when those expected must be back; zero until the first session or stream is opened.
 	returnUntil time.Time
 	// followed is the revision up to which the change log has been acted on, and progress is closed when it grows.
 	followed int64
@@ -112,7 +112,7 @@ func (r *roster) expect(users []directory.User) {
 	}
 }
 
-// awaitReturns sets the time within which those expected must be back, when the first session is opened. It needs the lock.
+// awaitReturns sets the time within which those expected must be back, when the first session or stream is opened. It needs the lock.
 func (r *roster) awaitReturns() {
 	if len(r.expected) == 0 {
 		return
@@ -152,20 +152,37 @@ func (r *roster) welcomeBack(p *person) {
 			event = r.event(p, is.status, is.text)
 		}
 		h.hear(event)
-		p.inform(h, is)
+		if is != p.told { // otherwise it knows what all others know
+			p.inform(h, is)
+		}
 	}
 	for _, stream := range r.streams {
-		if stream.informed {
+		if stream.informed || stream.unsure {
 			tell(stream)
 		}
 	}
 	if is.status.public() == Offline {
+		r.spareInformed(p, is)
 		return
 	}
 	readers := r.presence.readers[r.app]
 	r.eachListener(p, func(s *Session) {
-		if s.informed || readers.has(s.uid) {
+		if s.informed || s.unsure || readers.has(s.uid) {
 			tell(s)
+		}
+	})
+}
+
+// spareInformed notes that those know how a person looks who were told after the start that it is not there. It needs the lock.
+func (r *roster) spareInformed(p *person, is appearance) {
+	for _, stream := range r.streams {
+		if stream.informed && is.status == Offline {
+			p.inform(stream, is)
+		}
+	}
+	r.eachListener(p, func(s *Session) {
+		if s.informed {
+			p.inform(s, is)
 		}
 	})
 }
@@ -188,12 +205,24 @@ func (p *person) noteShown(h hearer) {
 
 // statusOf is how a device presented itself that was away a moment ago, and available for any other.
 func (p *person) statusOf(device string) deviceStatus {
-	for _, gone := range p.lingering {
-		if device != "" && gone.device == device {
-			return gone.shown
+	if device != "" {
+		for _, s := range slices.Backward(p.sessions) { // nobody has noticed yet that its connection is dead
+			if s.device == device {
+				return s.shown
+			}
+		}
+		for _, gone := range slices.Backward(p.lingering) {
+			if gone.device == device {
+				return gone.shown
+			}
 		}
 	}
 	return deviceStatus{setting: setting{status: Available}}
+}
+
+// isAmong reports whether one of some sessions is that of a device.
+func isAmong(sessions []*Session, device string) bool {
+	return device != "" && slices.ContainsFunc(sessions, func(s *Session) bool { return s.device == device })
 }
 
 // person returns the person of a user, who is added when not there yet. It needs the lock.
@@ -224,8 +253,10 @@ func (p *person) appearance() appearance {
 	for _, absence := range p.lingering {
 		merge(absence.shown.setting)
 	}
-	for _, s := range p.sessions {
-		merge(s.shown.setting)
+	for i, s := range p.sessions {
+		if !isAmong(p.sessions[i+1:], s.device) { // else its connection is dead, and nobody has noticed yet
+			merge(s.shown.setting)
+		}
 	}
 	return merged
 }
@@ -237,8 +268,8 @@ func (r *roster) expire(p *person, now time.Time) (next time.Time) {
 		if !absence.until.After(now) {
 			continue
 		}
-		absence.shown.expire(now)
-		next = earlier(earlier(next, absence.until), absence.shown.until)
+		absence.shown.expire(time.Now())
+		next = earlier(earlier(next, absence.until), r.presence.local(absence.shown.until))
 		kept = append(kept, absence)
 	}
 	if p.lingering = kept; len(kept) == 0 {
@@ -246,13 +277,13 @@ func (r *roster) expire(p *person, now time.Time) (next time.Time) {
 	}
 	for _, s := range p.sessions {
 		was := s.shown.status
-		if s.shown.expire(now) {
+		if s.shown.expire(time.Now()) {
 			p.cause = Expired
 			if s.shown.status != was {
 				r.record(s, s.shown.status, Expired)
 			}
 		}
-		next = earlier(next, s.shown.until)
+		next = earlier(next, r.presence.local(s.shown.until))
 	}
 	return next
 }
@@ -284,6 +315,9 @@ func (r *roster) look(p *person, now time.Time) {
 	case quiet:
 		next = earlier(next, quietUntil)
 	default:
+		if absent && p.expected {
+			r.spareInformed(p, is)
+		}
 		r.tell(p, is, now)
 		if absent {
 			next = earlier(next, now.Add(r.presence.config.Quiet))

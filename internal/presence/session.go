@@ -34,6 +34,9 @@ type Hello struct {
 	Status Status
 	Text   string
 	Until  time.Time
+	// Then is what it goes back to at Until, with a ThenText. Zero means what it was before.
+	Then     Status
+	ThenText string
 	// Snapshot asks for everybody in the subscription who is online now.
 	Snapshot bool
 	// Extended says that it can tell Away and Busy from Available, knows texts, and wants to know its position, from which
@@ -59,12 +62,14 @@ type Session struct {
 	extended bool
 
 	// The rest is guarded by the roster's lock.
-	state    sessionState
-	informed bool // it was told after the server's start who is online, and that nobody else is
-	stale    bool // set while opening, when what was read of the user may be outdated
-	shown    deviceStatus
-	openedAt time.Time
-	lastMark int64 // of its last transition, in Unix milliseconds
+	state sessionState
+	// informed says that it was told after the server's start who is online, and that nobody else is; unsure that it may have been
+	// told so, or believe what was true before the start.
+	informed, unsure bool
+	stale            bool // set while opening, when what was read of the user may be outdated
+	shown            deviceStatus
+	openedAt         time.Time
+	lastMark         int64 // of its last transition, in Unix milliseconds
 	// restartsUntil is set when the client was told to begin anew: a goodbye before that time is none.
 	restartsUntil time.Time
 }
@@ -193,8 +198,11 @@ func (r *roster) join(s *Session, hello Hello, attendee directory.Attendee, frie
 	r.adopt(p, &attendee.User)
 	s.person, s.openedAt, s.state = p, now, live
 	s.shown = p.statusOf(s.device)
+	if hello.Then != Offline {
+		s.shown = deviceStatus{setting: setting{hello.Then, hello.ThenText}}
+	}
 	if hello.Status != Offline {
-		s.shown.set(setting{hello.Status, hello.Text}, r.presence.local(hello.Until))
+		s.shown.set(setting{hello.Status, hello.Text}, hello.Until)
 	}
 	s.token = token{
 		id: attendee.Token.ID, mintedBy: attendee.Token.MintedBy, createdAt: attendee.Token.CreatedAt, revision: attendee.Token.Revision,
@@ -242,7 +250,7 @@ func (s *Session) SetStatus(status Status, text string, until time.Time) {
 	if s.shown.status != status {
 		r.record(s, status, SetByDevice)
 	}
-	s.shown.set(setting{status, text}, r.presence.local(until))
+	s.shown.set(setting{status, text}, until)
 	s.person.cause = SetByDevice
 	r.look(s.person, r.presence.now())
 }
@@ -285,7 +293,7 @@ func (r *roster) end(s *Session, cause Cause, lastHeard time.Time) {
 	if len(p.sessions) == 0 && p.listed != Invisible { // who is invisible was last active when it hid
 		p.lastActive = r.presence.stamp(heardAt)
 	}
-	if grace := r.presence.grace(cause); grace > 0 {
+	if grace := r.presence.grace(cause); grace > 0 && !isAmong(p.sessions, s.device) {
 		from := now
 		if cause == Silent {
 			// The bound counts from the last sign of life.

@@ -46,7 +46,7 @@ type setting struct {
 // deviceStatus is how a device presents itself, and what it goes back to when that has an end.
 type deviceStatus struct {
 	setting
-	until  time.Time // when it ends; zero is never
+	until  time.Time // when it ends, by the time of day and not by the clock of presence; zero is never
 	before setting   // what it was before one with an end was set
 }
 

@@ -15,8 +15,8 @@ const maxStreamed = 10_000
 // one reader.
 type Stream struct {
 	roster *roster
-	// informed is as in Session. Guarded by the roster's lock.
-	informed bool
+	// informed and unsure are as in Session. Guarded by the roster's lock.
+	informed, unsure bool
 
 	mu     sync.Mutex
 	events []*Event // guarded by mu
@@ -38,12 +38,13 @@ func (p *Presence) Watch(ctx context.Context, app directory.AppID, from *Positio
 	if r.closed {
 		return nil, nil, position, false, errClosed()
 	}
+	r.awaitReturns()
 	stream = &Stream{roster: r, grown: make(chan struct{}, 1), informed: from == nil}
 	r.streams = append(r.streams, stream)
 	position = Position{Epoch: r.recent.epoch, Sequence: r.recent.last}
 	if from != nil && from.Epoch == r.recent.epoch {
 		if subjects, known := r.recent.since(from.Sequence, ""); known {
-			stream.informed = true // by this server, once
+			stream.unsure = true
 			for uid := range subjects {
 				people = append(people, r.trueStanding(uid))
 			}

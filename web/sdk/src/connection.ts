@@ -235,8 +235,10 @@ export class Connection extends Emitter<ConnectionEvents> {
           ? { presenceSubscription: "ROLES", roles: subscription.roles }
           : { presenceSubscription: "UIDS", uids: subscription.uids }
         : { all: { presenceSubscription: "ALL_USERS" }, friends: { presenceSubscription: "FRIENDS" }, none: {} }[subscription];
+    const own = this.#statusToSend();
     const rollcall = {
-      ...this.#statusToSend(),
+      ...own,
+      ...(own?.expiresAt && this.#lasting && { then: this.#lasting }),
       ...(this.#position ? { resume: this.#position } : { snapshot: true }),
     };
     this.#send({ type: "auth", appId, deviceId, sender: uid, body: { auth, deviceId, ...whom, rollcall } });
