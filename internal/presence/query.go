@@ -18,66 +18,57 @@ type Device struct {
 }
 
 // Devices returns the sessions of a user, those lately broken included.
-func (p *Presence) Devices(app directory.AppID, uid directory.UID) []Device {
-	r := p.known(app)
-	if r == nil {
-		return nil
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	person, there := r.people[uid]
-	if !there {
-		return nil
-	}
-	var devices []Device
-	for _, s := range person.sessions {
-		devices = append(devices, Device{Device: s.device, Token: s.token.id, Status: s.shown.status, Text: s.shown.text, OpenedAt: r.presence.stamp(s.openedAt)})
-	}
-	for _, absence := range person.lingering {
-		devices = append(devices, Device{Device: absence.device, Status: absence.shown.status, Text: absence.shown.text, AwayUntil: r.presence.stamp(absence.until)})
-	}
+func (p *Presence) Devices(app directory.AppID, uid directory.UID) (devices []Device) {
+	p.lookAt(app, uid, func(person *person) {
+		for _, s := range person.sessions {
+			devices = append(devices, Device{
+				Device: s.device, Token: s.token.id, Status: s.shown.status, Text: s.shown.text, OpenedAt: p.stamp(s.openedAt),
+			})
+		}
+		for _, absence := range person.lingering {
+			devices = append(devices, Device{
+				Device: absence.device, Status: absence.shown.status, Text: absence.shown.text, AwayUntil: p.stamp(absence.until),
+			})
+		}
+	})
 	return devices
 }
 
 // LiveTokens returns the auth tokens of a user on which a session stands, or stood that may be back.
 func (p *Presence) LiveTokens(app directory.AppID, uid directory.UID) map[directory.TokenID]struct{} {
-	r := p.known(app)
-	if r == nil {
-		return nil
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	person, there := r.people[uid]
-	if !there {
-		return nil
-	}
 	live := map[directory.TokenID]struct{}{}
-	for _, s := range person.sessions {
-		live[s.token.id] = struct{}{}
-	}
-	for _, absence := range person.lingering {
-		live[absence.token.id] = struct{}{}
-	}
+	p.lookAt(app, uid, func(person *person) {
+		for _, s := range person.sessions {
+			live[s.token.id] = struct{}{}
+		}
+		for _, absence := range person.lingering {
+			live[absence.token.id] = struct{}{}
+		}
+	})
 	return live
 }
 
 // Status returns how a user presents itself now, and the text that goes with it. others says as others see it.
 func (p *Presence) Status(app directory.AppID, uid directory.UID, others bool) (status Status, text string) {
+	p.lookAt(app, uid, func(person *person) {
+		if is := person.appearance(); !others || is.status.public() != Offline {
+			status, text = is.status, is.text
+		}
+	})
+	return status, text
+}
+
+// lookAt calls look for a person who is there, under the lock of the app.
+func (p *Presence) lookAt(app directory.AppID, uid directory.UID, look func(*person)) {
 	r := p.known(app)
 	if r == nil {
-		return Offline, ""
+		return
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	person, there := r.people[uid]
-	if !there {
-		return Offline, ""
+	if person, there := r.people[uid]; there {
+		look(person)
 	}
-	is := person.appearance()
-	if others && is.status.public() == Offline {
-		return Offline, ""
-	}
-	return is.status, is.text
 }
 
 // Disconnect ends the sessions of a user, or those of one of its devices, and returns how many there were.
