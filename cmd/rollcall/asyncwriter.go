@@ -11,12 +11,12 @@ import (
 const (
 	// writeEvery is how long a record may wait to be written with others, and how long a failed write waits to be tried again.
 	writeEvery = 100 * time.Millisecond
-	// writeAtOnce is how many bytes may wait without the writing being woken.
-	writeAtOnce = 64 << 10
-	// maxUnwritten bounds the bytes that wait behind those being written: records that find no room are lost, and counted.
-	maxUnwritten = 4 << 20
-	// maxSpare bounds the memory that is kept for the next records.
-	maxSpare = 256 << 10
+	// pieceSize is how many bytes are written at a time, and how many may wait without the writing being woken.
+	pieceSize = 64 << 10
+	// maxPieces bounds what waits behind the piece that is being written: records that find no room are lost, and counted.
+	maxPieces = 64
+	// maxSpare bounds how many pieces of memory are kept for the next records.
+	maxSpare = 4
 	// farewell is how long the end of the program waits for what is not written yet.
 	farewell = time.Second
 )
@@ -32,9 +32,12 @@ type asyncWriter struct {
 	// eager says that every record is written without delay. It may be set before the first.
 	eager bool
 
-	mu      sync.Mutex
-	waiting []byte // guarded by mu
-	gap     int    // how many records were lost behind those that wait. Guarded by mu
+	mu sync.Mutex
+	// full are pieces that wait to be written, and filling is the one behind them. Guarded by mu
+	full    [][]byte
+	filling []byte
+	spare   [][]byte // guarded by mu
+	gap     int      // how many records were lost behind those that wait. Guarded by mu
 
 	lost    atomic.Int64
 	wake    chan struct{}
@@ -57,19 +60,35 @@ var errorLevel = [][]byte{[]byte(`"level":"ERROR"`), []byte(`level=ERROR`)}
 // Write takes a record. Errors are written without delay.
 func (w *asyncWriter) Write(record []byte) (int, error) {
 	w.mu.Lock()
-	if w.gap > 0 || len(w.waiting)+len(record) > maxUnwritten {
+	many := false
+	if len(w.filling)+len(record) > pieceSize && len(w.filling) > 0 && len(w.full) < maxPieces {
+		w.full = append(w.full, w.filling)
+		w.filling = w.takeSpare()
+		many = true
+	}
+	if w.gap > 0 || len(w.filling)+len(record) > pieceSize && len(w.filling) > 0 {
 		w.gap++
 		w.lost.Add(1)
 	} else {
-		w.waiting = append(w.waiting, record...)
+		w.filling = append(w.filling, record...)
 	}
-	many := len(w.waiting) >= writeAtOnce
 	w.mu.Unlock()
 	head := record[:min(len(record), 80)]
 	if many || w.eager || bytes.Contains(head, errorLevel[0]) || bytes.Contains(head, errorLevel[1]) {
 		w.Flush()
 	}
 	return len(record), nil
+}
+
+// takeSpare returns an empty piece of memory. It needs mu.
+func (w *asyncWriter) takeSpare() []byte {
+	last := len(w.spare) - 1
+	if last < 0 {
+		return make([]byte, 0, pieceSize)
+	}
+	piece := w.spare[last]
+	w.spare = w.spare[:last]
+	return piece
 }
 
 // Flush has what waits written without delay. It does not wait for that.
@@ -115,8 +134,8 @@ func (w *asyncWriter) run() {
 
 // pieces is what the goroutine of an asyncWriter has in its hands.
 type pieces struct {
-	buffer    []byte
-	unwritten []byte // the rest of buffer
+	piece     []byte
+	unwritten []byte // the rest of it
 	gap       int    // how many records were lost behind it
 	failure   error  // of the last write
 	cause     error  // of a failure since the last notice
@@ -143,19 +162,23 @@ func (w *asyncWriter) writeAll(p *pieces) {
 	}
 }
 
-// take takes the records that wait and reports whether there was anything.
+// take takes the piece that has waited longest and reports whether there was anything.
 func (w *asyncWriter) take(p *pieces) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if len(w.waiting) == 0 && w.gap == 0 {
+	if cap(p.piece) == pieceSize && len(w.spare) < maxSpare {
+		w.spare = append(w.spare, p.piece[:0])
+	}
+	p.piece = nil
+	switch {
+	case len(w.full) > 0:
+		p.piece, w.full = w.full[0], w.full[1:]
+	case len(w.filling) > 0 || w.gap > 0:
+		p.piece, w.filling = w.filling, w.takeSpare()
+		p.gap, w.gap = w.gap, 0
+	default:
 		return false
 	}
-	spare := p.buffer[:0]
-	if cap(spare) > maxSpare {
-		spare = nil
-	}
-	p.buffer, p.gap = w.waiting, w.gap
-	p.unwritten = p.buffer
-	w.waiting, w.gap = spare, 0
+	p.unwritten = p.piece
 	return true
 }
