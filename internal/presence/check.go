@@ -10,8 +10,7 @@ import (
 const checkEvery = 10 * time.Second
 
 // statusHasEnded reports whether a device of a person has a status whose end was not noticed.
-func (p *person) statusHasEnded() bool {
-	now := time.Now()
+func (p *person) statusHasEnded(now time.Time) bool {
 	return slices.ContainsFunc(p.sessions, func(s *Session) bool {
 		return !s.shown.until.IsZero() && !s.shown.until.After(now)
 	})
@@ -28,8 +27,9 @@ func (r *roster) check(now time.Time) {
 		readers.end()
 	}
 	overdue := now.Add(-2 * r.presence.config.Quiet)
+	timeOfDay := time.Now()
 	for uid, p := range r.people {
-		if p.statusHasEnded() { // while the server did not run
+		if p.statusHasEnded(timeOfDay) { // while the server did not run
 			r.look(p, now)
 		}
 		is := p.appearance().status.public()

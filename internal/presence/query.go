@@ -58,7 +58,7 @@ func (p *Presence) Status(app directory.AppID, uid directory.UID, others bool) (
 	return status, text
 }
 
-// lookAt calls look for a person who is there, under the lock of the app.
+// lookAt calls look for a person who is there, under the lock of the app. It must not wait and not call back.
 func (p *Presence) lookAt(app directory.AppID, uid directory.UID, look func(*person)) {
 	r := p.known(app)
 	if r == nil {

@@ -261,19 +261,13 @@ const restartWithin = 10 * time.Second
 // LetRestart announces that the clients that use an auth token begin anew in a moment, because they were told to: the goodbye
 // with which they do so is none, and they are given the grace to come back.
 func (p *Presence) LetRestart(app directory.AppID, uid directory.UID, id directory.TokenID) {
-	r := p.known(app)
-	if r == nil {
-		return
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if p := r.people[uid]; p != nil {
-		for _, s := range p.sessions {
+	p.lookAt(app, uid, func(person *person) {
+		for _, s := range person.sessions {
 			if s.token.id == id {
-				s.restartsUntil = r.presence.now().Add(restartWithin)
+				s.restartsUntil = p.now().Add(restartWithin)
 			}
 		}
-	}
+	})
 }
 
 // end takes a live session away. It needs the lock.
