@@ -29,7 +29,7 @@ var allowed = map[string][]string{
 	"internal/apitest/clockserver": {"internal/server"},
 	"internal/awake":               {},
 	"internal/bench":               {"api", "client", "internal/pgserver", "internal/poller", "internal/server"},
-	"internal/directory":           {},
+	"internal/directory":           {"internal/searchtext", "internal/userindex"},
 	"internal/gateway":             {"api", "internal/awake", "internal/directory", "internal/poller", "internal/presence", "internal/socketjwt"},
 	"internal/httpapi":             {"api", "internal/directory", "internal/presence", "internal/socketjwt"},
 	"internal/poller":              {},
@@ -41,9 +41,11 @@ var allowed = map[string][]string{
 		"internal/directory", "internal/gateway", "internal/httpapi", "internal/poller", "internal/presence", "internal/secret",
 		"internal/socketjwt", "internal/sqlstore",
 	},
-	"internal/sqlstore":  {"internal/directory"},
-	"internal/transfer":  {"api", "client"},
-	"internal/storetest": {"internal/directory", "internal/pgserver"},
+	"internal/searchtext": {},
+	"internal/sqlstore":   {"internal/directory"},
+	"internal/userindex":  {},
+	"internal/transfer":   {"api", "client"},
+	"internal/storetest":  {"internal/directory", "internal/pgserver"},
 }
 
 // outside are packages of others that only some packages may touch, and why.

@@ -53,7 +53,7 @@ func holdLists(t *testing.T) *heldLists {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := tx.Exec(t.Context(), `LOCK TABLE user_tags IN ACCESS EXCLUSIVE MODE`); err != nil {
+	if _, err := tx.Exec(t.Context(), `LOCK TABLE friend_requests IN ACCESS EXCLUSIVE MODE`); err != nil {
 		t.Fatal(err)
 	}
 	h.release = sync.OnceFunc(func() {
@@ -71,7 +71,11 @@ func holdLists(t *testing.T) *heldLists {
 func (h *heldLists) list(headers map[string]string) <-chan *http.Response {
 	answers := make(chan *http.Response, 1)
 	h.running.Go(func() {
-		request, err := http.NewRequestWithContext(h.t.Context(), http.MethodGet, h.URL+"/v3/users?tags=x", nil)
+		path := "/v3/friend_requests"
+		if headers["apikey"] != "" {
+			path = "/v3/users/ada/friend_requests"
+		}
+		request, err := http.NewRequestWithContext(h.t.Context(), http.MethodGet, h.URL+path, nil)
 		if err != nil {
 			h.t.Error(err)
 			return

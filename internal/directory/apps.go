@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
+
+	"github.com/rollcall/rollcall/internal/searchtext"
 )
 
 // AppID identifies an app: 16 lower-case hex digits when made by the server.
@@ -39,7 +41,7 @@ type AppSettings struct {
 	// TokensValidFrom, in Unix seconds, revokes every auth token of the app that was issued before it.
 	TokensValidFrom int64 `json:"tokensValidFrom"`
 	// MetadataKeys are the members of users' metadata by whose values lists can be filtered.
-	MetadataKeys []MetadataKey `json:"metadataKeys,omitempty"`
+	MetadataKeys []string `json:"metadataKeys,omitempty"`
 }
 
 // AppSettingsPatch holds the settings to change. Nil fields stay as they are.
@@ -122,7 +124,7 @@ func (d *Directory) CreateApp(ctx context.Context, actor Actor, wanted NewApp) (
 	case <-ctx.Done():
 		return CreatedApp{}, ctx.Err()
 	}
-	return write(ctx, d, caller, nil, func(tx Tx, log *logbook) (CreatedApp, error) {
+	return write(ctx, d, caller, nil, func(tx Writer, log *logbook) (CreatedApp, error) {
 		if count, err := tx.CountApps(); err != nil {
 			return CreatedApp{}, err
 		} else if count >= d.limits.Apps {
@@ -167,7 +169,7 @@ func (d *Directory) CreateApp(ctx context.Context, actor Actor, wanted NewApp) (
 	})
 }
 
-func (d *Directory) addSampleUsers(tx Tx, log *logbook) error {
+func (d *Directory) addSampleUsers(tx Writer, log *logbook) error {
 	for _, sample := range []struct{ uid, name string }{
 		{"cometchat-uid-1", "Ada Abara"},
 		{"cometchat-uid-2", "Bruno Costa"},
@@ -185,14 +187,14 @@ func (d *Directory) addSampleUsers(tx Tx, log *logbook) error {
 
 // GetApp returns an app, archived or not. Errors: CodeAppNotFound.
 func (d *Directory) GetApp(ctx context.Context, id AppID) (app App, err error) {
-	err = d.store.View(ctx, func(tx Tx) error {
+	err = d.store.View(ctx, func(tx Reader) error {
 		app, err = requireApp(tx, id)
 		return err
 	})
 	return app, err
 }
 
-func requireApp(tx Tx, id AppID) (App, error) {
+func requireApp(tx Reader, id AppID) (App, error) {
 	app, found, err := tx.App(id)
 	if err == nil && !found {
 		err = fail(CodeAppNotFound, "There is no app with the id %s.", id)
@@ -207,9 +209,9 @@ func (d *Directory) ListApps(ctx context.Context, search string, page Page) (Lis
 	if err != nil {
 		return list, err
 	}
-	if part := FoldText(search); part != "" {
+	if part := searchtext.Fold(search); part != "" {
 		apps = slices.DeleteFunc(apps, func(app App) bool {
-			return !strings.Contains(string(app.ID), part) && !strings.Contains(FoldText(app.Name), part)
+			return !strings.Contains(string(app.ID), strings.ToLower(search)) && !strings.Contains(searchtext.Fold(app.Name), part)
 		})
 	}
 	list.Total = len(apps)
@@ -220,7 +222,7 @@ func (d *Directory) ListApps(ctx context.Context, search string, page Page) (Lis
 
 // allApps returns every app, archived or not, newest first.
 func (d *Directory) allApps(ctx context.Context) (apps []App, err error) {
-	err = d.store.View(ctx, func(tx Tx) error {
+	err = d.store.View(ctx, func(tx Reader) error {
 		apps, err = tx.Apps()
 		return err
 	})
@@ -229,7 +231,7 @@ func (d *Directory) allApps(ctx context.Context) (apps []App, err error) {
 
 // updateApp applies change to an app and logs it when it changed something. change names the fields it changed.
 func (d *Directory) updateApp(ctx context.Context, caller Caller, kind Kind, change func(app *App, now int64) ([]string, error)) (App, error) {
-	return write(ctx, d, caller, nil, func(tx Tx, log *logbook) (App, error) {
+	return write(ctx, d, caller, nil, func(tx Writer, log *logbook) (App, error) {
 		app, err := requireApp(tx, caller.App)
 		if err != nil {
 			return App{}, err
@@ -260,8 +262,9 @@ func (d *Directory) RenameApp(ctx context.Context, caller Caller, name string) (
 	})
 }
 
-// UpdateAppSettings changes settings of an app; a TokensValidFrom to come is taken as now. Metadata keys are indexed from then
-// on, in the background. Errors: CodeAppNotFound, CodeBadRequest.
+// UpdateAppSettings changes settings of an app; a TokensValidFrom to come is taken as now. When metadata keys change, the
+// users are read again, in the background, until when lists cannot be filtered by new ones. Errors: CodeAppNotFound,
+// CodeBadRequest.
 func (d *Directory) UpdateAppSettings(ctx context.Context, caller Caller, patch AppSettingsPatch) (App, error) {
 	if patch.MetadataKeys != nil {
 		var wrong FieldErrors
@@ -269,12 +272,6 @@ func (d *Directory) UpdateAppSettings(ctx context.Context, caller Caller, patch 
 		if err := wrong.Err(); err != nil {
 			return App{}, err
 		}
-		defer func() {
-			select {
-			case d.metadataDeclared <- struct{}{}:
-			default: // it has been told
-			}
-		}()
 	}
 	return d.updateApp(ctx, caller, AppUpdated, func(app *App, now int64) ([]string, error) {
 		var fields []string
@@ -300,7 +297,7 @@ func (d *Directory) UpdateAppSettings(ctx context.Context, caller Caller, patch 
 			setField(&fields, fieldTokensValidFrom, &settings.TokensValidFrom, min(*patch.TokensValidFrom, now))
 		}
 		if patch.MetadataKeys != nil {
-			if declared := declareKeys(settings.MetadataKeys, *patch.MetadataKeys); !slices.Equal(declared, settings.MetadataKeys) {
+			if declared := *patch.MetadataKeys; !slices.Equal(declared, settings.MetadataKeys) {
 				settings.MetadataKeys, fields = declared, append(fields, "settings.metadataKeys")
 			}
 		}
@@ -345,7 +342,7 @@ func (d *Directory) AddCollaborator(ctx context.Context, caller Caller, wanted C
 	if err := wrong.Err(); err != nil {
 		return Collaborator{}, err
 	}
-	return write(ctx, d, caller, nil, func(tx Tx, log *logbook) (Collaborator, error) {
+	return write(ctx, d, caller, nil, func(tx Writer, log *logbook) (Collaborator, error) {
 		app, err := requireApp(tx, caller.App)
 		if err != nil {
 			return Collaborator{}, err
@@ -380,7 +377,7 @@ func (d *Directory) AddCollaborator(ctx context.Context, caller Caller, wanted C
 // RemoveCollaborator ends somebody's role in managing an app. Errors: CodeAppNotFound, CodeNotCollaborator.
 func (d *Directory) RemoveCollaborator(ctx context.Context, caller Caller, email string) error {
 	email = strings.ToLower(strings.TrimSpace(email))
-	_, err := write(ctx, d, caller, nil, func(tx Tx, log *logbook) (struct{}, error) {
+	_, err := write(ctx, d, caller, nil, func(tx Writer, log *logbook) (struct{}, error) {
 		if _, err := requireApp(tx, caller.App); err != nil {
 			return struct{}{}, err
 		}
@@ -403,7 +400,7 @@ func (d *Directory) RemoveCollaborator(ctx context.Context, caller Caller, email
 
 // ListCollaborators lists who manages an app, oldest first. Errors: CodeAppNotFound.
 func (d *Directory) ListCollaborators(ctx context.Context, app AppID, page Page) (list List[Collaborator], err error) {
-	err = d.store.View(ctx, func(tx Tx) error {
+	err = d.store.View(ctx, func(tx Reader) error {
 		if _, err := requireApp(tx, app); err != nil {
 			return err
 		}
@@ -446,7 +443,7 @@ func (d *Directory) Policy(ctx context.Context, id AppID) (*Policy, error) {
 
 func (d *Directory) loadPolicy(ctx context.Context, id AppID) (*Policy, error) {
 	policy := &Policy{keys: map[string]Key{}, roles: map[string]Role{}}
-	err := d.store.View(ctx, func(tx Tx) error {
+	err := d.store.View(ctx, func(tx Reader) error {
 		app, found, err := tx.App(id)
 		if err != nil {
 			return err

@@ -27,7 +27,7 @@ type Attendee struct {
 // are needed too. Errors: CodeTokenUnknown.
 func (d *Directory) Attend(ctx context.Context, policy *Policy, uid UID, token TokenID, friends bool) (attendee Attendee, err error) {
 	app := policy.App.ID
-	err = d.store.View(ctx, func(tx Tx) error {
+	err = d.store.View(ctx, func(tx Reader) error {
 		var found bool
 		if attendee.Token, found, err = tx.TokenByID(app, token); err != nil {
 			return err
@@ -50,14 +50,14 @@ func (d *Directory) Attend(ctx context.Context, policy *Policy, uid UID, token T
 	return attendee, err
 }
 
-func tiesOf(tx Tx, app AppID, uid UID, friends bool) (ties Ties, err error) {
+func tiesOf(tx Reader, app AppID, uid UID, friends bool) (ties Ties, err error) {
 	if ties.Blocked, err = othersOf(tx, app, Blocks, uid); err == nil && friends {
 		ties.Friends, err = othersOf(tx, app, Friendships, uid)
 	}
 	return ties, err
 }
 
-func othersOf(tx Tx, app AppID, kind PairKind, uid UID) ([]UID, error) {
+func othersOf(tx Reader, app AppID, kind PairKind, uid UID) ([]UID, error) {
 	pairs, err := tx.PairsOf(app, kind, uid)
 	if err != nil || len(pairs) == 0 {
 		return nil, err
@@ -73,7 +73,7 @@ func othersOf(tx Tx, app AppID, kind PairKind, uid UID) ([]UID, error) {
 
 // Ties returns the ties of a user as they are now.
 func (d *Directory) Ties(ctx context.Context, app AppID, uid UID, friends bool) (ties Ties, err error) {
-	err = d.store.View(ctx, func(tx Tx) error {
+	err = d.store.View(ctx, func(tx Reader) error {
 		ties, err = tiesOf(tx, app, uid, friends)
 		return err
 	})
@@ -82,7 +82,7 @@ func (d *Directory) Ties(ctx context.Context, app AppID, uid UID, friends bool) 
 
 // Between returns what is between two users now, seen from the first.
 func (d *Directory) Between(ctx context.Context, app AppID, uid, other UID) (relation Relation, err error) {
-	err = d.store.View(ctx, func(tx Tx) error {
+	err = d.store.View(ctx, func(tx Reader) error {
 		relation, err = relationTo(tx, app, uid, other)
 		return err
 	})
@@ -91,7 +91,7 @@ func (d *Directory) Between(ctx context.Context, app AppID, uid, other UID) (rel
 
 // ActiveUser returns a user who is neither deleted nor deactivated, and whether there is one.
 func (d *Directory) ActiveUser(ctx context.Context, app AppID, uid UID) (user User, found bool, err error) {
-	err = d.store.View(ctx, func(tx Tx) error {
+	err = d.store.View(ctx, func(tx Reader) error {
 		user, found, err = tx.User(app, uid)
 		return err
 	})

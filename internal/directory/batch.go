@@ -29,7 +29,7 @@ type UserRowResult struct {
 // UpsertUser makes a user or changes it. Errors: CodeBadRequest, CodeRoleNotFound, CodeUserNotFound for a deactivated
 // one, CodeNoAccess for a role that the caller may not give.
 func (d *Directory) UpsertUser(ctx context.Context, caller Caller, row UserRow) (UserRowResult, error) {
-	return write(ctx, d, caller, []UID{FoldUID(row.UID)}, func(tx Tx, log *logbook) (UserRowResult, error) {
+	return write(ctx, d, caller, []UID{FoldUID(row.UID)}, func(tx Writer, log *logbook) (UserRowResult, error) {
 		return d.upsert(tx, log, caller, row)
 	})
 }
@@ -48,9 +48,9 @@ func (d *Directory) UpsertUsers(ctx context.Context, caller Caller, rows []UserR
 		}
 	}
 	var told []UserRowResult
-	done, err := write(ctx, d, caller, reads, func(tx Tx, log *logbook) ([]UserRowResult, error) {
+	done, err := write(ctx, d, caller, reads, func(tx Writer, log *logbook) ([]UserRowResult, error) {
 		results := make([]UserRowResult, len(rows))
-		memory := &batchTx{Tx: tx, users: map[UID]*User{}, roles: map[string]Role{}}
+		memory := &batchTx{Writer: tx, users: map[UID]*User{}, roles: map[string]Role{}}
 		if err := memory.fetch(log.app, reads); err != nil {
 			return nil, err
 		}
@@ -81,7 +81,7 @@ var errDryRun = errors.New("dry run")
 // batchTx answers from memory what was asked before, as the update has left it: a question to the store behind a write
 // makes it write out what it gathers.
 type batchTx struct {
-	Tx
+	Writer
 	users map[UID]*User // nil for those who do not exist
 	roles map[string]Role
 }
@@ -92,7 +92,7 @@ func (t *batchTx) fetch(app AppID, uids []UID) error {
 		if _, asked := t.users[uid]; asked {
 			continue
 		}
-		user, found, err := t.Tx.User(app, uid)
+		user, found, err := t.Writer.User(app, uid)
 		if err != nil {
 			return err
 		}
@@ -116,7 +116,7 @@ func (t *batchTx) User(app AppID, uid UID) (User, bool, error) {
 
 func (t *batchTx) PutUser(app AppID, user User) error {
 	t.users[user.UID] = &user
-	return t.Tx.PutUser(app, user)
+	return t.Writer.PutUser(app, user)
 }
 
 // Role answers for the roles of a batch, which are few.
@@ -124,14 +124,14 @@ func (t *batchTx) Role(app AppID, id string) (Role, bool, error) {
 	if role, ok := t.roles[id]; ok {
 		return role, true, nil
 	}
-	role, found, err := t.Tx.Role(app, id)
+	role, found, err := t.Writer.Role(app, id)
 	if found {
 		t.roles[id] = role
 	}
 	return role, found, err
 }
 
-func (d *Directory) upsert(tx Tx, log *logbook, caller Caller, row UserRow) (UserRowResult, error) {
+func (d *Directory) upsert(tx Writer, log *logbook, caller Caller, row UserRow) (UserRowResult, error) {
 	if !IsText(row.UID) {
 		return d.createFromRow(tx, log, caller, row) // which says what is wrong with it
 	}
@@ -172,7 +172,7 @@ func (d *Directory) upsert(tx Tx, log *logbook, caller Caller, row UserRow) (Use
 	return UserRowResult{UID: string(user.UID), Changed: changed, User: user}, err
 }
 
-func (d *Directory) createFromRow(tx Tx, log *logbook, caller Caller, row UserRow) (UserRowResult, error) {
+func (d *Directory) createFromRow(tx Writer, log *logbook, caller Caller, row UserRow) (UserRowResult, error) {
 	user := User{UID: FoldUID(row.UID)}
 	row.Patch.apply(&user)
 	if err := d.checkNewUser(row.UID, &user); err != nil {

@@ -1,13 +1,17 @@
 package directory
 
-import "context"
+import (
+	"context"
+
+	"github.com/rollcall/rollcall/internal/userindex"
+)
 
 // BlockUsers makes a user block others: from then on neither sees the other's presence, nor may contact the other, and
 // what either has asked the other to be friends is over. Those blocked already stay as they are. Each uid has an
 // outcome of its own: CodeUserNotFound, CodeCannotBlockSelf, CodeQuota. Errors: CodeUserNotFound for the user itself,
 // CodeBadRequest.
 func (d *Directory) BlockUsers(ctx context.Context, caller Caller, policy *Policy, rawUID string, uids []string) ([]Outcome, error) {
-	return write(ctx, d, caller, nil, func(tx Tx, log *logbook) ([]Outcome, error) {
+	return write(ctx, d, caller, nil, func(tx Writer, log *logbook) ([]Outcome, error) {
 		return d.forEachOther(tx, log, rawUID, "blockedUids", uids, func(user User, other UID) error {
 			if other == user.UID {
 				return fail(CodeCannotBlockSelf, "A user cannot block itself.")
@@ -36,7 +40,7 @@ func (d *Directory) BlockUsers(ctx context.Context, caller Caller, policy *Polic
 
 // requireOther returns what is between a user and another one, who must be active and, when the user itself calls,
 // visible to it. Errors: CodeUserNotFound.
-func (d *Directory) requireOther(tx Tx, caller Caller, policy *Policy, user User, other UID) (Relation, error) {
+func (d *Directory) requireOther(tx Writer, caller Caller, policy *Policy, user User, other UID) (Relation, error) {
 	subject, err := requireUser(tx, caller.App, other, string(other))
 	if err != nil {
 		return Relation{}, err
@@ -55,7 +59,7 @@ func (d *Directory) requireOther(tx Tx, caller Caller, policy *Policy, user User
 func (d *Directory) UnblockUsers(
 	ctx context.Context, caller Caller, policy *Policy, rawUID string, uids []string,
 ) ([]Outcome, error) {
-	return write(ctx, d, caller, nil, func(tx Tx, log *logbook) ([]Outcome, error) {
+	return write(ctx, d, caller, nil, func(tx Writer, log *logbook) ([]Outcome, error) {
 		return d.forEachOther(tx, log, rawUID, "blockedUids", uids, func(user User, other UID) error {
 			relation, err := relationTo(tx, log.app, user.UID, other)
 			if err != nil {
@@ -119,12 +123,15 @@ func (d *Directory) listRelated(ctx context.Context, caller Caller, rawUID strin
 	if err != nil {
 		return list, err
 	}
-	query.Related = []Related{related}
-	err = d.store.View(ctx, func(tx Tx) error {
-		if _, err := requireUser(tx, caller.App, related.To, rawUID); err != nil {
-			return err
+	query.related = []Related{related}
+	none := query.nobody
+	query.nobody = false // it is to be told first when there is no such user
+	err = d.list(ctx, caller.App, related.To, &query, &list, func(tx Reader, asked *userindex.Query) error {
+		if none {
+			asked.Among = append(asked.Among, []userindex.Group{})
 		}
-		return listUsers(tx, query, related.To, &list)
+		_, err := requireUser(tx, caller.App, related.To, rawUID)
+		return err
 	})
 	filter.endWalk(&list)
 	return list, err

@@ -66,18 +66,18 @@ type Change struct {
 //
 // Under an idempotency key (see WithIdempotencyKey) the first result is kept with the write, and a later call with
 // the same key gets it instead of running fn again.
-func write[T any](ctx context.Context, d *Directory, caller Caller, reads []UID, fn func(tx Tx, log *logbook) (T, error)) (T, error) {
+func write[T any](ctx context.Context, d *Directory, caller Caller, reads []UID, fn func(tx Writer, log *logbook) (T, error)) (T, error) {
 	result, _, err := writeCounting(ctx, d, caller, reads, fn)
 	return result, err
 }
 
 // writeCounting is write, and returns also how many sockets were closed because of what was written.
-func writeCounting[T any](ctx context.Context, d *Directory, caller Caller, reads []UID, fn func(tx Tx, log *logbook) (T, error)) (result T, closed int, err error) {
+func writeCounting[T any](ctx context.Context, d *Directory, caller Caller, reads []UID, fn func(tx Writer, log *logbook) (T, error)) (result T, closed int, err error) {
 	var revision int64
 	var forbidding []Change
 	var touched []UID
 	touchesApp := false
-	err = d.store.Update(ctx, caller.App, reads, func(tx Tx) error {
+	err = d.store.Update(ctx, caller.App, reads, func(tx Writer) error {
 		var zero T
 		result, revision, touched, touchesApp, forbidding = zero, 0, nil, false, nil
 		replayed, err := d.replay(ctx, tx, caller.App, &result)
@@ -110,7 +110,6 @@ func writeCounting[T any](ctx context.Context, d *Directory, caller Caller, read
 // outdate drops what is held in memory of users, and of the app if that has changed too.
 func (d *Directory) outdate(app AppID, users []UID, touchesApp bool) {
 	d.logins.touch(app, users)
-	d.online.touch(app, users)
 	if touchesApp {
 		d.apps.drop(app)
 		d.logins.touchAll()
@@ -119,7 +118,7 @@ func (d *Directory) outdate(app AppID, users []UID, touchesApp bool) {
 
 // logbook appends the changes of one update.
 type logbook struct {
-	tx         Tx
+	tx         Writer
 	app        AppID
 	at         int64
 	actor      Actor
@@ -217,7 +216,7 @@ func (d *Directory) ListChanges(ctx context.Context, caller Caller, since int64,
 	if limit == 0 {
 		limit = 100
 	}
-	err = d.store.View(ctx, func(tx Tx) error {
+	err = d.store.View(ctx, func(tx Reader) error {
 		var err error
 		if changes, err = tx.Changes(caller.App, since, limit); err != nil {
 			return err

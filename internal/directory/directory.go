@@ -38,6 +38,9 @@ type Config struct {
 	// Erased is called with the tombstone of every permanent deletion, after it is durable and before it is
 	// acknowledged. Nil means that nobody wants to know.
 	Erased func(Tombstone)
+	// Indexed is called when the users of an app have been read so that they can be listed, or could not be. Nil means that
+	// nobody wants to know.
+	Indexed func(app AppID, users int, took time.Duration, err error)
 }
 
 // Directory applies the rules to the data of all apps. It is safe for concurrent use.
@@ -51,6 +54,7 @@ type Directory struct {
 	apps    *appCache
 	logins  *logins
 	online  *onlineUsers
+	indexes *indexes
 	// sessions are told what forbids them.
 	sessions Sessions
 
@@ -59,11 +63,9 @@ type Directory struct {
 
 	// makingApp has room for one: who makes an app.
 	makingApp chan struct{}
-	// metadataDeclared tells the indexing that there is something to do.
-	metadataDeclared chan struct{}
 }
 
-// New returns a Directory over the given store.
+// New returns a Directory over the given store, whose only follower it is. Close it before the store.
 func New(config Config) *Directory {
 	if config.Now == nil {
 		config.Now = time.Now
@@ -74,7 +76,10 @@ func New(config Config) *Directory {
 	if config.Erased == nil {
 		config.Erased = func(Tombstone) {}
 	}
-	return &Directory{
+	if config.Indexed == nil {
+		config.Indexed = func(AppID, int, time.Duration, error) {}
+	}
+	d := &Directory{
 		erased:   config.Erased,
 		store:    config.Store,
 		secrets:  config.Secrets,
@@ -87,10 +92,15 @@ func New(config Config) *Directory {
 		online:   newOnlineUsers(),
 		sessions: noSessions{},
 
-		makingApp:        make(chan struct{}, 1),
-		metadataDeclared: make(chan struct{}, 1),
+		makingApp: make(chan struct{}, 1),
 	}
+	d.indexes = newIndexes(d, config.Indexed)
+	d.store.Follow(d.indexes.apply)
+	return d
 }
+
+// Close ends what the directory does by itself, and waits for that.
+func (d *Directory) Close() { d.indexes.close() }
 
 // Limits returns the limits in force.
 func (d *Directory) Limits() Limits { return d.limits }
@@ -105,6 +115,7 @@ func (d *Directory) Time() time.Time { return d.now() }
 func (d *Directory) Forget() {
 	d.apps.dropAll()
 	d.logins.touchAll()
+	d.indexes.dropAll()
 }
 
 // WakeFollowers wakes those who follow a change log, because somebody else may have appended to it.
@@ -112,7 +123,7 @@ func (d *Directory) WakeFollowers() { d.feed.wakeAll() }
 
 // Check reports whether the store answers, for readiness.
 func (d *Directory) Check(ctx context.Context) error {
-	return d.store.View(ctx, func(tx Tx) error {
+	return d.store.View(ctx, func(tx Reader) error {
 		_, err := tx.CountApps()
 		return err
 	})

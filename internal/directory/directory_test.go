@@ -467,25 +467,6 @@ func TestDirectory_DeleteRole_movesManyUsers(t *testing.T) {
 	}
 }
 
-func TestFoldText(t *testing.T) {
-	t.Parallel()
-	for text, want := range map[string]string{
-		"":                         "",
-		" \t ":                     "",
-		"Ada LOVELACE":             "ada lovelace",
-		"  Ada\t\n Lovelace \r":    "ada lovelace",
-		"@Z[`z{~\x01":              "@z[`z{~\x01",
-		"Łukasz  Żółć":             "łukasz zołc",
-		"\u00a0Ada\u2003Émile ":    "ada emile",
-		"ﬁnn":                      "finn",
-		strings.Repeat("Ab ", 100): strings.TrimSuffix(strings.Repeat("ab ", 100), " "),
-	} {
-		if got := directory.FoldText(text); got != want {
-			t.Errorf("FoldText(%q) = %q, want %q", text, got, want)
-		}
-	}
-}
-
 // TestDirectory_PutRelations puts rows that say the same twice, that exceed what a user may have, and that contradict each
 // other.
 func TestDirectory_PutRelations(t *testing.T) {
@@ -586,7 +567,7 @@ func TestDirectory_AnswerFriends_acrossABlock(t *testing.T) {
 	for _, uid := range []string{"ada", "bob", "cy"} {
 		w.create(t, uid)
 	}
-	err := w.store.Update(t.Context(), w.app.ID, nil, func(tx directory.Tx) error {
+	err := w.store.Update(t.Context(), w.app.ID, nil, func(tx directory.Writer) error {
 		return errors.Join(
 			tx.PutFriendRequest(w.app.ID, "bob", "ada", 1), tx.PutBlock(w.app.ID, "ada", "bob", 2),
 			tx.PutFriendRequest(w.app.ID, "cy", "ada", 1), tx.PutBlock(w.app.ID, "cy", "ada", 2),

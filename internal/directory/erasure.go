@@ -41,7 +41,7 @@ func (t Tombstone) pseudonym() string { return "~" + t.Hash }
 // Errors: CodeUserNotFound.
 func (d *Directory) DeleteUser(ctx context.Context, caller Caller, rawUID string) (Erased, error) {
 	uid := FoldUID(rawUID)
-	tombstone, sockets, err := writeCounting(ctx, d, caller, nil, func(tx Tx, log *logbook) (Tombstone, error) {
+	tombstone, sockets, err := writeCounting(ctx, d, caller, nil, func(tx Writer, log *logbook) (Tombstone, error) {
 		user, found, err := tx.User(caller.App, uid)
 		if err != nil || !found {
 			return Tombstone{}, orNotFound(err, uid)
@@ -54,7 +54,7 @@ func (d *Directory) DeleteUser(ctx context.Context, caller Caller, rawUID string
 	return Erased{tombstone, sockets}, err
 }
 
-func (d *Directory) erase(tx Tx, log *logbook, user User) (Tombstone, error) {
+func (d *Directory) erase(tx Writer, log *logbook, user User) (Tombstone, error) {
 	uid := user.UID
 	app, err := requireApp(tx, log.app)
 	if err != nil {
@@ -64,12 +64,6 @@ func (d *Directory) erase(tx Tx, log *logbook, user User) (Tombstone, error) {
 		return Tombstone{}, err
 	}
 	if err := tx.DeleteAnswersAbout(log.app, uid); err != nil {
-		return Tombstone{}, err
-	}
-	if err := tx.MoveUserTerms(log.app, uid, nameTerms(user.Name), nil); err != nil {
-		return Tombstone{}, err
-	}
-	if err := log.moveMetadata(uid, user.Metadata, nil); err != nil {
 		return Tombstone{}, err
 	}
 	if err := tx.DeleteUser(log.app, uid); err != nil {
@@ -87,7 +81,7 @@ func (d *Directory) erase(tx Tx, log *logbook, user User) (Tombstone, error) {
 
 // Tombstones lists all tombstones, oldest first.
 func (d *Directory) Tombstones(ctx context.Context) (tombstones []Tombstone, err error) {
-	err = d.store.View(ctx, func(tx Tx) error {
+	err = d.store.View(ctx, func(tx Reader) error {
 		tombstones, err = tx.Tombstones()
 		return err
 	})
@@ -131,23 +125,18 @@ func (d *Directory) ApplyTombstones(ctx context.Context, known []Tombstone) (int
 func (d *Directory) applyTombstonesTo(ctx context.Context, id AppID, missing map[string]Tombstone) (int, error) {
 	erased := 0
 	var back []UID
-	err := d.store.View(ctx, func(tx Tx) error {
+	err := d.store.View(ctx, func(tx Reader) error {
 		back = nil
 		app, found, err := tx.App(id)
 		if err != nil || !found {
 			return err
 		}
-		for offset := 0; ; offset += 1000 {
-			users, err := tx.Users(UserQuery{App: id, Activity: ActiveOrDeactivated, Limit: 1000, Offset: offset})
-			if err != nil || len(users) == 0 {
-				return err
+		return tx.EachUser(id, func(user User) error {
+			if tombstone, dead := missing[tombstoneHash(app, user.UID)]; dead && user.CreatedAt <= tombstone.At {
+				back = append(back, user.UID)
 			}
-			for _, user := range users {
-				if tombstone, dead := missing[tombstoneHash(app, user.UID)]; dead && user.CreatedAt <= tombstone.At {
-					back = append(back, user.UID)
-				}
-			}
-		}
+			return nil
+		})
 	})
 	if err != nil {
 		return 0, err
@@ -158,7 +147,7 @@ func (d *Directory) applyTombstonesTo(ctx context.Context, id AppID, missing map
 		}
 		erased++
 	}
-	return erased, d.store.Update(ctx, id, nil, func(tx Tx) error {
+	return erased, d.store.Update(ctx, id, nil, func(tx Writer) error {
 		if _, found, err := tx.App(id); err != nil || !found {
 			return err
 		}

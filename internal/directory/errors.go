@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 )
 
 // Code is an error code of the contract (rest.md section 10.2).
@@ -50,6 +51,8 @@ type Error struct {
 	Message string
 	// Details holds what is wrong field by field, for CodeBadRequest and CodeUserExists.
 	Details map[string][]string
+	// RetryAfter is when it is worth asking again, for what passes by itself; else 0.
+	RetryAfter time.Duration
 	// Cause is for the log alone. It may be nil.
 	Cause error
 }

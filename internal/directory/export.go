@@ -37,7 +37,7 @@ const exportPage = 500
 func (d *Directory) Export(ctx context.Context, app AppID) iter.Seq2[Record, error] {
 	return func(yield func(Record, error) bool) {
 		var roles []Role
-		err := d.store.View(ctx, func(tx Tx) (err error) {
+		err := d.store.View(ctx, func(tx Reader) (err error) {
 			roles, err = tx.Roles(app)
 			return err
 		})
@@ -66,19 +66,20 @@ func (d *Directory) Export(ctx context.Context, app AppID) iter.Seq2[Record, err
 	}
 }
 
-func (d *Directory) exportUsers(ctx context.Context, app AppID, yield func(Record, error) bool) (more bool, err error) {
-	query := UserQuery{App: app, Activity: ActiveOrDeactivated, Order: ByUID, Limit: exportPage}
-	return exportPages(ctx, d, func(tx Tx, last *User) ([]User, error) {
+func (d *Directory) exportUsers(
+	ctx context.Context, app AppID, yield func(Record, error) bool,
+) (more bool, err error) {
+	return exportPages(ctx, d, func(tx Reader, last *User) ([]User, error) {
+		var after UID
 		if last != nil {
-			position := PositionOf(ByUID, *last)
-			query.After = &position
+			after = last.UID
 		}
-		return tx.Users(query)
+		return tx.UsersAfter(app, after, exportPage)
 	}, func(user *User) bool { return yield(Record{User: user}, nil) })
 }
 
 func (d *Directory) exportPairs(ctx context.Context, app AppID, kind PairKind, yield func(Record, error) bool) (more bool, err error) {
-	return exportPages(ctx, d, func(tx Tx, last *Pair) ([]Pair, error) {
+	return exportPages(ctx, d, func(tx Reader, last *Pair) ([]Pair, error) {
 		var after Pair
 		if last != nil {
 			after = *last
@@ -89,11 +90,11 @@ func (d *Directory) exportPairs(ctx context.Context, app AppID, kind PairKind, y
 
 // exportPages yields rows, which it reads a page of exportPage at a time from behind the last one on, each page in a view
 // of its own. more is false when yield has had enough.
-func exportPages[T any](ctx context.Context, d *Directory, read func(tx Tx, last *T) ([]T, error), yield func(*T) bool) (more bool, err error) {
+func exportPages[T any](ctx context.Context, d *Directory, read func(tx Reader, last *T) ([]T, error), yield func(*T) bool) (more bool, err error) {
 	var last *T
 	for {
 		var page []T
-		err := d.store.View(ctx, func(tx Tx) (err error) {
+		err := d.store.View(ctx, func(tx Reader) (err error) {
 			page, err = read(tx, last)
 			return err
 		})
@@ -131,7 +132,7 @@ const dossierChanges = 10_000
 func (d *Directory) ExportUser(ctx context.Context, caller Caller, rawUID string) (Dossier, error) {
 	uid := FoldUID(rawUID)
 	dossier := Dossier{Pairs: map[PairKind][]Pair{}}
-	err := d.store.View(ctx, func(tx Tx) error {
+	err := d.store.View(ctx, func(tx Reader) error {
 		var found bool
 		var err error
 		if dossier.User, found, err = tx.User(caller.App, uid); err != nil || !found {
@@ -169,7 +170,7 @@ func (d *Directory) PutRelations(ctx context.Context, caller Caller, rows []Rela
 	if err := d.checkBatch("relations", len(rows)); err != nil {
 		return nil, err
 	}
-	return write(ctx, d, caller, nil, func(tx Tx, log *logbook) ([]Outcome, error) {
+	return write(ctx, d, caller, nil, func(tx Writer, log *logbook) ([]Outcome, error) {
 		batch := relationBatch{tx: tx, app: log.app, limits: d.limits, exists: map[UID]bool{}, counts: map[relationsOf]int{}, there: map[RelationRow]bool{}}
 		// Everything is asked before the first write: a question after one makes the store write out what it gathers.
 		outcomes, fresh := make([]Outcome, len(rows)), make([]bool, len(rows))
@@ -199,7 +200,7 @@ func (d *Directory) PutRelations(ctx context.Context, caller Caller, rows []Rela
 
 // relationBatch decides about rows one after another, each as the ones before will have left the relations.
 type relationBatch struct {
-	tx     Tx
+	tx     Writer
 	app    AppID
 	limits Limits
 	exists map[UID]bool
@@ -354,7 +355,7 @@ func (b *relationBatch) count(of relationsOf) (count int, err error) {
 	return count, err
 }
 
-func putRelation(tx Tx, log *logbook, row RelationRow) error {
+func putRelation(tx Writer, log *logbook, row RelationRow) error {
 	put, kind := tx.PutBlock, UserBlocked
 	switch row.Kind {
 	case Blocks:

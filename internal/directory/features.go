@@ -180,7 +180,7 @@ func (d *Directory) RestrictFeatures(
 	if err := checkFeatureList("featuresToRestrict", features); err != nil {
 		return nil, err
 	}
-	return write(ctx, d, caller, nil, func(tx Tx, log *logbook) ([]Outcome, error) {
+	return write(ctx, d, caller, nil, func(tx Writer, log *logbook) ([]Outcome, error) {
 		var outcomes []Outcome
 		_, err := d.changeRoleIn(tx, log, id, func(role *Role) (changed []string) {
 			for _, sent := range features {

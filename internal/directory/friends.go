@@ -6,7 +6,7 @@ import "context"
 // outcome of its own: CodeUserNotFound, CodeSelfRelation, CodeAlreadyFriend, CodeQuota when either has too many.
 // Errors: CodeUserNotFound for the user itself, CodeBadRequest.
 func (d *Directory) AddFriends(ctx context.Context, caller Caller, rawUID string, uids []string) ([]Outcome, error) {
-	return write(ctx, d, caller, nil, func(tx Tx, log *logbook) ([]Outcome, error) {
+	return write(ctx, d, caller, nil, func(tx Writer, log *logbook) ([]Outcome, error) {
 		return d.forEachOther(tx, log, rawUID, "accepted", uids, func(user User, other UID) error {
 			if _, err := requireUser(tx, log.app, other, string(other)); err != nil {
 				return err
@@ -19,7 +19,7 @@ func (d *Directory) AddFriends(ctx context.Context, caller Caller, rawUID string
 	})
 }
 
-func (d *Directory) requireNoFriend(tx Tx, log *logbook, uid, other UID) (Relation, error) {
+func (d *Directory) requireNoFriend(tx Writer, log *logbook, uid, other UID) (Relation, error) {
 	if uid == other {
 		return Relation{}, fail(CodeSelfRelation, "A user cannot be a friend of itself.")
 	}
@@ -30,7 +30,7 @@ func (d *Directory) requireNoFriend(tx Tx, log *logbook, uid, other UID) (Relati
 	return relation, err
 }
 
-func (d *Directory) befriend(tx Tx, log *logbook, uid, other UID) error {
+func (d *Directory) befriend(tx Writer, log *logbook, uid, other UID) error {
 	for _, one := range []UID{uid, other} {
 		count, err := tx.CountFriends(log.app, one)
 		if err != nil {
@@ -50,7 +50,7 @@ func (d *Directory) befriend(tx Tx, log *logbook, uid, other UID) error {
 }
 
 // settleRequests removes what either has asked the other.
-func settleRequests(tx Tx, app AppID, a, b UID) error {
+func settleRequests(tx Writer, app AppID, a, b UID) error {
 	if err := tx.DeleteFriendRequest(app, a, b); err != nil {
 		return err
 	}
@@ -60,7 +60,7 @@ func settleRequests(tx Tx, app AppID, a, b UID) error {
 // RemoveFriends ends friendships of a user. Those who are not friends are left as they are.
 // Errors: CodeUserNotFound for the user itself, CodeBadRequest.
 func (d *Directory) RemoveFriends(ctx context.Context, caller Caller, rawUID string, uids []string) error {
-	_, err := write(ctx, d, caller, nil, func(tx Tx, log *logbook) ([]Outcome, error) {
+	_, err := write(ctx, d, caller, nil, func(tx Writer, log *logbook) ([]Outcome, error) {
 		return d.forEachOther(tx, log, rawUID, "friends", uids, func(user User, other UID) error {
 			relation, err := relationTo(tx, log.app, user.UID, other)
 			if err != nil || relation.FriendsSince == 0 {
@@ -84,7 +84,7 @@ func (d *Directory) ListFriends(ctx context.Context, caller Caller, rawUID strin
 // outcome of its own: CodeUserNotFound, CodeSelfRelation, CodeAlreadyFriend, CodeQuota, and CodeBlockedReceiver or
 // CodeBlockedSender when one has blocked the other. Errors: CodeUserNotFound for the user itself, CodeBadRequest.
 func (d *Directory) AskFriends(ctx context.Context, caller Caller, policy *Policy, rawUID string, uids []string) ([]Outcome, error) {
-	return write(ctx, d, caller, nil, func(tx Tx, log *logbook) ([]Outcome, error) {
+	return write(ctx, d, caller, nil, func(tx Writer, log *logbook) ([]Outcome, error) {
 		return d.forEachOther(tx, log, rawUID, "uids", uids, func(user User, other UID) error {
 			relation, err := d.requireNoFriend(tx, log, user.UID, other)
 			if err != nil {
@@ -113,7 +113,7 @@ func requireNoBlock(relation Relation, uid, other UID) error {
 	return nil
 }
 
-func (d *Directory) ask(tx Tx, log *logbook, uid, other UID) error {
+func (d *Directory) ask(tx Writer, log *logbook, uid, other UID) error {
 	if _, asked, err := tx.FriendRequest(log.app, other, uid); err != nil || asked {
 		if err != nil {
 			return err
@@ -146,7 +146,7 @@ type FriendAnswers struct {
 // CodeBlockedReceiver or CodeBlockedSender for one to accept when one has blocked the other.
 // Errors: CodeUserNotFound for the user itself, CodeBadRequest.
 func (d *Directory) AnswerFriends(ctx context.Context, caller Caller, rawUID string, answers FriendAnswers) ([]Outcome, error) {
-	return write(ctx, d, caller, nil, func(tx Tx, log *logbook) ([]Outcome, error) {
+	return write(ctx, d, caller, nil, func(tx Writer, log *logbook) ([]Outcome, error) {
 		var all []Outcome
 		for _, step := range []struct {
 			field  string
@@ -192,7 +192,7 @@ func (d *Directory) AnswerFriends(ctx context.Context, caller Caller, rawUID str
 	})
 }
 
-func requireRequest(tx Tx, app AppID, from, to UID) error {
+func requireRequest(tx Writer, app AppID, from, to UID) error {
 	_, asked, err := tx.FriendRequest(app, from, to)
 	if err == nil && !asked {
 		err = fail(CodeNoFriendRequest, "There is no friend request from %s to %s.", from, to)
@@ -200,7 +200,7 @@ func requireRequest(tx Tx, app AppID, from, to UID) error {
 	return err
 }
 
-func dropRequest(tx Tx, log *logbook, from, to UID, kind Kind, subject, object UID) error {
+func dropRequest(tx Writer, log *logbook, from, to UID, kind Kind, subject, object UID) error {
 	if err := requireRequest(tx, log.app, from, to); err != nil {
 		return err
 	}

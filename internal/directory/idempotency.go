@@ -33,7 +33,7 @@ func idempotencyOf(ctx context.Context) (idempotency, bool) {
 	return used, ok
 }
 
-func (d *Directory) replay(ctx context.Context, tx Tx, app AppID, result any) (bool, error) {
+func (d *Directory) replay(ctx context.Context, tx Writer, app AppID, result any) (bool, error) {
 	used, ok := idempotencyOf(ctx)
 	if !ok {
 		return false, nil
@@ -69,7 +69,7 @@ type keptAnswer struct {
 	Result  json.RawMessage
 }
 
-func (d *Directory) remember(ctx context.Context, tx Tx, app AppID, result any, about []UID) error {
+func (d *Directory) remember(ctx context.Context, tx Writer, app AppID, result any, about []UID) error {
 	used, ok := idempotencyOf(ctx)
 	if !ok {
 		return nil

@@ -47,7 +47,7 @@ func validKeyText(text string) bool {
 // NewKeyText returns the text of a fresh API key.
 func (d *Directory) NewKeyText() string { return d.randomHex(20) }
 
-func (d *Directory) addKey(tx Tx, log *logbook, name string, scope Scope, text string) (Key, error) {
+func (d *Directory) addKey(tx Writer, log *logbook, name string, scope Scope, text string) (Key, error) {
 	if text == "" {
 		text = d.NewKeyText()
 	} else if !validKeyText(text) {
@@ -100,7 +100,7 @@ func (d *Directory) CreateKey(ctx context.Context, caller Caller, wanted NewKey)
 	if err := d.checkKey(wanted.Name, wanted.Scope); err != nil {
 		return Key{}, err
 	}
-	return write(ctx, d, caller, nil, func(tx Tx, log *logbook) (Key, error) {
+	return write(ctx, d, caller, nil, func(tx Writer, log *logbook) (Key, error) {
 		keys, err := tx.Keys(caller.App)
 		if err != nil {
 			return Key{}, err
@@ -131,7 +131,7 @@ func (d *Directory) ListKeys(ctx context.Context, caller Caller, query KeyQuery)
 	if err := wrong.Err(); err != nil {
 		return List[Key]{}, err
 	}
-	err := d.store.View(ctx, func(tx Tx) error {
+	err := d.store.View(ctx, func(tx Reader) error {
 		keys, err := tx.Keys(caller.App)
 		matching = nil
 		for _, key := range keys {
@@ -161,7 +161,7 @@ func (d *Directory) openKey(app AppID, key *Key) (err error) {
 }
 
 // findKey returns the key that text names, by its text or its id, with its text.
-func (d *Directory) findKey(tx Tx, app AppID, text string) (Key, error) {
+func (d *Directory) findKey(tx Reader, app AppID, text string) (Key, error) {
 	keys, err := tx.Keys(app)
 	if err != nil {
 		return Key{}, err
@@ -181,7 +181,7 @@ func (d *Directory) findKey(tx Tx, app AppID, text string) (Key, error) {
 
 // GetKey returns the API key that text names, by its text or its id. Errors: CodeKeyNotFound.
 func (d *Directory) GetKey(ctx context.Context, caller Caller, text string) (key Key, err error) {
-	err = d.store.View(ctx, func(tx Tx) error {
+	err = d.store.View(ctx, func(tx Reader) error {
 		key, err = d.findKey(tx, caller.App, text)
 		return err
 	})
@@ -196,7 +196,7 @@ type KeyPatch struct {
 
 // UpdateKey changes a key. Errors: CodeKeyNotFound, CodeKeySelfAction, CodeBadRequest.
 func (d *Directory) UpdateKey(ctx context.Context, caller Caller, text string, patch KeyPatch) (Key, error) {
-	return write(ctx, d, caller, nil, func(tx Tx, log *logbook) (Key, error) {
+	return write(ctx, d, caller, nil, func(tx Writer, log *logbook) (Key, error) {
 		key, err := d.findOtherKey(tx, caller, text)
 		if err != nil {
 			return Key{}, err
@@ -218,7 +218,7 @@ func (d *Directory) UpdateKey(ctx context.Context, caller Caller, text string, p
 	})
 }
 
-func (d *Directory) findOtherKey(tx Tx, caller Caller, text string) (Key, error) {
+func (d *Directory) findOtherKey(tx Writer, caller Caller, text string) (Key, error) {
 	key, err := d.findKey(tx, caller.App, text)
 	if err == nil && key.ID == caller.Key {
 		err = fail(CodeKeySelfAction, "An API key cannot change or delete itself. Use another fullAccess key.")
@@ -237,7 +237,7 @@ type Revoked struct {
 // DeleteKey revokes an API key: no request with it is served any more. With revokeTokens the auth tokens that it
 // minted are revoked too. Errors: CodeKeyNotFound, CodeKeySelfAction.
 func (d *Directory) DeleteKey(ctx context.Context, caller Caller, text string, revokeTokens bool) (Revoked, error) {
-	return revoke(ctx, d, caller, func(tx Tx, log *logbook) (Revoked, error) {
+	return revoke(ctx, d, caller, func(tx Writer, log *logbook) (Revoked, error) {
 		var revoked Revoked
 		key, err := d.findOtherKey(tx, caller, text)
 		if err != nil {

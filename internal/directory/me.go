@@ -25,7 +25,7 @@ func (d *Directory) UpdateMe(ctx context.Context, caller Caller, policy *Policy,
 	if needed, err := d.meNeedsWrite(ctx, caller, current, me); err != nil || !needed {
 		return current, err
 	}
-	return write(ctx, d, caller, []UID{caller.User}, func(tx Tx, log *logbook) (User, error) {
+	return write(ctx, d, caller, []UID{caller.User}, func(tx Writer, log *logbook) (User, error) {
 		token, found, err := tx.TokenByID(caller.App, caller.Token)
 		if err != nil {
 			return User{}, err
@@ -53,7 +53,7 @@ func (d *Directory) meNeedsWrite(ctx context.Context, caller Caller, current Use
 	if len(profile.apply(&current)) > 0 {
 		return true, nil
 	}
-	err = d.store.View(ctx, func(tx Tx) error {
+	err = d.store.View(ctx, func(tx Reader) error {
 		token, found, err := tx.TokenByID(caller.App, caller.Token)
 		if err != nil {
 			return err
@@ -89,7 +89,7 @@ func (d *Directory) Stats(ctx context.Context, caller Caller, from, to int64) (s
 	if err := wrong.Err(); err != nil {
 		return Stats{}, err
 	}
-	err = d.store.View(ctx, func(tx Tx) error {
+	err = d.store.View(ctx, func(tx Reader) error {
 		stats.ActiveUsers, err = tx.CountActive(caller.App, dayOf(from), dayOf(to))
 		return err
 	})
@@ -106,15 +106,19 @@ type Usage struct {
 
 // Usage returns the usage of the days that [from, to], in Unix seconds, touches. Errors: CodeAppNotFound.
 func (d *Directory) Usage(ctx context.Context, caller Caller, from, to int64) (usage Usage, err error) {
-	err = d.store.View(ctx, func(tx Tx) error {
+	err = d.store.View(ctx, func(tx Reader) error {
 		if _, err := requireApp(tx, caller.App); err != nil {
-			return err
-		}
-		if usage.Users, err = tx.CountUsers(UserQuery{App: caller.App, Activity: ActiveOrDeactivated}); err != nil {
 			return err
 		}
 		usage.ActiveUsers, err = tx.CountActive(caller.App, dayOf(from), dayOf(to))
 		return err
 	})
+	if err != nil {
+		return usage, err
+	}
+	index, err := d.indexes.get(ctx, caller.App)
+	if err == nil {
+		usage.Users = index.Len()
+	}
 	return usage, err
 }

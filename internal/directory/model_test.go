@@ -14,6 +14,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/rollcall/rollcall/internal/directory"
+	"github.com/rollcall/rollcall/internal/searchtext"
 )
 
 // model is what a directory should be, as simply as it can be said.
@@ -83,7 +84,7 @@ func (m *model) list(viewer directory.UID, f directory.UserFilter) (uids []direc
 			_, unblocked := m.sees(viewer, uid)
 			visible = visible && uid != viewer && (!f.HideBlockedUsers || unblocked) && (!f.FriendsOnly || m.friends[[2]directory.UID{viewer, uid}])
 		}
-		name := directory.FoldText(user.Name)
+		name := searchtext.Fold(user.Name)
 		found := f.Search == "" || strings.HasPrefix(string(uid), f.Search) || strings.HasPrefix(name, f.Search) || strings.Contains(name, " "+f.Search)
 		for word := range strings.FieldsSeq(f.NameContains) {
 			found = found && (strings.HasPrefix(name, word) || strings.Contains(name, " "+word))
@@ -110,9 +111,9 @@ func (m *model) list(viewer directory.UID, f directory.UserFilter) (uids []direc
 		case "status":
 			first := map[bool]int{true: -1, false: 0}
 			order = cmp.Or(cmp.Compare(first[m.seenOnline(viewer, a.UID)], first[m.seenOnline(viewer, b.UID)]),
-				cmp.Compare(directory.FoldText(a.Name), directory.FoldText(b.Name)), order)
+				cmp.Compare(searchtext.Fold(a.Name), searchtext.Fold(b.Name)), order)
 		case "name":
-			order = cmp.Or(cmp.Compare(directory.FoldText(a.Name), directory.FoldText(b.Name)), order)
+			order = cmp.Or(cmp.Compare(searchtext.Fold(a.Name), searchtext.Fold(b.Name)), order)
 		case "createdAt":
 			order = cmp.Or(cmp.Compare(b.CreatedAt, a.CreatedAt), order)
 		case "updatedAt":
@@ -194,7 +195,7 @@ func citiesOf(metadata json.RawMessage) (cities []string) {
 func (c *comparison) declare(keys ...string) {
 	_, err := c.w.UpdateAppSettings(context.Background(), c.caller, directory.AppSettingsPatch{MetadataKeys: &keys})
 	c.is(err, "")
-	c.is(c.w.IndexMetadata(context.Background()), "")
+	c.is(c.w.AwaitIndex(context.Background(), c.caller.App), "")
 }
 
 // declareAnew takes the declaration back and makes it again, before or after the index has been cleared.
@@ -465,11 +466,8 @@ var onlineStatuses = []string{directory.StatusAvailable, directory.StatusAway, d
 func (c *comparison) tellPresence() {
 	for uid, online := range c.m.online {
 		if online && c.m.active(uid) {
-			user, _, err := c.w.ActiveUser(context.Background(), c.caller.App, uid)
-			c.is(err, "")
 			c.w.SetOnline(c.caller.App, directory.OnlineUser{
-				User: &user, Invisible: c.m.invisible[uid],
-				Status: c.m.status[uid],
+				UID: uid, Invisible: c.m.invisible[uid], Status: c.m.status[uid],
 			})
 			continue
 		}

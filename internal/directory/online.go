@@ -3,12 +3,13 @@ package directory
 import (
 	"context"
 	"sync"
+
+	"github.com/rollcall/rollcall/internal/userindex"
 )
 
 // OnlineUser is a user with a live session.
 type OnlineUser struct {
-	// User is shared, and must not be changed.
-	User *User
+	UID UID
 	// Invisible users have chosen not to be seen: only an API key that acts for nobody is told that they are there.
 	Invisible bool
 	// Status is how the user presents itself: StatusAvailable, StatusAway or StatusBusy. Lists can be filtered by it.
@@ -28,18 +29,18 @@ func (d *Directory) SetOffline(app AppID, uid UID, lastActiveAt int64) {
 
 // ForgetLastActive drops when a user was last active who was erased before that was stored.
 func (d *Directory) ForgetLastActive(app AppID, uid UID) {
-	index := d.online.of(app)
-	index.mu.Lock()
-	defer index.mu.Unlock()
-	delete(index.left, uid)
+	here := d.online.of(app)
+	here.mu.Lock()
+	defer here.mu.Unlock()
+	delete(here.left, uid)
 }
 
 // CountOnline counts the users of an app who are online and do not hide it.
 func (d *Directory) CountOnline(app AppID) int {
-	index := d.online.of(app)
-	index.mu.RLock()
-	defer index.mu.RUnlock()
-	return index.visible.count
+	here := d.online.of(app)
+	here.mu.RLock()
+	defer here.mu.RUnlock()
+	return len(here.byUID) - here.invisible
 }
 
 // CountOnlineAs counts the users who are online as a viewer may know it, the viewer itself among them: those whom a
@@ -47,167 +48,144 @@ func (d *Directory) CountOnline(app AppID) int {
 func (d *Directory) CountOnlineAs(
 	ctx context.Context, caller Caller, policy *Policy, viewer User,
 ) (count int, err error) {
-	query := UserQuery{App: caller.App}
-	some, err := policy.narrow(viewer, &query)
-	if err == nil && some {
-		err = d.store.View(ctx, func(tx Tx) error {
-			online, err := d.onlinePart(tx, query, caller, StatusAvailable)
-			if err == nil {
-				count = online.count()
-			}
-			return err
-		})
-	}
+	list := UserFilter{Status: StatusAvailable, Page: Page{Size: 1}}
+	online, err := d.ListUsers(ctx, caller, policy, viewer, list)
 	if err != nil && !IsCode(err, CodePermissionDenied) { // who may not list users knows of itself
 		return 0, err
 	}
-	if online, _ := d.online.of(caller.App).status(viewer.UID, false); online {
-		count++
+	if itself, _ := d.online.of(caller.App).status(viewer.UID, false); itself {
+		online.Total++
 	}
-	return count, nil
-}
-
-// countKnownOnline counts those online whom a caller may know as online.
-func (d *Directory) countKnownOnline(caller Caller) int {
-	index := d.online.of(caller.App)
-	index.mu.RLock()
-	defer index.mu.RUnlock()
-	return index.knownTo(caller, "").count
+	return online.Total, nil
 }
 
 // onlineUsers is who is online, by app.
 type onlineUsers struct {
 	mu   sync.RWMutex
-	apps map[AppID]*onlineIndex // guarded by mu
+	apps map[AppID]*onlineApp // guarded by mu
 }
 
-func newOnlineUsers() *onlineUsers { return &onlineUsers{apps: map[AppID]*onlineIndex{}} }
+func newOnlineUsers() *onlineUsers { return &onlineUsers{apps: map[AppID]*onlineApp{}} }
 
-func (o *onlineUsers) of(app AppID) *onlineIndex {
+func (o *onlineUsers) of(app AppID) *onlineApp {
 	o.mu.RLock()
-	index, ok := o.apps[app]
+	here, ok := o.apps[app]
 	o.mu.RUnlock()
 	if ok {
-		return index
+		return here
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if index, ok = o.apps[app]; !ok {
-		index = &onlineIndex{app: app, byUID: map[UID]*onlineEntry{}, left: map[UID]int64{}}
-		o.apps[app] = index
+	if here, ok = o.apps[app]; !ok {
+		here = &onlineApp{byUID: map[UID]userindex.Online{}, left: map[UID]int64{}}
+		o.apps[app] = here
 	}
-	return index
+	return here
 }
 
-// touch notes that what is held of users may be outdated. It is called before a write about them is answered.
-func (o *onlineUsers) touch(app AppID, users []UID) {
-	o.mu.RLock()
-	index, ok := o.apps[app]
-	o.mu.RUnlock()
-	if !ok {
-		return
-	}
-	index.mu.Lock()
-	defer index.mu.Unlock()
-	for _, uid := range users {
-		if entry, online := index.byUID[uid]; online {
-			entry.stale = true
-		}
-	}
-}
-
-// onlineIndex is who is online in an app.
-type onlineIndex struct {
-	app   AppID
-	mu    sync.RWMutex
-	byUID map[UID]*onlineEntry // guarded by mu
-	// visible are all but those invisible, and away and busy those of them who present themselves so. Guarded by mu, as
-	// everybody is.
-	visible, away, busy, everybody ranking
+// onlineApp is who is online in an app.
+type onlineApp struct {
+	mu        sync.RWMutex
+	byUID     map[UID]userindex.Online // guarded by mu
+	invisible int                      // how many of them are; guarded by mu
+	// index is told of all of it. Nil when there is none. Guarded by mu.
+	index *userindex.Index
 	// left is when those were last active who went offline and are not stored yet. Guarded by mu.
 	left map[UID]int64
 }
 
-// knownTo returns those whom a caller may know as online, with StatusAway or StatusBusy those of them who present
-// themselves so. What it returns is guarded by mu.
-func (x *onlineIndex) knownTo(caller Caller, status string) *ranking {
-	switch {
-	case status == StatusAway:
-		return &x.away
-	case status == StatusBusy:
-		return &x.busy
-	case caller.seesInvisible():
-		return &x.everybody
+// follow makes an index know who is online, from now on too.
+func (o *onlineApp) follow(index *userindex.Index) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.index = index; index == nil {
+		return
 	}
-	return &x.visible
+	for uid, how := range o.byUID {
+		index.SetOnline(string(uid), how)
+	}
 }
 
-// rankings returns those that an entry is in.
-func (x *onlineIndex) rankings(entry *onlineEntry) []*ranking {
-	in := []*ranking{&x.everybody}
-	if entry.Invisible {
-		return in
+// The ways to be online that callers may know of.
+var (
+	visibleOnline = []userindex.Online{userindex.Available, userindex.Away, userindex.Busy}
+	everyOnline   = []userindex.Online{userindex.Available, userindex.Away, userindex.Busy, userindex.Invisible}
+)
+
+// knownOnline returns the ways to be online that a caller may know of, with StatusAway or StatusBusy that one.
+func (c Caller) knownOnline(status string) []userindex.Online {
+	switch {
+	case status == StatusAway:
+		return []userindex.Online{userindex.Away}
+	case status == StatusBusy:
+		return []userindex.Online{userindex.Busy}
+	case c.seesInvisible():
+		return everyOnline
 	}
-	in = append(in, &x.visible)
-	switch entry.Status {
-	case StatusAway:
-		in = append(in, &x.away)
-	case StatusBusy:
-		in = append(in, &x.busy)
-	}
-	return in
+	return visibleOnline
 }
 
 // seesInvisible reports whether a caller is told of those who have chosen not to be seen.
 func (c Caller) seesInvisible() bool { return c.Private && c.User == "" }
 
-// onlineEntry is immutable but for stale.
-type onlineEntry struct {
-	OnlineUser
-	nameKey string
-	stale   bool
+func (o OnlineUser) how() userindex.Online {
+	switch {
+	case o.Invisible:
+		return userindex.Invisible
+	case o.Status == StatusAway:
+		return userindex.Away
+	case o.Status == StatusBusy:
+		return userindex.Busy
+	}
+	return userindex.Available
 }
 
-func (x *onlineIndex) put(online OnlineUser) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	x.drop(online.User.UID)
-	delete(x.left, online.User.UID)
-	entry := &onlineEntry{OnlineUser: online, nameKey: FoldText(online.User.Name)}
-	x.byUID[online.User.UID] = entry
-	for _, ranking := range x.rankings(entry) {
-		ranking.insert(entry)
+func (o *onlineApp) put(online OnlineUser) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	delete(o.left, online.UID)
+	o.set(online.UID, online.how())
+}
+
+func (o *onlineApp) remove(uid UID, lastActiveAt int64) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.set(uid, userindex.Offline) && lastActiveAt != 0 {
+		o.left[uid] = lastActiveAt
 	}
 }
 
-func (x *onlineIndex) remove(uid UID, lastActiveAt int64) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if x.drop(uid) && lastActiveAt != 0 {
-		x.left[uid] = lastActiveAt
+// set notes how a user is online, and returns whether it was. It needs mu.
+func (o *onlineApp) set(uid UID, how userindex.Online) (was bool) {
+	before, was := o.byUID[uid]
+	if before == how {
+		return was
 	}
-}
-
-// drop takes an entry out, if it is there. It needs mu.
-func (x *onlineIndex) drop(uid UID) bool {
-	entry, online := x.byUID[uid]
-	if !online {
-		return false
+	if before == userindex.Invisible {
+		o.invisible--
 	}
-	delete(x.byUID, uid)
-	for _, ranking := range x.rankings(entry) {
-		ranking.remove(entry)
+	switch how {
+	case userindex.Offline:
+		delete(o.byUID, uid)
+	case userindex.Invisible:
+		o.invisible++
+		o.byUID[uid] = how
+	default:
+		o.byUID[uid] = how
 	}
-	return true
+	if o.index != nil {
+		o.index.SetOnline(string(uid), how)
+	}
+	return was
 }
 
 // stored forgets when users were last active, since the store knows now.
-func (x *onlineIndex) stored(left map[UID]int64) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
+func (o *onlineApp) stored(left map[UID]int64) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
 	for uid, at := range left {
-		if x.left[uid] == at {
-			delete(x.left, uid)
+		if o.left[uid] == at {
+			delete(o.left, uid)
 		}
 	}
 }
@@ -223,11 +201,11 @@ func (d *Directory) PresenceOf(caller Caller, uid UID) (online bool, lastActiveA
 }
 
 // status returns what is known of a user, for a caller that sees those invisible or not.
-func (x *onlineIndex) status(uid UID, seesInvisible bool) (online bool, lastActiveAt int64) {
-	x.mu.RLock()
-	defer x.mu.RUnlock()
-	if entry, ok := x.byUID[uid]; ok {
-		return seesInvisible || !entry.Invisible, 0
+func (o *onlineApp) status(uid UID, seesInvisible bool) (online bool, lastActiveAt int64) {
+	o.mu.RLock()
+	defer o.mu.RUnlock()
+	if how, ok := o.byUID[uid]; ok {
+		return seesInvisible || how != userindex.Invisible, 0
 	}
-	return false, x.left[uid]
+	return false, o.left[uid]
 }

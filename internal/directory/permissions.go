@@ -114,7 +114,7 @@ func (d *Directory) SetPermissions(ctx context.Context, caller Caller, id string
 		Outcomes []Outcome
 		Role     Role
 	}
-	done, err := write(ctx, d, caller, nil, func(tx Tx, log *logbook) (result, error) {
+	done, err := write(ctx, d, caller, nil, func(tx Writer, log *logbook) (result, error) {
 		var outcomes []Outcome
 		roles, err := tx.Roles(caller.App)
 		if err != nil {
@@ -191,7 +191,7 @@ func checkPermission(id string, value json.RawMessage, roles []Role) (json.RawMe
 }
 
 // changeRoleIn is changeRole within an update that does more.
-func (d *Directory) changeRoleIn(tx Tx, log *logbook, id string, change func(role *Role) []string) (Role, error) {
+func (d *Directory) changeRoleIn(tx Writer, log *logbook, id string, change func(role *Role) []string) (Role, error) {
 	role, err := getRole(tx, log.app, id)
 	if err != nil {
 		return Role{}, err

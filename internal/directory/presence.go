@@ -43,7 +43,7 @@ func (d *Directory) SavePresence(ctx context.Context, app AppID, batch PresenceB
 		left = append(left, uid)
 	}
 	slices.Sort(left)
-	err := d.store.Update(ctx, app, left, func(tx Tx) error {
+	err := d.store.Update(ctx, app, left, func(tx Writer) error {
 		// All questions come first: one after a write makes the store write out what it gathers.
 		users, err := existing(tx, app, left)
 		if err != nil {
@@ -62,9 +62,10 @@ func (d *Directory) SavePresence(ctx context.Context, app AppID, batch PresenceB
 			}
 		}
 		for _, user := range users {
-			user.LastActiveAt = max(user.LastActiveAt, batch.Left[user.UID])
-			if err := tx.PutUser(app, user); err != nil {
-				return err
+			if at := batch.Left[user.UID]; at > user.LastActiveAt {
+				if err := tx.PutLastActive(app, user.UID, at); err != nil {
+					return err
+				}
 			}
 		}
 		for _, uid := range left {
@@ -105,7 +106,7 @@ func (d *Directory) SavePresence(ctx context.Context, app AppID, batch PresenceB
 }
 
 // existing returns those of the users that exist.
-func existing(tx Tx, app AppID, uids []UID) ([]User, error) {
+func existing(tx Reader, app AppID, uids []UID) ([]User, error) {
 	users := make([]User, 0, len(uids))
 	for _, uid := range uids {
 		user, found, err := tx.User(app, uid)
@@ -121,7 +122,7 @@ func existing(tx Tx, app AppID, uids []UID) ([]User, error) {
 
 // NoteAlive stores that the server lives, at most as often as presence must be right after a crash.
 func (d *Directory) NoteAlive(ctx context.Context, app AppID) error {
-	return d.store.Update(ctx, app, nil, func(tx Tx) error { return tx.PutAlive(app, d.Now()) })
+	return d.store.Update(ctx, app, nil, func(tx Writer) error { return tx.PutAlive(app, d.Now()) })
 }
 
 // SettlePresence ends what a server that was killed has left behind: whoever was online then was last active when it last
@@ -136,7 +137,7 @@ func (d *Directory) SettlePresence(ctx context.Context) (map[AppID][]User, error
 		for {
 			batch := PresenceBatch{Left: map[UID]int64{}}
 			var users []User
-			err := d.store.View(ctx, func(tx Tx) error {
+			err := d.store.View(ctx, func(tx Reader) error {
 				alive, err := tx.Alive(app.ID)
 				if err != nil {
 					return err
@@ -175,7 +176,7 @@ func (d *Directory) SettlePresence(ctx context.Context) (map[AppID][]User, error
 // device. Errors: CodeUserNotFound.
 func (d *Directory) Timeline(ctx context.Context, caller Caller, rawUID string) (transitions []Transition, err error) {
 	uid := FoldUID(rawUID)
-	err = d.store.View(ctx, func(tx Tx) error {
+	err = d.store.View(ctx, func(tx Reader) error {
 		if _, err := requireUser(tx, caller.App, uid, rawUID); err != nil {
 			return err
 		}

@@ -1,5 +1,7 @@
 package directory
 
+import "github.com/rollcall/rollcall/internal/userindex"
+
 // Relation is what is between a viewer and another user. Times are Unix seconds, 0 for never.
 type Relation struct {
 	// BlockedByMeAt is when the viewer blocked the other user.
@@ -27,6 +29,52 @@ type Related struct {
 	Asked, Asking bool
 }
 
+// groupsOf returns the users who are related to one in any of the ways that related selects.
+func groupsOf(tx Reader, app AppID, related Related) ([]userindex.Group, error) {
+	groups := []userindex.Group{}
+	add := func(kind PairKind, did, received bool, terms []userindex.Term, only map[UID]struct{}) error {
+		if !did && !received {
+			return nil
+		}
+		pairs, err := tx.PairsOf(app, kind, related.To)
+		if err != nil {
+			return err
+		}
+		var doer, receiver userindex.Group
+		receiver.Terms = terms
+		for _, pair := range pairs {
+			if pair.UID == related.To && did {
+				doer.UIDs = append(doer.UIDs, string(pair.Other))
+			}
+			if pair.Other == related.To && received {
+				if _, among := only[pair.UID]; among || only == nil {
+					receiver.UIDs = append(receiver.UIDs, string(pair.UID))
+				}
+			}
+		}
+		groups = append(groups, doer, receiver)
+		return nil
+	}
+	var friends map[UID]struct{}
+	if related.Blockers && related.BlockersAmongFriends {
+		uids, err := othersOf(tx, app, Friendships, related.To)
+		if err != nil {
+			return nil, err
+		}
+		friends = make(map[UID]struct{}, len(uids))
+		for _, uid := range uids {
+			friends[uid] = struct{}{}
+		}
+	}
+	if err := add(Blocks, related.Blocked, related.Blockers, roleTerms(related.BlockersOfRoles), friends); err != nil {
+		return nil, err
+	}
+	if err := add(Friendships, related.Friends, false, nil, nil); err != nil {
+		return nil, err
+	}
+	return groups, add(FriendRequests, related.Asked, related.Asking, nil, nil)
+}
+
 // Seen is a user as a viewer may see it.
 type Seen struct {
 	*User
@@ -37,7 +85,7 @@ type Seen struct {
 }
 
 // seen joins users with what is between them and the viewer. An empty viewer sees everything.
-func seen(tx Tx, app AppID, viewer UID, users []User) ([]Seen, error) {
+func seen(tx Reader, app AppID, viewer UID, users []User) ([]Seen, error) {
 	items := make([]Seen, len(users))
 	var relations map[UID]Relation
 	if viewer != "" && len(users) > 0 {
@@ -59,7 +107,7 @@ func seen(tx Tx, app AppID, viewer UID, users []User) ([]Seen, error) {
 }
 
 // relationTo returns what is between a viewer and one other user.
-func relationTo(tx Tx, app AppID, viewer, other UID) (Relation, error) {
+func relationTo(tx Reader, app AppID, viewer, other UID) (Relation, error) {
 	relations, err := tx.Relations(app, viewer, []UID{other})
 	return relations[other], err
 }
@@ -75,7 +123,7 @@ type Outcome struct {
 // forEachOther runs fn for each of the uids sent, once each, as one update for the user uid, and gathers what became
 // of them. What fn refuses with an Error is reported for that uid alone. Errors: CodeBadRequest for no or too many
 // uids, CodeUserNotFound for the user itself.
-func (d *Directory) forEachOther(tx Tx, log *logbook, rawUID, field string, sent []string, fn func(user User, other UID) error) ([]Outcome, error) {
+func (d *Directory) forEachOther(tx Writer, log *logbook, rawUID, field string, sent []string, fn func(user User, other UID) error) ([]Outcome, error) {
 	if err := d.checkBulk(field, sent); err != nil {
 		return nil, err
 	}

@@ -4,7 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"maps"
+	"slices"
 	"strings"
+
+	"github.com/rollcall/rollcall/internal/userindex"
 )
 
 // DefaultRole is the role of users that were given none. It always exists.
@@ -62,7 +65,7 @@ func (d *Directory) checkRole(role *Role) error {
 	return wrong.Err()
 }
 
-func requireRole(tx Tx, app AppID, id string) error {
+func requireRole(tx Writer, app AppID, id string) error {
 	if id == DefaultRole {
 		return nil
 	}
@@ -70,7 +73,7 @@ func requireRole(tx Tx, app AppID, id string) error {
 	return err
 }
 
-func getRole(tx Tx, app AppID, id string) (Role, error) {
+func getRole(tx Reader, app AppID, id string) (Role, error) {
 	role, found, err := tx.Role(app, strings.ToLower(id))
 	if err == nil && !found {
 		err = errRoleNotFound(id)
@@ -84,7 +87,7 @@ func (d *Directory) CreateRole(ctx context.Context, caller Caller, role Role) (R
 		return Role{}, err
 	}
 	role.ID = strings.ToLower(role.ID)
-	return write(ctx, d, caller, nil, func(tx Tx, log *logbook) (Role, error) {
+	return write(ctx, d, caller, nil, func(tx Writer, log *logbook) (Role, error) {
 		roles, err := tx.Roles(caller.App)
 		if err != nil {
 			return Role{}, err
@@ -111,7 +114,7 @@ func (d *Directory) CreateRole(ctx context.Context, caller Caller, role Role) (R
 
 // ListRoles lists the roles of the caller's app, oldest first.
 func (d *Directory) ListRoles(ctx context.Context, caller Caller, page Page) (list List[Role], err error) {
-	err = d.store.View(ctx, func(tx Tx) error {
+	err = d.store.View(ctx, func(tx Reader) error {
 		roles, err := tx.Roles(caller.App)
 		list = PageOf(roles, page)
 		return err
@@ -121,7 +124,7 @@ func (d *Directory) ListRoles(ctx context.Context, caller Caller, page Page) (li
 
 // GetRole returns a role. Errors: CodeRoleNotFound.
 func (d *Directory) GetRole(ctx context.Context, caller Caller, id string) (role Role, err error) {
-	err = d.store.View(ctx, func(tx Tx) error {
+	err = d.store.View(ctx, func(tx Reader) error {
 		role, err = getRole(tx, caller.App, id)
 		return err
 	})
@@ -151,7 +154,7 @@ func (d *Directory) UpdateRole(ctx context.Context, caller Caller, id string, pa
 
 // changeRole applies change to a role, and logs it when it names changed fields.
 func (d *Directory) changeRole(ctx context.Context, caller Caller, id string, change func(role *Role, now int64) ([]string, error)) (Role, error) {
-	return write(ctx, d, caller, nil, func(tx Tx, log *logbook) (Role, error) {
+	return write(ctx, d, caller, nil, func(tx Writer, log *logbook) (Role, error) {
 		role, err := getRole(tx, caller.App, id)
 		if err != nil {
 			return Role{}, err
@@ -172,7 +175,11 @@ func (d *Directory) changeRole(ctx context.Context, caller Caller, id string, ch
 // DeleteRole removes a role and gives its users the default role, in one transaction. Errors: CodeRoleNotFound,
 // CodeRoleDeleteDenied for the default role.
 func (d *Directory) DeleteRole(ctx context.Context, caller Caller, id string) error {
-	_, err := write(ctx, d, caller, nil, func(tx Tx, log *logbook) (struct{}, error) {
+	index, err := d.indexes.get(ctx, caller.App)
+	if err != nil {
+		return err
+	}
+	_, err = write(ctx, d, caller, nil, func(tx Writer, log *logbook) (struct{}, error) {
 		role, err := getRole(tx, caller.App, id)
 		if err != nil {
 			return struct{}{}, err
@@ -180,7 +187,7 @@ func (d *Directory) DeleteRole(ctx context.Context, caller Caller, id string) er
 		if role.ID == DefaultRole {
 			return struct{}{}, fail(CodeRoleDeleteDenied, "The default role cannot be deleted: users without another role have it.")
 		}
-		if err := moveUsersToDefault(tx, log, role.ID); err != nil {
+		if err := moveUsersToDefault(tx, log, index, role.ID); err != nil {
 			return struct{}{}, err
 		}
 		if err := tx.DeleteRole(caller.App, role.ID); err != nil {
@@ -191,20 +198,46 @@ func (d *Directory) DeleteRole(ctx context.Context, caller Caller, id string) er
 	return err
 }
 
-func moveUsersToDefault(tx Tx, log *logbook, role string) error {
-	for {
-		users, err := tx.Users(UserQuery{App: log.app, Roles: []string{role}, Activity: ActiveOrDeactivated, Limit: 500})
-		if err != nil || len(users) == 0 {
+// moveUsersToDefault gives the default role to those who have a role: those whom the index finds, and those who were
+// changed since the commit up to which it has come.
+func moveUsersToDefault(tx Writer, log *logbook, index *builtIndex, role string) error {
+	found, revision := index.With(userindex.Term{Kind: roleTerm, Value: role})
+	uids := make([]UID, 0, len(found))
+	for _, uid := range found {
+		uids = append(uids, UID(uid))
+	}
+	for more := true; more; {
+		changes, err := tx.Changes(log.app, revision, changesAtOnce)
+		if err != nil {
 			return err
 		}
-		for _, user := range users {
-			user.Role, user.UpdatedAt = DefaultRole, log.at
-			if err := tx.PutUser(log.app, user); err != nil {
-				return err
+		for _, change := range changes {
+			if user, _ := change.about(); user != "" {
+				uids = append(uids, user)
 			}
-			if err := log.append(UserUpdated, string(user.UID), "role"); err != nil {
-				return err
-			}
+			revision = change.Revision
+		}
+		more = len(changes) == changesAtOnce
+	}
+	slices.Sort(uids)
+	users, err := tx.UsersNamed(log.app, slices.Compact(uids))
+	if err != nil {
+		return err
+	}
+	for _, user := range users {
+		if user.Role != role {
+			continue
+		}
+		user.Role, user.UpdatedAt = DefaultRole, log.at
+		if err := tx.PutUser(log.app, user); err != nil {
+			return err
+		}
+		if err := log.append(UserUpdated, string(user.UID), "role"); err != nil {
+			return err
 		}
 	}
+	return nil
 }
+
+// changesAtOnce is how many changes are read together.
+const changesAtOnce = 1000

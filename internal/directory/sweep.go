@@ -12,7 +12,8 @@ const answersFor = secondsPerDay
 const sweepBatch = 500
 
 // Sweep does what is due: it purges apps whose deletion is 30 days old, takes erased uids out of the change log seven
-// days after their deletion, clears revoked tokens away, and forgets old idempotency keys. Calling it often is harmless.
+// days after their deletion, clears revoked tokens away, forgets old idempotency keys, and drops the indexes of apps that
+// nobody has listed for an hour. Calling it often is harmless.
 func (d *Directory) Sweep(ctx context.Context) error {
 	apps, err := d.allApps(ctx)
 	if err != nil {
@@ -27,11 +28,12 @@ func (d *Directory) Sweep(ctx context.Context) error {
 		failures = append(failures, d.forgetAnswers(ctx, app.ID), d.clearTokens(ctx, app.ID))
 	}
 	failures = append(failures, d.eraseNotices(ctx))
+	d.indexes.dropUnused(d.Now())
 	return errors.Join(failures...)
 }
 
 func (d *Directory) purge(ctx context.Context, app AppID) error {
-	err := d.store.Update(ctx, app, nil, func(tx Tx) error {
+	err := d.store.Update(ctx, app, nil, func(tx Writer) error {
 		current, found, err := tx.App(app)
 		if err != nil || !found || current.DeleteAt == 0 || current.DeleteAt > d.Now() {
 			return err
@@ -45,7 +47,7 @@ func (d *Directory) purge(ctx context.Context, app AppID) error {
 func (d *Directory) forgetAnswers(ctx context.Context, app AppID) error {
 	for {
 		forgotten := 0
-		err := d.store.Update(ctx, app, nil, func(tx Tx) (err error) {
+		err := d.store.Update(ctx, app, nil, func(tx Writer) (err error) {
 			forgotten, err = tx.DeleteAnswers(app, d.Now()-answersFor, sweepBatch)
 			return err
 		})
@@ -58,7 +60,7 @@ func (d *Directory) forgetAnswers(ctx context.Context, app AppID) error {
 func (d *Directory) eraseNotices(ctx context.Context) error {
 	for {
 		var due []Tombstone
-		err := d.store.View(ctx, func(tx Tx) (err error) {
+		err := d.store.View(ctx, func(tx Reader) (err error) {
 			due, err = tx.TombstonesWithNotice(d.Now()-noticeFor, sweepBatch)
 			return err
 		})
@@ -74,7 +76,7 @@ func (d *Directory) eraseNotices(ctx context.Context) error {
 }
 
 func (d *Directory) eraseNotice(ctx context.Context, tombstone Tombstone) error {
-	return d.store.Update(ctx, tombstone.App, nil, func(tx Tx) error {
+	return d.store.Update(ctx, tombstone.App, nil, func(tx Writer) error {
 		changes, err := tx.Changes(tombstone.App, tombstone.Revision-1, 1)
 		if err != nil {
 			return err
@@ -93,7 +95,7 @@ func (d *Directory) resealAnswers(ctx context.Context, app AppID) (int, error) {
 	total := 0
 	for after, more := []byte{}, true; more; {
 		count, next := 0, after
-		err := d.store.Update(ctx, app, nil, func(tx Tx) error {
+		err := d.store.Update(ctx, app, nil, func(tx Writer) error {
 			count, next = 0, after
 			answers, err := tx.AnswersAfter(app, after, sweepBatch)
 			if err != nil {
@@ -145,7 +147,7 @@ func (d *Directory) ResealSecrets(ctx context.Context) (int, error) {
 }
 
 func (d *Directory) resealKeys(ctx context.Context, app AppID) (resealed int, err error) {
-	err = d.store.Update(ctx, app, nil, func(tx Tx) error {
+	err = d.store.Update(ctx, app, nil, func(tx Writer) error {
 		resealed = 0
 		keys, err := tx.Keys(app)
 		if err != nil {
@@ -175,7 +177,7 @@ func (d *Directory) resealTokens(ctx context.Context, app AppID) (int, error) {
 	for after, more := TokenID(""), true; more; {
 		count := 0
 		next := after
-		err := d.store.Update(ctx, app, nil, func(tx Tx) error {
+		err := d.store.Update(ctx, app, nil, func(tx Writer) error {
 			count, next = 0, after
 			tokens, err := tx.TokensAfter(app, after, sweepBatch)
 			if err != nil {

@@ -54,7 +54,7 @@ func (d *Directory) CreateToken(ctx context.Context, caller Caller, rawUID strin
 	if err := d.checkDevice(&device); err != nil {
 		return Token{}, err
 	}
-	return write(ctx, d, caller, []UID{uid}, func(tx Tx, log *logbook) (Token, error) {
+	return write(ctx, d, caller, []UID{uid}, func(tx Writer, log *logbook) (Token, error) {
 		if _, err := requireUser(tx, caller.App, uid, rawUID); err != nil {
 			return Token{}, err
 		}
@@ -62,7 +62,7 @@ func (d *Directory) CreateToken(ctx context.Context, caller Caller, rawUID strin
 	})
 }
 
-func (d *Directory) mint(tx Tx, log *logbook, caller Caller, uid UID, device Device) (Token, error) {
+func (d *Directory) mint(tx Writer, log *logbook, caller Caller, uid UID, device Device) (Token, error) {
 	count, err := tx.CountTokens(log.app, uid)
 	if err != nil {
 		return Token{}, err
@@ -95,7 +95,7 @@ func (d *Directory) mint(tx Tx, log *logbook, caller Caller, uid UID, device Dev
 
 // mayEvict tells whether a caller may mint an auth token in the place of others of a user, who has as many as it may.
 // Errors: CodeQuota.
-func mayEvict(tx Tx, caller Caller, uid UID, count int) error {
+func mayEvict(tx Writer, caller Caller, uid UID, count int) error {
 	if !caller.hasAuthOnlyKey() {
 		return nil
 	}
@@ -111,7 +111,7 @@ func mayEvict(tx Tx, caller Caller, uid UID, count int) error {
 // revokeSpare revokes as many of a user's tokens as are too many for one more: first those without a live session, and of both
 // kinds first those that were not used for the longest time. When a token was used is known since the server's start; before that,
 // when it was minted counts.
-func (d *Directory) revokeSpare(tx Tx, log *logbook, uid UID, count int) error {
+func (d *Directory) revokeSpare(tx Writer, log *logbook, uid UID, count int) error {
 	tokens, err := tx.Tokens(log.app, uid, count, 0)
 	if err != nil {
 		return err
@@ -211,7 +211,7 @@ func (d *Directory) findLogin(ctx context.Context, app AppID, text string, hashe
 	if !wellFormed {
 		return login{}, errTokenUnknown()
 	}
-	err = d.store.View(ctx, func(tx Tx) error {
+	err = d.store.View(ctx, func(tx Reader) error {
 		token, exists, err := firstToken(tx, app, uid, hashes)
 		if err != nil {
 			return err
@@ -233,7 +233,7 @@ func (d *Directory) findLogin(ctx context.Context, app AppID, text string, hashe
 }
 
 // firstToken returns the user's token that is stored under one of the hashes.
-func firstToken(tx Tx, app AppID, uid UID, hashes [][]byte) (token Token, found bool, err error) {
+func firstToken(tx Reader, app AppID, uid UID, hashes [][]byte) (token Token, found bool, err error) {
 	for _, hash := range hashes {
 		if token, found, err = tx.Token(app, uid, hash); err != nil || found {
 			break
@@ -255,7 +255,7 @@ func tokenOwner(text string) (uid UID, wellFormed bool) {
 func (d *Directory) ListTokens(ctx context.Context, caller Caller, rawUID string, page Page) (List[Token], error) {
 	list := List[Token]{Page: page.orDefault()}
 	uid := FoldUID(rawUID)
-	err := d.store.View(ctx, func(tx Tx) error {
+	err := d.store.View(ctx, func(tx Reader) error {
 		_, err := requireUser(tx, caller.App, uid, rawUID)
 		if err != nil {
 			return err
@@ -282,7 +282,7 @@ func (d *Directory) openToken(app AppID, token *Token) (err error) {
 }
 
 // findToken returns the user's token that text names, by its text or its id.
-func (d *Directory) findToken(tx Tx, app AppID, rawUID, text string) (Token, error) {
+func (d *Directory) findToken(tx Reader, app AppID, rawUID, text string) (Token, error) {
 	uid := FoldUID(rawUID)
 	if _, err := requireUser(tx, app, uid, rawUID); err != nil {
 		return Token{}, err
@@ -308,7 +308,7 @@ func (d *Directory) findToken(tx Tx, app AppID, rawUID, text string) (Token, err
 
 // GetToken returns a user's auth token by its text or id. Errors: CodeUserNotFound, CodeTokenNotFound.
 func (d *Directory) GetToken(ctx context.Context, caller Caller, rawUID, text string) (token Token, err error) {
-	err = d.store.View(ctx, func(tx Tx) error {
+	err = d.store.View(ctx, func(tx Reader) error {
 		token, err = d.findToken(tx, caller.App, rawUID, text)
 		return err
 	})
@@ -343,7 +343,7 @@ func (p DevicePatch) apply(device *Device) (changed []string) {
 // UpdateToken records the device that an auth token is used on. Errors: CodeUserNotFound, CodeTokenNotFound,
 // CodeBadRequest.
 func (d *Directory) UpdateToken(ctx context.Context, caller Caller, rawUID, text string, patch DevicePatch) (Token, error) {
-	return write(ctx, d, caller, nil, func(tx Tx, log *logbook) (Token, error) {
+	return write(ctx, d, caller, nil, func(tx Writer, log *logbook) (Token, error) {
 		token, err := d.findToken(tx, caller.App, rawUID, text)
 		if err != nil {
 			return Token{}, err
@@ -352,7 +352,7 @@ func (d *Directory) UpdateToken(ctx context.Context, caller Caller, rawUID, text
 	})
 }
 
-func (d *Directory) changeDevice(tx Tx, log *logbook, token *Token, patch DevicePatch) error {
+func (d *Directory) changeDevice(tx Writer, log *logbook, token *Token, patch DevicePatch) error {
 	if len(patch.apply(&token.Device)) == 0 {
 		return nil
 	}
@@ -366,7 +366,7 @@ func (d *Directory) changeDevice(tx Tx, log *logbook, token *Token, patch Device
 }
 
 // revoke is write for what revokes auth tokens: it also counts the sockets that were closed.
-func revoke(ctx context.Context, d *Directory, caller Caller, fn func(tx Tx, log *logbook) (Revoked, error)) (Revoked, error) {
+func revoke(ctx context.Context, d *Directory, caller Caller, fn func(tx Writer, log *logbook) (Revoked, error)) (Revoked, error) {
 	revoked, sockets, err := writeCounting(ctx, d, caller, nil, fn)
 	revoked.Sockets = sockets
 	return revoked, err
@@ -374,7 +374,7 @@ func revoke(ctx context.Context, d *Directory, caller Caller, fn func(tx Tx, log
 
 // DeleteToken revokes one auth token. Errors: CodeUserNotFound, CodeTokenNotFound.
 func (d *Directory) DeleteToken(ctx context.Context, caller Caller, rawUID, text string) (Revoked, error) {
-	return revoke(ctx, d, caller, func(tx Tx, log *logbook) (Revoked, error) {
+	return revoke(ctx, d, caller, func(tx Writer, log *logbook) (Revoked, error) {
 		token, err := d.findToken(tx, caller.App, rawUID, text)
 		if err != nil {
 			return Revoked{}, err
@@ -393,7 +393,7 @@ func (d *Directory) DeleteTokens(ctx context.Context, caller Caller, rawUID stri
 	if issuedBefore == 0 {
 		issuedBefore = math.MaxInt64
 	}
-	return revoke(ctx, d, caller, func(tx Tx, log *logbook) (Revoked, error) {
+	return revoke(ctx, d, caller, func(tx Writer, log *logbook) (Revoked, error) {
 		if _, err := requireUser(tx, caller.App, uid, rawUID); err != nil {
 			return Revoked{}, err
 		}
@@ -411,7 +411,7 @@ func (d *Directory) DeleteTokens(ctx context.Context, caller Caller, rawUID stri
 
 // LogOut revokes the auth token that the caller uses.
 func (d *Directory) LogOut(ctx context.Context, caller Caller) error {
-	_, err := write(ctx, d, caller, nil, func(tx Tx, log *logbook) (struct{}, error) {
+	_, err := write(ctx, d, caller, nil, func(tx Writer, log *logbook) (struct{}, error) {
 		if _, found, err := tx.TokenByID(caller.App, caller.Token); err != nil || !found {
 			return struct{}{}, err // revoked by somebody else meanwhile: the same outcome
 		}
@@ -427,7 +427,7 @@ func (d *Directory) LogOut(ctx context.Context, caller Caller) error {
 // taken as now. All of them end at once, with the first of its writes; the others only clear away what is left.
 func (d *Directory) RevokeTokens(ctx context.Context, caller Caller, issuedBefore int64) (Revoked, error) {
 	issuedBefore = min(issuedBefore, d.Now())
-	revoked, err := revoke(ctx, d, caller, func(tx Tx, log *logbook) (Revoked, error) {
+	revoked, err := revoke(ctx, d, caller, func(tx Writer, log *logbook) (Revoked, error) {
 		app, err := requireApp(tx, caller.App)
 		if err != nil || issuedBefore <= app.Settings.TokensValidFrom {
 			return Revoked{}, err
@@ -452,7 +452,7 @@ func (d *Directory) RevokeTokens(ctx context.Context, caller Caller, issuedBefor
 func (d *Directory) clearTokens(ctx context.Context, app AppID) error {
 	for {
 		cleared := 0
-		err := d.store.Update(ctx, app, nil, func(tx Tx) error {
+		err := d.store.Update(ctx, app, nil, func(tx Writer) error {
 			current, found, err := tx.App(app)
 			if err != nil || !found {
 				return err

@@ -1,18 +1,15 @@
 package directory
 
 import (
-	"bytes"
-	"cmp"
 	"context"
 	"encoding/base64"
 	"encoding/json"
 	"runtime"
 	"slices"
 	"strings"
-	"unicode"
-	"unicode/utf8"
 
-	"golang.org/x/text/unicode/norm"
+	"github.com/rollcall/rollcall/internal/searchtext"
+	"github.com/rollcall/rollcall/internal/userindex"
 )
 
 // Activity selects users by whether they are deactivated.
@@ -25,150 +22,11 @@ const (
 	ActiveOrDeactivated
 )
 
-// Order is the order of a list of users. Each ends with the uid, so that no two users are equal.
-type Order int
-
-// The orders that a list can have.
-const (
-	// NewestFirst is by creation, latest first, then by uid.
-	NewestFirst Order = iota
-	// ByName is by name, ignoring case and accents, then by uid.
-	ByName
-	// LastChangedFirst is by the last update, or the creation of users never updated, latest first, then by uid.
-	LastChangedFirst
-	// LastActiveFirst is by the last activity, latest first; those never active come last, the newest of them first.
-	LastActiveFirst
-	// ByUID is by uid alone.
-	ByUID
-)
-
-// Compare tells which of two users comes first in the order. Their folded names matter to ByName alone.
-func (o Order) Compare(a, b *User, aName, bName string) int {
-	var first int
-	switch o { // times run downward
-	case NewestFirst:
-		first = cmp.Compare(b.CreatedAt, a.CreatedAt)
-	case LastChangedFirst:
-		first = cmp.Compare(b.changedAt(), a.changedAt())
-	case LastActiveFirst:
-		first = cmp.Or(cmp.Compare(b.LastActiveAt, a.LastActiveAt), cmp.Compare(b.CreatedAt, a.CreatedAt))
-	case ByName:
-		first = cmp.Compare(aName, bName)
-	case ByUID: // there is nothing else
-	}
-	return cmp.Or(first, cmp.Compare(a.UID, b.UID))
-}
-
-// Position is a place in an Order: behind the user it was taken from.
-type Position struct {
-	Name string `json:"n,omitempty"`
-	// Times are what the order compares before the uid.
-	Times []int64 `json:"t,omitempty"`
-	UID   UID     `json:"u"`
-}
-
-// PositionOf returns the user's position in an order.
-func PositionOf(order Order, user User) Position {
-	position := Position{UID: user.UID}
-	switch order {
-	case ByName:
-		position.Name = FoldText(user.Name)
-	case NewestFirst:
-		position.Times = []int64{user.CreatedAt}
-	case LastChangedFirst:
-		position.Times = []int64{user.changedAt()}
-	case LastActiveFirst:
-		position.Times = []int64{user.LastActiveAt, user.CreatedAt}
-	case ByUID: // there is nothing else
-	}
-	return position
-}
-
-// fits reports whether a position is one in an order, by the times that it has.
-func (p *Position) fits(order Order) bool {
-	return p != nil && len(p.Times) == len(PositionOf(order, User{}).Times)
-}
-
 func (u User) changedAt() int64 {
 	if u.UpdatedAt == 0 {
 		return u.CreatedAt
 	}
 	return u.UpdatedAt
-}
-
-// UserQuery selects users of an app. Zero fields do not restrict.
-type UserQuery struct {
-	App AppID
-	// Search is a folded prefix of the uid or of the name from any word on, as SearchUID and SearchName say.
-	Search                string
-	SearchUID, SearchName bool
-	// Words are folded prefixes, for each of which the name must have a word.
-	Words []string
-	// Roles, Tags and UIDs select users with any of them.
-	Roles []string
-	Tags  []string
-	UIDs  []UID
-	// Metadata selects users by values of declared keys: each filter must be met.
-	Metadata []MetadataFilter
-	// Related selects users by what is between them and another: each entry must be met.
-	Related []Related
-	// NotUID leaves one user out, and NotBlockedWith those who have blocked a user or are blocked by it.
-	NotUID, NotBlockedWith UID
-	// ChangedAfter and ChangedBefore select by when users were last changed, in Unix seconds.
-	ChangedAfter, ChangedBefore int64
-	Activity                    Activity
-	Order                       Order
-	// Backward reverses the order.
-	Backward bool
-	// After starts behind a position in the order.
-	After  *Position
-	Limit  int
-	Offset int
-}
-
-// Selects says of a user and its folded name what the store says of users: whether the query selects it, but for Related,
-// NotBlockedWith, After, Limit and Offset.
-func (q *UserQuery) Selects(user *User, nameKey string) bool {
-	switch {
-	case user.UID == q.NotUID && q.NotUID != "",
-		q.Activity == ActiveOnly && user.DeactivatedAt != 0,
-		q.Activity == DeactivatedOnly && user.DeactivatedAt == 0,
-		len(q.Roles) > 0 && !slices.Contains(q.Roles, user.Role),
-		len(q.UIDs) > 0 && !slices.Contains(q.UIDs, user.UID),
-		len(q.Tags) > 0 && !slices.ContainsFunc(q.Tags, func(tag string) bool { return slices.Contains(user.Tags, tag) }),
-		q.ChangedAfter != 0 && user.changedAt() <= q.ChangedAfter,
-		q.ChangedBefore != 0 && user.changedAt() >= q.ChangedBefore,
-		q.Search != "" && !q.finds(user.UID, nameKey),
-		slices.ContainsFunc(q.Metadata, func(filter MetadataFilter) bool { return !filter.selects(user.Metadata) }):
-		return false
-	}
-	return !slices.ContainsFunc(q.Words, func(word string) bool { return !hasWords(nameKey, word) })
-}
-
-// AsksForName reports whether Selects looks at the folded name of a user.
-func (q *UserQuery) AsksForName(user *User) bool {
-	return len(q.Words) > 0 || q.Search != "" && q.SearchName && !q.findsUID(user.UID)
-}
-
-func (q *UserQuery) finds(uid UID, nameKey string) bool {
-	return q.findsUID(uid) || q.SearchName && hasWords(nameKey, q.Search)
-}
-
-func (q *UserQuery) findsUID(uid UID) bool {
-	return q.SearchUID && strings.HasPrefix(string(uid), q.Search)
-}
-
-// hasWords reports whether a folded name continues with a text from one of its words on.
-func hasWords(nameKey, prefix string) bool {
-	if strings.HasPrefix(nameKey, prefix) {
-		return true
-	}
-	for i := range len(nameKey) {
-		if nameKey[i] == ' ' && strings.HasPrefix(nameKey[i+1:], prefix) {
-			return true
-		}
-	}
-	return false
 }
 
 // ListsAtOnce is how many lists may be read at a time so that they leave readers of the store free for what reads
@@ -183,7 +41,7 @@ func (d *Directory) ListsAtOnce() int {
 // maxNameWords is how many words NameContains may hold: each of them is looked for by itself.
 const maxNameWords = 8
 
-// UserFilter is what a caller may ask of ListUsers.
+// UserFilter is what a caller may ask of ListUsers. Lists that are nil do not restrict; those that are empty select nobody.
 type UserFilter struct {
 	// Search is a prefix of the uid or of any word of the name, in any case.
 	Search string
@@ -231,10 +89,26 @@ func isOnlineStatus(status string) bool {
 	return status == StatusAvailable || status == StatusAway || status == StatusBusy
 }
 
+// userQuery is a question to the index of an app, as far as a filter says it.
+type userQuery struct {
+	userindex.Query
+	order userindex.Order
+	// roles are those of which users must have one; nil is any.
+	roles []string
+	// nobody says that nobody can match.
+	nobody bool
+	// related selects users by what is between them and another: each entry must be met.
+	related []Related
+	// metadata are the filters by metadata.
+	metadata []MetadataFilter
+}
+
 // ListUsers lists users as the caller may see them, with the true total. Without a wish for another order, an API key
 // gets the newest first, and a user those online first and then all by name, without itself.
-// Errors: CodeBadRequest, CodePermissionDenied.
-func (d *Directory) ListUsers(ctx context.Context, caller Caller, policy *Policy, viewer User, filter UserFilter) (List[Seen], error) {
+// Errors: CodeBadRequest, CodePermissionDenied, CodeOperationFailed while the index is being made.
+func (d *Directory) ListUsers(
+	ctx context.Context, caller Caller, policy *Policy, viewer User, filter UserFilter,
+) (List[Seen], error) {
 	list := List[Seen]{Page: filter.Page.orDefault()}
 	if len(filter.Metadata) > 0 {
 		if err := policy.App.Settings.checkMetadataFilters(filter.Metadata); err != nil {
@@ -254,114 +128,150 @@ func (d *Directory) ListUsers(ctx context.Context, caller Caller, policy *Policy
 			return list, nil // whom no user sees
 		}
 		if filter.FriendsOnly {
-			query.Related = append(query.Related, Related{To: viewer.UID, Friends: true})
-		}
-		if filter.HideBlockedUsers {
-			query.NotBlockedWith = viewer.UID
+			query.related = append(query.related, Related{To: viewer.UID, Friends: true})
 		}
 	case filter.FriendsOnly:
 		return list, nil // a key has no friends
 	}
-	byStatus := filter.Status != "" || filter.onlineFirst(caller)
-	byStatus = isOnlineStatus(filter.Status) || byStatus && d.countKnownOnline(caller) > 0
-	read := func(tx Tx, query UserQuery, list *List[Seen]) error {
-		if byStatus {
-			return d.listByStatus(tx, query, caller, filter.Status, filter.onlineFirst(caller), list)
+	err = d.list(ctx, caller.App, caller.User, &query, &list, func(tx Reader, asked *userindex.Query) error {
+		var blocked []string
+		if caller.User != "" {
+			others, err := othersOf(tx, caller.App, Blocks, viewer.UID)
+			if err != nil {
+				return err
+			}
+			blocked = texts(others)
 		}
-		return listUsers(tx, query, caller.User, list)
-	}
-	err = d.store.View(ctx, func(tx Tx) error {
-		if filter.hidesBlockedTimes(caller, query) && !isOnlineStatus(filter.Status) {
-			return listBlockedLast(tx, query, caller.User, read, &list)
+		if filter.HideBlockedUsers {
+			asked.Without = append(asked.Without, blocked...)
 		}
-		return read(tx, query, &list)
+		asked.Parts = filter.parts(caller, query.order, blocked)
+		return nil
 	})
 	filter.endWalk(&list)
 	return list, err
 }
 
-// hidesBlockedTimes reports whether a list shows, by the places in it, when somebody was active between whom and the caller
-// there may be a block.
-func (f UserFilter) hidesBlockedTimes(caller Caller, query UserQuery) bool {
-	return caller.User != "" && query.Order == LastActiveFirst && !f.HideBlockedUsers
+// parts divides a list: those online come first in some orders, and in that of the last activity those between whom
+// and the viewer a block stands come last, the newest of them first, so that their places do not tell when they were
+// active. To the viewer they are offline.
+func (f UserFilter) parts(caller Caller, order userindex.Order, blocked []string) []userindex.Part {
+	all := userindex.Part{Order: order}
+	online := all
+	if online.Online, online.OnlineWithout = caller.knownOnline(f.Status), blocked; order == userindex.LastActiveFirst {
+		online.Order = userindex.NewestFirst // they are active now, all of them
+	}
+	if isOnlineStatus(f.Status) {
+		return []userindex.Part{online}
+	}
+	rest := all
+	if f.Status == StatusOffline || f.onlineFirst(caller) {
+		rest.NotOnline, rest.OnlineWithout = online.Online, blocked
+	}
+	var parts []userindex.Part
+	if f.Status == "" && f.onlineFirst(caller) {
+		parts = append(parts, online)
+	}
+	if f.hidesBlockedTimes(caller, order) {
+		last := userindex.Part{Order: userindex.NewestFirst, Among: []userindex.Group{{UIDs: blocked}}}
+		rest.Without = blocked
+		return append(parts, rest, last)
+	}
+	return append(parts, rest)
 }
 
-// listBlockedLast reads one page of a list by last activity of which read reads the part without those between whom and the
-// viewer a block stands. They come behind it, the newest first, so that their places do not tell when they were active.
-func listBlockedLast(tx Tx, query UserQuery, viewer UID, read func(Tx, UserQuery, *List[Seen]) error, list *List[Seen]) error {
-	blocks, err := tx.PairsOf(query.App, Blocks, viewer)
+// hidesBlockedTimes reports whether a list shows, by the places in it, when somebody was active between whom and the
+// caller there may be a block.
+func (f UserFilter) hidesBlockedTimes(caller Caller, order userindex.Order) bool {
+	return caller.User != "" && order == userindex.LastActiveFirst && !f.HideBlockedUsers
+}
+
+// list reads one page as a viewer sees it, and the total: first what the store knows of the question, to which
+// complete may add, then who is on the page from the index, then their rows. Those of them who are gone or deactivated by
+// then are left out.
+func (d *Directory) list(
+	ctx context.Context, app AppID, viewer UID, query *userQuery, list *List[Seen],
+	complete func(Reader, *userindex.Query) error,
+) error {
+	if query.nobody {
+		return nil
+	}
+	index, err := d.indexes.get(ctx, app)
 	if err != nil {
 		return err
 	}
-	if amongBlocked := query.After.fits(NewestFirst); len(blocks) == 0 && !amongBlocked {
-		return read(tx, query, list)
+	if err := errIndexing(query.metadata, index.keys); err != nil {
+		return err
 	}
-	*list = List[Seen]{Page: list.Page}
-	others, blocked := query, query
-	others.NotBlockedWith = viewer
-	blocked.Related = append(slices.Clone(query.Related), Related{To: viewer, Blocked: true, Blockers: true})
-	blocked.Order = NewestFirst
-	parts := []UserQuery{others, blocked}
-	if query.Backward {
-		slices.Reverse(parts)
-	}
-	arrived := query.After == nil
-	for _, part := range parts {
-		part.Limit = query.Limit - len(list.Items)
-		part.Offset = max(0, query.Offset-list.Total)
-		switch {
-		case arrived:
-			part.After = nil
-		case part.After.fits(part.Order):
-			arrived = true
-		default: // the walk is behind this part
-			part.After, part.Limit = nil, 0
-		}
-		page := List[Seen]{}
-		if part.Order == NewestFirst {
-			err = listUsers(tx, part, viewer, &page)
-		} else {
-			err = read(tx, part, &page)
-		}
+	return d.store.View(ctx, func(tx Reader) error {
+		asked, err := query.ask(tx, app)
 		if err != nil {
 			return err
 		}
-		list.Total += page.Total
-		list.Items = append(list.Items, page.Items...)
-		list.Next = cmp.Or(page.Next, list.Next)
-	}
-	return nil
-}
-
-// listUsers reads one page as a viewer sees it, and the total.
-func listUsers(tx Tx, query UserQuery, viewer UID, list *List[Seen]) error {
-	users, total, err := tx.UserPage(query)
-	if err != nil {
+		if err := complete(tx, &asked); err != nil {
+			return err
+		}
+		page := index.Find(asked)
+		list.Total, list.Next = page.Total, ""
+		if len(page.UIDs) == asked.Limit && asked.Limit > 0 {
+			list.Next = encodeCursor(&asked, page.Last)
+		}
+		uids := make([]UID, len(page.UIDs))
+		for i, uid := range page.UIDs {
+			uids[i] = UID(uid)
+		}
+		users, err := tx.UsersNamed(app, uids)
+		if err != nil {
+			return err
+		}
+		if asked.Activity == userindex.ActiveOnly {
+			users = slices.DeleteFunc(users, func(user User) bool { return user.DeactivatedAt != 0 })
+		}
+		list.Items, err = seen(tx, app, viewer, users)
 		return err
-	}
-	list.Total = total
-	if len(users) == query.Limit && len(users) > 0 {
-		list.Next = encodeCursor(query, users[len(users)-1])
-	}
-	list.Items, err = seen(tx, query.App, viewer, users)
-	return err
+	})
 }
 
-func (d *Directory) userQuery(caller Caller, filter UserFilter, page Page) (UserQuery, error) {
-	query := UserQuery{
-		App: caller.App, Search: FoldText(filter.Search), SearchUID: len(filter.SearchIn) == 0, SearchName: len(filter.SearchIn) == 0,
-		Words: onceEach(strings.Fields(FoldText(filter.NameContains))), Tags: onceEach(filter.Tags),
-		Activity: filter.Activity, Limit: page.Size, Offset: page.offset(),
+// ask returns the question to the index, in one part, with the users who are related to others as it says.
+func (q *userQuery) ask(tx Reader, app AppID) (userindex.Query, error) {
+	asked := q.Query
+	asked.Without, asked.Among, asked.Terms = slices.Clip(q.Without), slices.Clip(q.Among), slices.Clip(q.Terms)
+	asked.Parts = []userindex.Part{{Order: q.order}}
+	if q.roles != nil {
+		asked.Terms = append(asked.Terms, roleTerms(q.roles))
 	}
-	for _, of := range filter.Metadata {
-		query.Metadata = append(query.Metadata, MetadataFilter{Key: of.Key, Values: onceEach(of.Values)})
+	for _, related := range q.related {
+		groups, err := groupsOf(tx, app, related)
+		if err != nil {
+			return asked, err
+		}
+		asked.Among = append(asked.Among, groups)
 	}
+	return asked, nil
+}
+
+func roleTerms(roles []string) []userindex.Term {
+	terms := make([]userindex.Term, len(roles))
+	for i, role := range roles {
+		terms[i] = userindex.Term{Kind: roleTerm, Value: role}
+	}
+	return terms
+}
+
+func texts(uids []UID) []string {
+	list := make([]string, len(uids))
+	for i, uid := range uids {
+		list[i] = string(uid)
+	}
+	return list
+}
+
+func (d *Directory) userQuery(caller Caller, filter UserFilter, page Page) (userQuery, error) {
+	query := userQuery{metadata: filter.Metadata}
+	query.Limit, query.Offset = page.Size, page.offset()
+	query.Activity = userindex.Activity(filter.Activity)
 	var wrong FieldErrors
-	for _, in := range filter.SearchIn {
-		checkOneOf(&wrong, "searchIn", in, []string{"uid", "name"})
-		query.SearchUID = query.SearchUID || in == "uid"
-		query.SearchName = query.SearchName || in == "name"
-	}
+	filter.search(&wrong, &query)
 	if filter.Status != "" {
 		checkOneOf(&wrong, "status", filter.Status, []string{StatusAvailable, StatusAway, StatusBusy, StatusOffline})
 	}
@@ -370,67 +280,112 @@ func (d *Directory) userQuery(caller Caller, filter UserFilter, page Page) (User
 	if len(query.Words) > maxNameWords {
 		wrong.Add("nameContains", "The nameContains may not hold more than %d words.", maxNameWords)
 	}
-	for _, role := range filter.Roles {
-		query.Roles = append(query.Roles, strings.ToLower(role))
-	}
-	for _, uid := range filter.UIDs {
-		query.UIDs = append(query.UIDs, FoldUID(uid))
-	}
-	query.Roles, query.UIDs = onceEach(query.Roles), onceEach(query.UIDs)
 	for _, list := range []struct {
 		field string
 		size  int
 		limit int
-	}{{"uids", len(filter.UIDs), d.limits.BulkUIDs}, {"roles", len(filter.Roles), d.limits.RolesPerApp}, {"tags", len(filter.Tags), d.limits.Tags}} {
+	}{
+		{"uids", len(filter.UIDs), d.limits.BulkUIDs}, {"roles", len(filter.Roles), d.limits.RolesPerApp},
+		{"tags", len(filter.Tags), d.limits.Tags},
+	} {
 		if list.size > list.limit {
 			wrong.Add(list.field, "The %s may not be more than %d.", list.field, list.limit)
 		}
 	}
+	filter.choose(&query)
 	filter.selectChanged(&wrong, &query)
-	filter.order(&wrong, caller, &query)
+	filter.sort(&wrong, caller, &query)
 	filter.continueWalk(&wrong, caller, &query)
 	return query, wrong.Err()
 }
 
+// search applies what is looked for in uids and names. A text that holds neither letters nor digits nor symbols, such
+// as accents alone, finds nobody.
+func (f UserFilter) search(wrong *FieldErrors, query *userQuery) {
+	inUID, inName := len(f.SearchIn) == 0, len(f.SearchIn) == 0
+	for _, in := range f.SearchIn {
+		checkOneOf(wrong, "searchIn", in, []string{"uid", "name"})
+		inUID = inUID || in == "uid"
+		inName = inName || in == "name"
+	}
+	if text := strings.TrimSpace(f.Search); text != "" {
+		if inUID {
+			query.UIDPrefix = strings.ToLower(text)
+		}
+		if inName {
+			query.NamePrefix = searchtext.Fold(text)
+		}
+		query.nobody = query.UIDPrefix == "" && query.NamePrefix == ""
+	}
+	if strings.TrimSpace(f.NameContains) != "" {
+		query.Words = onceEach(strings.Fields(searchtext.Fold(f.NameContains)))
+		query.nobody = query.nobody || len(query.Words) == 0
+	}
+}
+
+// choose applies the lists of a filter.
+func (f UserFilter) choose(query *userQuery) {
+	for _, role := range f.Roles {
+		query.roles = append(query.roles, strings.ToLower(role))
+	}
+	query.nobody = query.nobody || isEmpty(f.Roles) || isEmpty(f.Tags) || isEmpty(f.UIDs)
+	if len(f.Tags) > 0 {
+		terms := make([]userindex.Term, len(f.Tags))
+		for i, tag := range f.Tags {
+			terms[i] = tagged(tag)
+		}
+		query.Terms = append(query.Terms, terms)
+	}
+	for _, of := range f.Metadata {
+		query.Terms = append(query.Terms, of.terms())
+	}
+	if len(f.UIDs) > 0 {
+		var group userindex.Group
+		for _, uid := range f.UIDs {
+			group.UIDs = append(group.UIDs, string(FoldUID(uid)))
+		}
+		query.Among = append(query.Among, []userindex.Group{group})
+	}
+}
+
+// isEmpty reports whether a list was given and holds nothing.
+func isEmpty(list []string) bool { return list != nil && len(list) == 0 }
+
 // onceEach returns the items of a list without those that have come before.
 func onceEach[T comparable](list []T) []T {
-	for i := 1; i < len(list); i++ {
-		if slices.Contains(list[:i], list[i]) {
-			once := slices.Clone(list[:i])
-			for _, item := range list[i+1:] {
-				if !slices.Contains(once, item) {
-					once = append(once, item)
-				}
-			}
-			return once
+	var once []T
+	for _, item := range list {
+		if !slices.Contains(once, item) {
+			once = append(once, item)
 		}
 	}
-	return list
+	return once
 }
 
 // selectChanged applies the contract's cursor: what was changed before or after a time (contract rest.md section 0).
-func (f UserFilter) selectChanged(wrong *FieldErrors, query *UserQuery) {
+func (f UserFilter) selectChanged(wrong *FieldErrors, query *userQuery) {
 	if f.Affix != "" {
 		checkOneOf(wrong, "affix", f.Affix, []string{"append", "prepend"})
 	}
 	switch {
 	case f.UpdatedAt == 0:
 	case f.Affix == "prepend":
-		query.ChangedBefore, query.Order = f.UpdatedAt, LastChangedFirst
+		query.ChangedBefore, query.order = f.UpdatedAt, userindex.LastChangedFirst
 	default:
-		query.ChangedAfter, query.Order, query.Backward = f.UpdatedAt, LastChangedFirst, true
+		query.ChangedAfter, query.order, query.Backward = f.UpdatedAt, userindex.LastChangedFirst, true
 	}
 }
 
 // orders maps what a caller may sort by to an order and whether it runs downward by nature.
 var orders = map[string]struct {
-	order    Order
+	order    userindex.Order
 	downward bool
 }{
-	"name": {ByName, false}, "status": {ByName, false}, "createdat": {NewestFirst, true}, "updatedat": {LastChangedFirst, true}, "lastactiveat": {LastActiveFirst, true},
+	"name": {userindex.ByName, false}, "status": {userindex.ByName, false}, "createdat": {userindex.NewestFirst, true},
+	"updatedat": {userindex.LastChangedFirst, true}, "lastactiveat": {userindex.LastActiveFirst, true},
 }
 
-func (f UserFilter) order(wrong *FieldErrors, caller Caller, query *UserQuery) {
+func (f UserFilter) sort(wrong *FieldErrors, caller Caller, query *userQuery) {
 	if f.SortOrder != "" {
 		checkOneOf(wrong, "sortOrder", strings.ToLower(f.SortOrder), []string{"asc", "desc"})
 	}
@@ -449,7 +404,7 @@ func (f UserFilter) order(wrong *FieldErrors, caller Caller, query *UserQuery) {
 		wrong.Add("sortBy", "The sortBy must be one of: name, status, createdAt, updatedAt, lastActiveAt.")
 		return
 	}
-	query.Order, query.Backward = order.order, false
+	query.order, query.Backward = order.order, false
 	if f.SortOrder != "" {
 		query.Backward = (strings.ToLower(f.SortOrder) == "desc") != order.downward
 	}
@@ -464,20 +419,32 @@ func (f UserFilter) onlineFirst(caller Caller) bool {
 
 // cursor is where a walk goes on. It belongs to one order.
 type cursor struct {
-	Order    Order    `json:"o"`
-	Backward bool     `json:"b,omitempty"`
-	After    Position `json:"a"`
+	Order    userindex.Order `json:"o"`
+	Backward bool            `json:"b,omitempty"`
+	After    position        `json:"a"`
 }
 
-func encodeCursor(query UserQuery, last User) string {
-	text, err := json.Marshal(cursor{query.Order, query.Backward, PositionOf(query.Order, last)})
+// position is a place in an order: behind the user it was taken from.
+type position struct {
+	Name string `json:"n,omitempty"`
+	// Times are what the order compares before the uid.
+	Times []int64 `json:"t,omitempty"`
+	UID   string  `json:"u"`
+}
+
+// timesIn is how many times an order compares.
+var timesIn = map[userindex.Order]int{userindex.NewestFirst: 1, userindex.LastChangedFirst: 1, userindex.LastActiveFirst: 2}
+
+func encodeCursor(asked *userindex.Query, last userindex.Position) string {
+	order := asked.Parts[last.Part].Order
+	text, err := json.Marshal(cursor{order, asked.Backward, position{last.Name, last.Times[:timesIn[order]], last.UID}})
 	if err != nil {
 		return "" // numbers and texts always have a JSON form
 	}
 	return base64.RawURLEncoding.EncodeToString(text)
 }
 
-func (f UserFilter) continueWalk(wrong *FieldErrors, caller Caller, query *UserQuery) {
+func (f UserFilter) continueWalk(wrong *FieldErrors, caller Caller, query *userQuery) {
 	if f.Cursor == "" {
 		return
 	}
@@ -493,16 +460,19 @@ func (f UserFilter) continueWalk(wrong *FieldErrors, caller Caller, query *UserQ
 	if err == nil {
 		err = json.Unmarshal(text, &c)
 	}
+	after := userindex.Position{Name: c.After.Name, UID: c.After.UID}
+	copy(after.Times[:], c.After.Times)
 	order := c.Order
-	if f.hidesBlockedTimes(caller, *query) && order == NewestFirst { // it is among those blocked: see listBlockedLast
-		order = query.Order
+	if f.hidesBlockedTimes(caller, query.order) && order == userindex.NewestFirst { // it is among those blocked
+		order, after.Part = query.order, 1
 	}
-	if err != nil || order != query.Order || c.Backward != query.Backward ||
-		!c.After.fits(c.Order) || !IsText(c.After.Name+string(c.After.UID)) {
-		wrong.Add("cursor", "The cursor must be the one that the last page came with, and sortBy and sortOrder must stay as they were.")
+	if err != nil || order != query.order || c.Backward != query.Backward || len(c.After.Times) != timesIn[c.Order] ||
+		!IsText(after.Name+after.UID) {
+		wrong.Add("cursor",
+			"The cursor must be the one that the last page came with, and sortBy and sortOrder must stay as they were.")
 		return
 	}
-	query.After = &c.After
+	query.After = &after
 }
 
 // endWalk takes the cursor out of a page that is not part of a walk.
@@ -510,56 +480,4 @@ func (f UserFilter) endWalk(list *List[Seen]) {
 	if f.Cursor == "" {
 		list.Next = ""
 	}
-}
-
-// nameTerms returns the folded name from its second, third … word on: with the name itself, every place at which a
-// search may find it.
-func nameTerms(name string) []string {
-	var terms []string
-	rest := FoldText(name)
-	for {
-		_, after, more := strings.Cut(rest, " ")
-		if !more {
-			return terms
-		}
-		rest = after
-		if !slices.Contains(terms, rest) {
-			terms = append(terms, rest)
-		}
-	}
-}
-
-// FoldText returns text as searches and name orders compare it: lower case, without accents, and with single spaces.
-func FoldText(text string) string {
-	if folded, ascii := foldASCII(text); ascii {
-		return folded
-	}
-	text = strings.Map(func(r rune) rune {
-		if unicode.Is(unicode.Mn, r) {
-			return -1
-		}
-		return r
-	}, norm.NFKD.String(text))
-	return strings.Join(strings.Fields(strings.ToLower(text)), " ")
-}
-
-// foldASCII is FoldText for a text that is ASCII alone, in one pass: a search folds every name that it looks at.
-func foldASCII(text string) (folded string, ascii bool) {
-	letters := make([]byte, 0, 128)
-	for i := range len(text) {
-		c := text[i]
-		switch {
-		case c >= utf8.RuneSelf:
-			return "", false
-		case 'A' <= c && c <= 'Z':
-			c += 'a' - 'A'
-		case c == ' ' || '\t' <= c && c <= '\r':
-			if len(letters) == 0 || letters[len(letters)-1] == ' ' {
-				continue
-			}
-			c = ' '
-		}
-		letters = append(letters, c)
-	}
-	return string(bytes.TrimSuffix(letters, []byte(" "))), true
 }

@@ -88,7 +88,7 @@ func (d *Directory) CreateUser(ctx context.Context, caller Caller, wanted NewUse
 	if err := d.checkNewUser(wanted.UID, &user); err != nil {
 		return CreatedUser{}, err
 	}
-	return write(ctx, d, caller, []UID{user.UID}, func(tx Tx, log *logbook) (CreatedUser, error) {
+	return write(ctx, d, caller, []UID{user.UID}, func(tx Writer, log *logbook) (CreatedUser, error) {
 		if _, exists, err := tx.User(caller.App, user.UID); err != nil {
 			return CreatedUser{}, err
 		} else if exists {
@@ -112,7 +112,7 @@ func (d *Directory) CreateUser(ctx context.Context, caller Caller, wanted NewUse
 }
 
 // maySetRole tells whether a caller may give a user, who has a role, another one. Errors: CodeNoAccess.
-func maySetRole(tx Tx, caller Caller, has, wanted string) error {
+func maySetRole(tx Writer, caller Caller, has, wanted string) error {
 	if wanted == has || !caller.hasAuthOnlyKey() {
 		return nil
 	}
@@ -141,19 +141,8 @@ func (d *Directory) checkNewUser(rawUID string, user *User) error {
 	return wrong.Err()
 }
 
-func (d *Directory) addUser(tx Tx, log *logbook, user User) error {
+func (d *Directory) addUser(tx Writer, log *logbook, user User) error {
 	if err := tx.PutUser(log.app, user); err != nil {
-		return err
-	}
-	if err := tx.MoveUserTerms(log.app, user.UID, nil, nameTerms(user.Name)); err != nil {
-		return err
-	}
-	if len(user.Tags) > 0 {
-		if err := tx.PutUserTags(log.app, user.UID, user.Tags); err != nil {
-			return err
-		}
-	}
-	if err := log.moveMetadata(user.UID, nil, user.Metadata); err != nil {
 		return err
 	}
 	return log.append(UserCreated, string(user.UID))
@@ -197,7 +186,7 @@ func (d *Directory) checkTags(wrong *FieldErrors, tags []string) {
 }
 
 // requireUser returns an active user. sent is the uid as the caller spelled it.
-func requireUser(tx Tx, app AppID, uid UID, sent string) (User, error) {
+func requireUser(tx Reader, app AppID, uid UID, sent string) (User, error) {
 	user, found, err := tx.User(app, uid)
 	if err == nil && (!found || user.DeactivatedAt != 0) {
 		err = ErrUserNotFound(strings.ToLower(sent))
@@ -210,7 +199,7 @@ func requireUser(tx Tx, app AppID, uid UID, sent string) (User, error) {
 // Errors: CodeUserNotFound, CodeRoleNotFound, CodeBadRequest, CodeNoAccess for a role that the caller may not give.
 func (d *Directory) UpdateUser(ctx context.Context, caller Caller, rawUID string, patch UserPatch) (User, error) {
 	uid := FoldUID(rawUID)
-	return write(ctx, d, caller, []UID{uid}, func(tx Tx, log *logbook) (User, error) {
+	return write(ctx, d, caller, []UID{uid}, func(tx Writer, log *logbook) (User, error) {
 		user, err := requireUser(tx, caller.App, uid, rawUID)
 		if err != nil {
 			return User{}, err
@@ -227,7 +216,7 @@ func (d *Directory) UpdateUser(ctx context.Context, caller Caller, rawUID string
 	})
 }
 
-func (d *Directory) patchUser(tx Tx, log *logbook, user User, patch UserPatch) (User, error) {
+func (d *Directory) patchUser(tx Writer, log *logbook, user User, patch UserPatch) (User, error) {
 	return d.changeUser(tx, log, user, func(user *User) []string {
 		changed := patch.apply(user)
 		if len(changed) > 0 {
@@ -238,8 +227,7 @@ func (d *Directory) patchUser(tx Tx, log *logbook, user User, patch UserPatch) (
 }
 
 // changeUser applies a change, which returns the names of the fields it changed, and stores the user if there are any.
-func (d *Directory) changeUser(tx Tx, log *logbook, user User, change func(*User) []string) (User, error) {
-	named, metadata := user.Name, user.Metadata
+func (d *Directory) changeUser(tx Writer, log *logbook, user User, change func(*User) []string) (User, error) {
 	changed := change(&user)
 	if len(changed) == 0 {
 		return user, nil
@@ -255,19 +243,6 @@ func (d *Directory) changeUser(tx Tx, log *logbook, user User, change func(*User
 		}
 	}
 	if err := tx.PutUser(log.app, user); err != nil {
-		return User{}, err
-	}
-	if user.Name != named {
-		if err := tx.MoveUserTerms(log.app, user.UID, nameTerms(named), nameTerms(user.Name)); err != nil {
-			return User{}, err
-		}
-	}
-	if slices.Contains(changed, "tags") {
-		if err := tx.PutUserTags(log.app, user.UID, user.Tags); err != nil {
-			return User{}, err
-		}
-	}
-	if err := log.moveMetadata(user.UID, metadata, user.Metadata); err != nil {
 		return User{}, err
 	}
 	return user, log.append(UserUpdated, string(user.UID), changed...)
@@ -308,7 +283,7 @@ func (d *Directory) GetUser(ctx context.Context, caller Caller, policy *Policy, 
 	uid := FoldUID(rawUID)
 	var user User
 	found := Seen{User: &user, Present: true}
-	err := d.store.View(ctx, func(tx Tx) (err error) {
+	err := d.store.View(ctx, func(tx Reader) (err error) {
 		if user, err = requireUser(tx, caller.App, uid, rawUID); err == nil && caller.User != "" && caller.User != uid {
 			found.Relation, err = relationTo(tx, caller.App, caller.User, uid)
 		}
@@ -334,7 +309,7 @@ func (d *Directory) LookUpUsers(ctx context.Context, caller Caller, policy *Poli
 	if err := d.checkBatch("uids", len(uids)); err != nil {
 		return nil, nil, err
 	}
-	err = d.store.View(ctx, func(tx Tx) error {
+	err = d.store.View(ctx, func(tx Reader) error {
 		found, missing = nil, nil
 		asked := map[UID]string{} // as they were sent
 		var users []User
@@ -391,7 +366,7 @@ func (d *Directory) setActive(ctx context.Context, caller Caller, field string, 
 	if err := d.checkBulk(field, uids); err != nil {
 		return Activation{}, err
 	}
-	return activate(ctx, d, caller, func(tx Tx, log *logbook) (Activation, error) {
+	return activate(ctx, d, caller, func(tx Writer, log *logbook) (Activation, error) {
 		var done Activation
 		for _, sent := range uids {
 			user, found, err := tx.User(caller.App, FoldUID(sent))
@@ -427,7 +402,7 @@ func (d *Directory) setActive(ctx context.Context, caller Caller, field string, 
 }
 
 // activate makes a change of who is active, and counts the sockets that it closed.
-func activate(ctx context.Context, d *Directory, caller Caller, fn func(tx Tx, log *logbook) (Activation, error)) (Activation, error) {
+func activate(ctx context.Context, d *Directory, caller Caller, fn func(tx Writer, log *logbook) (Activation, error)) (Activation, error) {
 	done, sockets, err := writeCounting(ctx, d, caller, nil, fn)
 	done.Sockets = sockets
 	return done, err
@@ -435,7 +410,7 @@ func activate(ctx context.Context, d *Directory, caller Caller, fn func(tx Tx, l
 
 // DeactivateUser deactivates one user. Errors: CodeUserNotFound, also for one that is deactivated already.
 func (d *Directory) DeactivateUser(ctx context.Context, caller Caller, rawUID string) (Activation, error) {
-	return activate(ctx, d, caller, func(tx Tx, log *logbook) (Activation, error) {
+	return activate(ctx, d, caller, func(tx Writer, log *logbook) (Activation, error) {
 		user, err := requireUser(tx, caller.App, FoldUID(rawUID), rawUID)
 		if err != nil {
 			return Activation{}, err

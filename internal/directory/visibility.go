@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"slices"
+
+	"github.com/rollcall/rollcall/internal/userindex"
 )
 
 // Sight is what a viewer may see of a subject, and do about it.
@@ -103,22 +105,22 @@ func (p *Policy) reachOf(viewer User) reach {
 
 // narrow limits a query to what the viewer may list. It returns false when that is nobody.
 // Errors: CodePermissionDenied.
-func (p *Policy) narrow(viewer User, query *UserQuery) (bool, error) {
+func (p *Policy) narrow(viewer User, query *userQuery) (bool, error) {
 	reach := p.reachOf(viewer)
 	if reach.listDenied || reach.unknown {
 		return false, fail(CodePermissionDenied, "Users with your role may not list users.")
 	}
-	query.NotUID, query.Activity = viewer.UID, ActiveOnly
+	query.Without, query.Activity = append(query.Without, string(viewer.UID)), userindex.ActiveOnly
 	if reach.friendsOnly {
-		query.Related = append(query.Related, Related{To: viewer.UID, Friends: true})
+		query.related = append(query.related, Related{To: viewer.UID, Friends: true})
 	}
 	switch {
 	case len(reach.listed) == 0:
-	case len(query.Roles) == 0:
-		query.Roles = reach.listed
+	case query.roles == nil:
+		query.roles = reach.listed
 	default:
-		query.Roles = slices.DeleteFunc(query.Roles, func(role string) bool { return !slices.Contains(reach.listed, role) })
-		return len(query.Roles) > 0, nil
+		query.roles = slices.DeleteFunc(query.roles, func(role string) bool { return !slices.Contains(reach.listed, role) })
+		return len(query.roles) > 0, nil
 	}
 	return true, nil
 }
@@ -142,7 +144,7 @@ type Explanation struct {
 // subject is explained.
 func (d *Directory) ExplainVisibility(ctx context.Context, caller Caller, policy *Policy, rawViewer, rawSubject string) (Explanation, error) {
 	var e Explanation
-	err := d.store.View(ctx, func(tx Tx) (err error) {
+	err := d.store.View(ctx, func(tx Reader) (err error) {
 		if e.Viewer, err = requireUser(tx, caller.App, FoldUID(rawViewer), rawViewer); err != nil {
 			return err
 		}

@@ -1,6 +1,8 @@
 package gateway
 
 import (
+	"errors"
+	"path/filepath"
 	"testing"
 
 	"github.com/gobwas/ws"
@@ -8,6 +10,7 @@ import (
 	"github.com/rollcall/rollcall/internal/directory"
 	"github.com/rollcall/rollcall/internal/presence"
 	"github.com/rollcall/rollcall/internal/socketjwt"
+	"github.com/rollcall/rollcall/internal/sqlstore"
 )
 
 // sink is a link whose other side takes everything.
@@ -34,10 +37,14 @@ func FuzzReceive(f *testing.F) {
 	f.Add(append(text(`{"type":"auth","body":[]}`), text(`{"type":1}`)...), 1)
 	f.Add([]byte{0x01, 0x81, 0, 0, 0, 0, '{', 0x80, 0xff, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 1}, 2)
 	f.Add([]byte{0x88, 0x82, 1, 2, 3, 4, 0x02, 0xea}, 100)
-	d := directory.New(directory.Config{})
+	store, err := sqlstore.OpenSQLite(f.Context(), filepath.Join(f.TempDir(), "test.db"))
+	if err != nil {
+		f.Fatal(err)
+	}
+	d := directory.New(directory.Config{Store: store})
 	g := New(Config{Directory: d, Presence: presence.New(presence.Config{Directory: d}), Signer: socketjwt.NewSigner(noKeys{})})
 	f.Cleanup(func() {
-		if err := g.Close(f.Context()); err != nil {
+		if err := errors.Join(g.Close(f.Context()), store.Close()); err != nil {
 			f.Error(err)
 		}
 	})

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"slices"
 	"time"
 
 	"github.com/rollcall/rollcall/api"
@@ -10,7 +11,7 @@ import (
 var regionNames = map[string]string{"us": "United States", "eu": "Europe", "in": "India"}
 
 // showApp returns an app, as the contract knows it, and what else there is to it.
-func showApp(app directory.App) (api.App, api.Addition) {
+func (c *call) showApp(app directory.App) (api.App, api.Addition) {
 	shown := api.App{
 		ID: string(app.ID), Name: app.Name, Plan: "self-hosted", State: "active", Owner: app.Owner, Region: app.Region, CreatedAt: app.CreatedAt,
 		AppRegion: api.AppRegion{ID: app.Region, Name: regionNames[app.Region], Description: "This server"},
@@ -21,11 +22,13 @@ func showApp(app directory.App) (api.App, api.Addition) {
 	if app.DeleteAt != 0 {
 		shown.State = "archived"
 	}
-	settings := showSettings(app.Settings)
+	settings := c.showSettings(app)
 	return shown, api.Addition{Settings: &settings, ScheduledToDeleteAt: app.DeleteAt}
 }
 
-func showSettings(settings directory.AppSettings) api.AppSettings {
+func (c *call) showSettings(app directory.App) api.AppSettings {
+	settings := app.Settings
+	indexing := c.api.dir.MetadataKeysIndexing(app.ID, settings.MetadataKeys)
 	shown := api.AppSettings{
 		RevealSecrets: settings.RevealSecrets, TokensValidFrom: settings.TokensValidFrom,
 		DenyUserCreationByAuthOnlyKeys: settings.DenyUserCreationByAuthOnlyKeys,
@@ -33,12 +36,10 @@ func showSettings(settings directory.AppSettings) api.AppSettings {
 		DenyEvictionByAuthOnlyKeys:     settings.DenyEvictionByAuthOnlyKeys,
 	}
 	for _, key := range settings.MetadataKeys {
-		switch {
-		case key.Dropped:
-		case key.Ready:
-			shown.MetadataKeys = append(shown.MetadataKeys, key.Key)
-		default:
-			shown.MetadataKeysIndexing = append(shown.MetadataKeysIndexing, key.Key)
+		if slices.Contains(indexing, key) {
+			shown.MetadataKeysIndexing = append(shown.MetadataKeysIndexing, key)
+		} else {
+			shown.MetadataKeys = append(shown.MetadataKeys, key)
 		}
 	}
 	return shown
@@ -61,7 +62,7 @@ func createApp(c *call) (answer, error) {
 		return answer{}, err
 	}
 	c.w.app = string(created.App.ID)
-	shown, addition := showApp(created.App)
+	shown, addition := c.showApp(created.App)
 	shown.APIKeys = map[string]api.APIKey{}
 	for _, key := range []directory.Key{created.FullAccess, created.AuthOnly} {
 		shown.APIKeys[key.Text] = api.APIKey{
@@ -81,18 +82,18 @@ func listApps(c *call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	return joined(list, showApp), nil
+	return joined(list, c.showApp), nil
 }
 
-func appAnswer(app directory.App, err error) (answer, error) {
+func (c *call) appAnswer(app directory.App, err error) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	return withItem(showApp(app))
+	return withItem(c.showApp(app))
 }
 
 func getApp(c *call) (answer, error) {
-	return appAnswer(c.api.dir.GetApp(c.ctx(), c.caller.App))
+	return c.appAnswer(c.api.dir.GetApp(c.ctx(), c.caller.App))
 }
 
 func updateApp(c *call) (answer, error) {
@@ -104,7 +105,7 @@ func updateApp(c *call) (answer, error) {
 	if err := f.err(); err != nil {
 		return answer{}, err
 	}
-	return appAnswer(c.api.dir.RenameApp(c.ctx(), c.caller, name))
+	return c.appAnswer(c.api.dir.RenameApp(c.ctx(), c.caller, name))
 }
 
 func deleteApp(c *call) (answer, error) {
@@ -122,7 +123,7 @@ func restoreApp(c *call) (answer, error) {
 	if err := c.nothing(); err != nil {
 		return answer{}, err
 	}
-	return appAnswer(c.api.dir.RestoreApp(c.ctx(), c.caller))
+	return c.appAnswer(c.api.dir.RestoreApp(c.ctx(), c.caller))
 }
 
 func getAppSettings(c *call) (answer, error) {
@@ -130,7 +131,7 @@ func getAppSettings(c *call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	return data(showSettings(app.Settings))
+	return data(c.showSettings(app))
 }
 
 func updateAppSettings(c *call) (answer, error) {
@@ -155,7 +156,7 @@ func updateAppSettings(c *call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	return data(showSettings(app.Settings))
+	return data(c.showSettings(app))
 }
 
 // getUsage answers at once with what the hosted service sends by e-mail: the figures of a calendar month.

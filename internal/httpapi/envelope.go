@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"strconv"
 	"sync"
@@ -128,7 +129,7 @@ func (a *API) writeError(x *exchange, err error) {
 	case errors.As(err, &withStatus):
 		domain, status = withStatus.domain, withStatus.status
 	case errors.As(err, &domain):
-		if errors.Is(domain.Cause, context.DeadlineExceeded) {
+		if errors.Is(domain.Cause, context.DeadlineExceeded) || domain.RetryAfter > 0 {
 			status = http.StatusServiceUnavailable
 		}
 	case errors.Is(err, context.DeadlineExceeded):
@@ -145,6 +146,9 @@ func (a *API) writeError(x *exchange, err error) {
 	}
 	if status == 0 {
 		status = http.StatusInternalServerError
+	}
+	if domain.RetryAfter > 0 {
+		x.Header()["Retry-After"] = []string{strconv.Itoa(int(math.Ceil(domain.RetryAfter.Seconds())))}
 	}
 	x.code, x.cause = api.Code(domain.Code), domain.Cause
 	if err := writeJSON(x, status, envelope(domain)); err != nil && x.cause == nil {

@@ -22,19 +22,19 @@ type gated struct {
 	gate    chan struct{}
 }
 
-func (g gated) View(ctx context.Context, fn func(directory.Tx) error) error {
-	return g.Store.View(ctx, func(tx directory.Tx) error { return fn(gatedTx{tx, g}) })
+func (g gated) View(ctx context.Context, fn func(directory.Reader) error) error {
+	return g.Store.View(ctx, func(tx directory.Reader) error { return fn(gatedTx{tx, g}) })
 }
 
 type gatedTx struct {
-	directory.Tx
+	directory.Reader
 	gated
 }
 
-func (t gatedTx) UserPage(query directory.UserQuery) ([]directory.User, int, error) {
+func (t gatedTx) UsersNamed(app directory.AppID, uids []directory.UID) ([]directory.User, error) {
 	t.arrived <- struct{}{}
 	<-t.gate
-	return t.Tx.UserPage(query)
+	return t.Reader.UsersNamed(app, uids)
 }
 
 // TestListsInLine asks for more lists at once than one key may read: no more than that begin, those in line are refused

@@ -95,7 +95,8 @@ func (q *query) text(names ...string) string {
 }
 
 // texts returns a list in any of its spellings: a,b and k=a&k=b and k[]=a (contract rest.md section 0). Its items may
-// hold commas: these are escaped, and those between the items are not.
+// hold commas: these are escaped, and those between the items are not. It is nil when the parameter is absent, and empty
+// when that holds nothing.
 func (q *query) texts(name string) []string {
 	var list []string
 	for i := range q.raw {
@@ -104,6 +105,9 @@ func (q *query) texts(name string) []string {
 			continue
 		}
 		parameter.read = true
+		if list == nil {
+			list = []string{}
+		}
 		for item := range strings.SplitSeq(parameter.value, ",") {
 			if text := q.unescape(name, item); text != "" {
 				list = append(list, text)
@@ -123,9 +127,7 @@ func (q *query) metadata() []directory.MetadataFilter {
 		if !bracketed || !closed || slices.ContainsFunc(filters, again) {
 			continue
 		}
-		if values := q.texts(parameter.name); len(values) > 0 {
-			filters = append(filters, directory.MetadataFilter{Key: key, Values: values})
-		}
+		filters = append(filters, directory.MetadataFilter{Key: key, Values: q.texts(parameter.name)})
 	}
 	if most := q.limits.MetadataKeys; len(filters) > most {
 		q.wrong.Add("metadata", "The metadata may not be filtered by more than %d keys.", most)
@@ -137,11 +139,16 @@ func (q *query) metadata() []directory.MetadataFilter {
 	return filters
 }
 
-// ids is texts for items that never hold a comma: those between them may be escaped.
-func (q *query) ids(name string) []string {
-	var list []string
-	for _, text := range q.texts(name) {
-		list = append(list, slices.DeleteFunc(strings.Split(text, ","), func(id string) bool { return id == "" })...)
+// ids is texts, of all the names together, for items that never hold a comma: those between them may be escaped.
+func (q *query) ids(names ...string) (list []string) {
+	for _, name := range names {
+		texts := q.texts(name)
+		if list == nil {
+			list = texts[:0:0]
+		}
+		for _, text := range texts {
+			list = append(list, slices.DeleteFunc(strings.Split(text, ","), func(id string) bool { return id == "" })...)
+		}
 	}
 	return list
 }

@@ -3,6 +3,7 @@ package httpapi
 import (
 	"errors"
 	"net/http"
+	"strings"
 
 	"github.com/rollcall/rollcall/api"
 	"github.com/rollcall/rollcall/internal/directory"
@@ -20,7 +21,11 @@ func getReadiness(c *call) (answer, error) {
 		}
 		return answer{}, &statusError{unready, http.StatusServiceUnavailable}
 	}
-	return success("ready")
+	ready := "ready"
+	if reading := c.api.dir.IndexProgress(); len(reading) > 0 {
+		ready += "; lists are not: " + strings.Join(reading, ", ") + " so far"
+	}
+	return success(ready)
 }
 
 func getMetrics(c *call) (answer, error) {

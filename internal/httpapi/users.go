@@ -6,7 +6,6 @@ import (
 	"errors"
 	"iter"
 	"net/url"
-	"slices"
 
 	"github.com/rollcall/rollcall/api"
 	"github.com/rollcall/rollcall/internal/directory"
@@ -121,7 +120,7 @@ func (c *call) mayUse(feature directory.Feature) error {
 func (q *query) userFilter() directory.UserFilter {
 	filter := directory.UserFilter{
 		Search: q.text("searchKey"), SearchIn: q.ids("searchIn"), NameContains: q.text("nameContains"),
-		Roles: slices.Concat(q.ids("roles"), q.ids("role")), Tags: q.texts("tags"), UIDs: q.ids("uids"), Metadata: q.metadata(),
+		Roles: q.ids("roles", "role"), Tags: q.texts("tags"), UIDs: q.ids("uids"), Metadata: q.metadata(),
 		FriendsOnly: q.boolean("friendsOnly"), HideBlockedUsers: q.boolean("hideBlockedUsers"), Status: q.text("status"),
 		SortBy: q.text("sortBy"), SortOrder: q.text("sortOrder"), UpdatedAt: q.integer(latestTime, "updatedAt"), Affix: q.text("affix"),
 		Cursor: q.text("cursor"), Page: q.page(),

@@ -54,12 +54,11 @@ type person struct {
 	// informed are those who were told on their own, since the last announcement, and what: the next announcement leaves out
 	// whom it says nothing new.
 	informed map[hearer]appearance
-	// listed is how the directory knows the user, and listedUser as whom.
-	listed     Status
-	listedUser *directory.User
-	cause      Cause // of the last change
-	blocked    map[directory.UID]struct{}
-	friends    map[directory.UID]struct{}
+	// listed is how the directory knows the user.
+	listed  Status
+	cause   Cause // of the last change
+	blocked map[directory.UID]struct{}
+	friends map[directory.UID]struct{}
 	// friendsKnown says that friends is complete.
 	friendsKnown bool
 	lastActive   int64 // Unix seconds, of the last session that ended
@@ -343,10 +342,10 @@ func earlier(a, b time.Time) time.Time {
 // list makes the directory know how a person looks, and what is kept of it.
 func (r *roster) list(p *person, is appearance) {
 	was := p.listed
-	if was == is.status && (was == Offline || p.listedUser == p.user) {
+	if was == is.status {
 		return
 	}
-	p.listed, p.listedUser = is.status, p.user
+	p.listed = is.status
 	seen, wasSeen := is.status.public() != Offline, was.public() != Offline
 	if wasSeen && is.status == Invisible {
 		p.lastActive = r.presence.dir.Now()
@@ -358,7 +357,7 @@ func (r *roster) list(p *person, is appearance) {
 		r.presence.dir.SetOffline(r.app, p.user.UID, p.lastActive)
 	default:
 		r.presence.dir.SetOnline(r.app, directory.OnlineUser{
-			User: p.user, Invisible: is.status == Invisible, Status: is.status.String(),
+			UID: p.user.UID, Invisible: is.status == Invisible, Status: is.status.String(),
 		})
 	}
 	switch {

@@ -64,7 +64,7 @@ func isForeign(keyring *secret.Keyring, sealed [][]byte) bool {
 
 // sealedKeys returns the API keys of a store as they are encrypted.
 func sealedKeys(ctx context.Context, store directory.Store) (sealed [][]byte, err error) {
-	err = store.View(ctx, func(tx directory.Tx) error {
+	err = store.View(ctx, func(tx directory.Reader) error {
 		sealed = nil
 		apps, err := tx.Apps()
 		if err != nil {

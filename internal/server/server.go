@@ -47,8 +47,10 @@ type Server struct {
 	api    *httpapi.API
 	// presence and gateway are stopped in this order: first nobody is told anything any more, then sockets are closed.
 	presence *presence.Presence
-	gateway  *gateway.Gateway
-	servers  []*http.Server
+	// directory is closed before the store.
+	directory *directory.Directory
+	gateway   *gateway.Gateway
+	servers   []*http.Server
 	// acceptFailures counts the connections that could not be accepted.
 	acceptFailures prometheus.Counter
 
@@ -88,7 +90,16 @@ func Start(ctx context.Context, config Config) (_ *Server, err error) {
 				config.Logger.Error("a permanent deletion is not in the tombstone file; it will be added at the next start", slog.Any("error", err))
 			}
 		},
+		Indexed: func(app directory.AppID, users int, took time.Duration, err error) {
+			log := config.Logger.With(slog.String("app", string(app)), slog.Int("users", users), slog.Duration("took", took))
+			if err != nil {
+				log.Error("the users of an app could not be read; lists of it fail, and the next one tries again", slog.Any("error", err))
+				return
+			}
+			log.Info("the users of an app are read, and lists of it are answered from memory")
+		},
 	})
+	s.directory = d
 	s.store.FollowHold(func() {
 		d.Forget()
 		config.Logger.Error("the database does not answer, or another server uses it; requests are refused until that is over")
@@ -117,7 +128,6 @@ func Start(ctx context.Context, config Config) (_ *Server, err error) {
 	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	s.cancel = cancel
 	s.background.Go(func() { s.sweep(running, d) })
-	s.background.Go(func() { s.index(running, d) })
 	s.background.Go(func() { giveMemoryBack(running) })
 	debug.FreeOSMemory() // what the start has used is not used again
 	return s, nil
@@ -273,20 +283,6 @@ func (s *Server) sweep(ctx context.Context, d *directory.Directory) {
 	}
 }
 
-// index keeps the indexes of metadata up with what apps declare, until ctx ends.
-func (s *Server) index(ctx context.Context, d *directory.Directory) {
-	for {
-		if err := d.IndexMetadata(ctx); err != nil && ctx.Err() == nil {
-			s.config.Logger.Error("indexing metadata failed; it goes on at the next start or declaration", slog.Any("error", err))
-		}
-		select {
-		case <-d.MetadataDeclared():
-		case <-ctx.Done():
-			return
-		}
-	}
-}
-
 // Failed delivers the error of a listener that stopped by itself. The server should be closed then.
 func (s *Server) Failed() <-chan error { return s.failed }
 
@@ -328,6 +324,9 @@ func (s *Server) release() error {
 		s.cancel()
 	}
 	s.background.Wait()
+	if s.directory != nil {
+		s.directory.Close()
+	}
 	if s.store != nil {
 		failures = append(failures, s.store.Close())
 	}

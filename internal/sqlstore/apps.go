@@ -55,6 +55,9 @@ func (t *tx) CountApps() (int, error) { return t.count(`SELECT count(*) FROM app
 
 func (t *tx) PutApp(app directory.App) error {
 	t.appsChanged = true
+	if app.ID == t.app {
+		t.did.AppRow = &app
+	}
 	return t.exec(`INSERT INTO apps (`+appColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 		ON CONFLICT (app) DO UPDATE SET name = excluded.name, region = excluded.region, owner = excluded.owner,
 		settings = excluded.settings, salt = excluded.salt, delete_at = excluded.delete_at`,
@@ -64,17 +67,15 @@ func (t *tx) PutApp(app directory.App) error {
 func (t *tx) DeleteApp(app directory.AppID) error {
 	t.appsChanged = true
 	for _, table := range []string{
-		"collaborators", "api_keys", "roles", "users", "user_counts", "user_terms", "user_tags", "user_metadata", "blocks", "friends", "friend_requests", "auth_tokens", "answers", "answer_subjects", "activity",
-		"presence_alive", "presence_online", "presence_transitions", "changes", "apps",
+		"collaborators", "api_keys", "roles", "users", "blocks", "friends", "friend_requests", "auth_tokens", "answers",
+		"answer_subjects", "activity", "presence_alive", "presence_online", "presence_transitions", "changes", "apps",
 	} {
 		if err := t.exec(`DELETE FROM `+table+` WHERE app = $1`, string(app)); err != nil {
 			return err
 		}
 	}
-	t.revision = 0
-	if t.draft != nil {
-		t.draft.gone = append(t.draft.gone, app)
-	}
+	t.did.Gone = t.did.Gone || app == t.app
+	t.did.Users = nil
 	return nil
 }
 

@@ -1,12 +1,12 @@
 package sqlstore
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"maps"
 	"runtime/debug"
+	"sync/atomic"
 
 	"github.com/rollcall/rollcall/internal/directory"
 )
@@ -28,27 +28,36 @@ type batch struct {
 	// endsApp says that an app is gone with it, and users whom it did not name.
 	endsApp bool
 	// before is the batch that is still being committed, on which this one is built. Nil when there is none.
-	before    *batch
-	revisions map[directory.AppID]int64 // the last revision of each app that the batch has locked
-	known     known
+	before *batch
+	// heads are where the batch has found the logs of the apps that it has locked, and commits what it does to them.
+	heads   map[directory.AppID]head
+	commits map[directory.AppID]*directory.Commit
+	known   known
 	// users holds users as the batch has left them so far, where the engine fetched them in advance.
-	users *userCache
-	// tallies hold what the batch does to the users of each app.
-	tallies map[directory.AppID]tally
-	census  *census
-	hot     *hotUsers
+	users     *userCache
+	hot       *hotUsers
+	followers *atomic.Pointer[[]func(directory.Commit)]
 }
 
 // newBatch returns a batch that knows what the lane knows, and what the batch before will have left.
 func (w *writer) newBatch(updates []*update, known known, before *batch) *batch {
 	if before != nil {
-		known.revisions = maps.Clone(known.revisions)
-		maps.Copy(known.revisions, before.revisions)
+		known.heads = maps.Clone(known.heads)
+		maps.Copy(known.heads, before.leaves())
 	}
 	return &batch{
-		updates: updates, written: make(chan struct{}), ended: make(chan struct{}), before: before, revisions: map[directory.AppID]int64{}, known: known,
-		tallies: map[directory.AppID]tally{}, census: w.census, hot: w.hot,
+		updates: updates, written: make(chan struct{}), ended: make(chan struct{}), before: before, known: known,
+		heads: map[directory.AppID]head{}, commits: map[directory.AppID]*directory.Commit{}, hot: w.hot, followers: &w.followers,
 	}
+}
+
+// leaves returns where the batch leaves the logs of its apps.
+func (b *batch) leaves() map[directory.AppID]head {
+	heads := maps.Clone(b.heads)
+	for app, commit := range b.commits {
+		heads[app] = head{commit.Revision, commit.Version}
+	}
+	return heads
 }
 
 func (b *batch) begin(ctx context.Context, engine engine, within limits) (err error) {
@@ -100,13 +109,14 @@ func (b *batch) landOn(before *batch) {
 	b.before = nil
 }
 
-// commit makes the batch durable.
+// commit makes the batch durable, and tells who follows of it before anybody else learns.
 func (b *batch) commit() (uncertain bool, err error) {
-	if err := b.keepCounts(); err != nil {
-		return false, err
+	for app, commit := range b.commits {
+		if err := b.exec(putHead, string(app), commit.Revision, commit.Version); err != nil {
+			return false, err
+		}
 	}
-	changes, appsGone := b.changes()
-	b.census.expect(b.tallies)
+	changes := b.changes()
 	b.hot.changing(changes)
 	var written func()
 	if b.followed {
@@ -115,50 +125,31 @@ func (b *batch) commit() (uncertain bool, err error) {
 	uncertain, err = b.transaction.commit(written)
 	if uncertain {
 		b.hot.doubt(changes)
-		for app := range b.tallies {
-			b.tallies[app] = tally{forget: true}
-		}
 	} else {
-		b.hot.settle(changes, b.revisions, err == nil)
+		b.hot.settle(changes, b.heads, err == nil)
 	}
-	if appsGone {
+	if b.endsApp {
 		b.hot.forgetAll()
 	}
 	if err == nil || uncertain {
-		b.census.note(b.tallies)
+		for _, commit := range b.commits {
+			commit.Uncertain = uncertain
+			for _, follow := range *b.followers.Load() {
+				follow(*commit)
+			}
+		}
 	}
 	return uncertain, err
 }
 
-// keepCounts brings the numbers of users up to what the batch does.
-func (b *batch) keepCounts() error {
-	for app, t := range b.tallies {
-		for group, by := range t.growth() {
-			deactivated := 0
-			if group.deactivated {
-				deactivated = 1
-			}
-			if err := b.exec(`INSERT INTO user_counts (app, role, deactivated, users) VALUES ($1, $2, $3, $4)
-				ON CONFLICT (app, role, deactivated) DO UPDATE SET users = user_counts.users + excluded.users`,
-				string(app), group.role, deactivated, by); err != nil {
-				return err
-			}
+// changes returns what the batch does to users, in the order in which it does it.
+func (b *batch) changes() (changes []userChange) {
+	for app, commit := range b.commits {
+		for _, change := range commit.Users {
+			changes = append(changes, userChange{userKey{app, change.UID}, change.User})
 		}
 	}
-	return nil
-}
-
-// changes returns what the batch does to users, in the order in which it does it, and whether whole apps go.
-func (b *batch) changes() (changes []userChange, appsGone bool) {
-	for app, t := range b.tallies {
-		appsGone = appsGone || t.forget
-		for _, m := range t.moves {
-			if user := cmp.Or(m.before, m.after); user != nil {
-				changes = append(changes, userChange{userKey{app, user.UID}, m.after})
-			}
-		}
-	}
-	return changes, appsGone
+	return changes
 }
 
 // run runs one update and leaves the rules' answer in it. Nothing of a refused one stays in the transaction. The error
@@ -170,11 +161,12 @@ func (b *batch) run(u *update) error {
 	if err := b.lock(u.app); err != nil {
 		return err
 	}
-	session := &updateSession{transaction: b.transaction, held: make([]heldStatement, 0, 6)}
-	t := &tx{
-		session: session, app: u.app, revision: b.revisions[u.app], users: b.users.overlay(), apps: b.known.apps, taken: b.known.takenBy(u.app),
-		draft: new(draft),
+	revision := b.heads[u.app].revision
+	if commit := b.commits[u.app]; commit != nil {
+		revision = commit.Revision
 	}
+	session := &updateSession{transaction: b.transaction, held: make([]heldStatement, 0, 6)}
+	t := &tx{session: session, app: u.app, revision: revision, users: b.users.overlay(), apps: b.known.apps}
 	u.err = u.call(t)
 	if t.appsChanged {
 		clear(b.known.apps)
@@ -187,12 +179,29 @@ func (b *batch) run(u *update) error {
 	if u.err != nil {
 		return session.undo()
 	}
-	raised := t.revision > b.revisions[u.app]
-	b.revisions[u.app] = t.revision
 	b.users.merge(t.users)
-	t.draft.addTo(b.tallies, b.revisions, raised)
-	b.endsApp = b.endsApp || len(t.draft.gone) > 0
+	if session.wrote {
+		b.note(t)
+	}
 	return session.keep()
+}
+
+// note adds what an update has done to what the batch does.
+func (b *batch) note(t *tx) {
+	commit := b.commits[t.app]
+	if commit == nil {
+		commit = &directory.Commit{App: t.app, Version: b.heads[t.app].version + 1}
+		b.commits[t.app] = commit
+	}
+	if t.did.Gone {
+		commit.Users, commit.Gone, b.endsApp = nil, true, true
+	}
+	commit.Revision = t.revision
+	commit.Changes = append(commit.Changes, t.did.Changes...)
+	commit.Users = append(commit.Users, t.did.Users...)
+	if t.did.AppRow != nil {
+		commit.AppRow = t.did.AppRow
+	}
 }
 
 // call runs the rules of the update. A panic of theirs is its failure alone: others share its batch, and all who come later its
@@ -206,23 +215,21 @@ func (u *update) call(t *tx) (err error) {
 	return u.fn(t)
 }
 
-// lock reads the app's last revision. On PostgreSQL it also keeps other transactions from appending to the app's log
+// lock reads where the app's log is. On PostgreSQL it also keeps other transactions from appending to the app's log
 // until the batch is committed: revisions become visible in order.
 func (b *batch) lock(app directory.AppID) error {
-	if _, locked := b.revisions[app]; locked {
+	if _, locked := b.heads[app]; locked {
 		return nil
 	}
-	if err := b.lockApp(app); err != nil {
+	var expected *head
+	if known, ok := b.known.heads[app]; ok {
+		expected = &known
+	}
+	found, err := b.lockApp(app, expected)
+	if err != nil {
 		return err
 	}
-	revision, known := b.known.revisions[app]
-	if !known {
-		var err error
-		if revision, err = (&tx{session: b.transaction}).Revision(app); err != nil {
-			return err
-		}
-	}
-	b.revisions[app] = revision
+	b.heads[app] = found
 	return nil
 }
 
@@ -232,6 +239,8 @@ type updateSession struct {
 	transaction
 	held  []heldStatement
 	saved bool
+	// wrote says that there was something to write.
+	wrote bool
 }
 
 type heldStatement struct {
@@ -240,7 +249,7 @@ type heldStatement struct {
 }
 
 func (s *updateSession) exec(sql string, args ...any) error {
-	s.held = append(s.held, heldStatement{sql, args})
+	s.held, s.wrote = append(s.held, heldStatement{sql, args}), true
 	return nil
 }
 

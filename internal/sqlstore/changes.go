@@ -17,7 +17,9 @@ func (t *tx) AppendChange(app directory.AppID, change directory.Change) (int64, 
 	if err != nil {
 		return 0, err
 	}
+	change.Revision = revision
 	t.revision = revision
+	t.did.Changes = append(t.did.Changes, change)
 	return revision, nil
 }
 
@@ -49,9 +51,23 @@ func (t *tx) Revision(app directory.AppID) (int64, error) {
 	if app == t.app {
 		return t.revision, nil
 	}
-	revision, err := t.count(`SELECT coalesce(max(revision), 0) FROM changes WHERE app = $1`, string(app))
-	return int64(revision), err
+	head, err := t.head(app)
+	return head.revision, err
 }
+
+// head is where an app's change log is: its last revision, and a version that every commit raises by one.
+type head struct{ revision, version int64 }
+
+// head reads where an app's change log is. It outlives the app.
+func (t *tx) head(app directory.AppID) (h head, err error) {
+	_, err = t.first(`SELECT revision, version FROM revisions WHERE app = $1`, []any{string(app)}, func(r row) {
+		h = head{r.integer(0), r.integer(1)}
+	})
+	return h, err
+}
+
+const putHead = `INSERT INTO revisions (app, revision, version) VALUES ($1, $2, $3)
+	ON CONFLICT (app) DO UPDATE SET revision = excluded.revision, version = excluded.version`
 
 func (t *tx) EraseChange(app directory.AppID, revision int64, pseudonym string) error {
 	return t.exec(`UPDATE changes SET subject = $3 WHERE app = $1 AND revision = $2`, string(app), revision, pseudonym)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -52,35 +51,6 @@ func makeVersion(ctx context.Context, db *sql.DB, dialect dialect, version int64
 		}
 	}
 	return nil
-}
-
-// ReadUIDsInSteps sets how many uids are read at a time.
-func (s *Store) ReadUIDsInSteps(of int) { s.writer.uidsRead = of }
-
-// KnowsFree reports whether an update would take it for certain that nobody has a uid. It waits for what is read aside;
-// nobody may use the store meanwhile.
-func (s *Store) KnowsFree(app directory.AppID, uid directory.UID) bool {
-	s.writer.active.Wait()
-	lane := s.writer.lanes[s.engine.lane(app)]
-	return lane != nil && lane.known.takenBy(app).free(uid)
-}
-
-// MayBeHeld returns how many of the second so many hashes a set seems to hold that was given the first so many. It fails unless
-// it holds those.
-func MayBeHeld(hash func(int) uint64, count int) (wrong int, err error) {
-	var set uidSet
-	for i := range count {
-		set.add(hash(i))
-	}
-	for i := range count {
-		if !set.has(hash(i)) {
-			return 0, fmt.Errorf("the set does not hold hash %d", i)
-		}
-		if set.has(hash(count + i)) {
-			wrong++
-		}
-	}
-	return wrong, nil
 }
 
 // OverlapFrom sets how many updates a batch must hold for the next one to be prepared while it is committed.
@@ -197,7 +167,7 @@ func planOf(s session, sql string, args []any) (plan []string, err error) {
 }
 
 // smallTables do not grow with the users of an app.
-var smallTables = []string{"apps", "collaborators", "api_keys", "roles", "user_counts", "presence_alive", "sqlite_schema"}
+var smallTables = []string{"apps", "collaborators", "api_keys", "roles", "revisions", "presence_alive", "sqlite_schema"}
 
 // Wasteful returns the first step of a plan that reads more of a table than is asked for: all of it, or all that an app has
 // there, unless it goes along the index of an order until it has a page. Empty when there is none.
@@ -206,7 +176,6 @@ func Wasteful(sql string, plan []string) string {
 	pages := strings.Contains(sql, " LIMIT ") && !sorts &&
 		(strings.Contains(sql, "ORDER BY") || strings.Contains(sql, "AS skipped") || strings.HasSuffix(sql, " WHERE app = $1 LIMIT $2"))
 	endsApp := strings.HasPrefix(sql, "DELETE FROM ") && strings.HasSuffix(sql, " WHERE app = $1")
-	looksAtLast := strings.Contains(sql, "max(revision)")
 	results := []string{"CONSTANT"} // of other steps
 	for _, step := range plan {
 		words := strings.Fields(step)
@@ -216,8 +185,8 @@ func Wasteful(sql string, plan []string) string {
 		case words[0] == "SCAN" && !slices.Contains(results, words[1]) && !slices.Contains(smallTables, words[1]) &&
 			!strings.Contains(sql, "FROM tombstones ORDER BY"): // read when the server starts
 			return step
-		case words[0] == "SEARCH" && strings.HasSuffix(step, "(app=?)") && !slices.Contains(smallTables, words[1]) && !pages && !endsApp && !looksAtLast &&
-			!strings.Contains(step, "users_deactivated"): // holds nothing else
+		case words[0] == "SEARCH" && strings.HasSuffix(step, "(app=?)") && !slices.Contains(smallTables, words[1]) && !pages && !endsApp &&
+			!strings.HasSuffix(sql, "deactivated_at FROM users WHERE app = $1"): // EachUser
 			return step
 		}
 	}

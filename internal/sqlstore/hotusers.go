@@ -151,7 +151,7 @@ func (h *hotUsers) changing(changes []userChange) {
 
 // settle ends what changing began, and whatever was left unsettled of the apps, since a commit to them has ended. When it
 // has succeeded, the users are put in as it has left them: who was written just now is likely to be read.
-func (h *hotUsers) settle(changes []userChange, apps map[directory.AppID]int64, succeeded bool) {
+func (h *hotUsers) settle(changes []userChange, apps map[directory.AppID]head, succeeded bool) {
 	h.mu.Lock()
 	var late []userKey
 	if len(h.unsettled) > 0 {

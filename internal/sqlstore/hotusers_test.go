@@ -40,7 +40,7 @@ func TestHotUsersAreThoseOfTheSnapshot(t *testing.T) {
 			for round := range rounds {
 				changeAndRead(t, store, directory.UID(fmt.Sprintf("own%d", n)), fmt.Sprintf("%d", round))
 				changed := uid(random)
-				if err := store.Update(t.Context(), "app", nil, func(tx directory.Tx) error {
+				if err := store.Update(t.Context(), "app", nil, func(tx directory.Writer) error {
 					if round%5 == 4 {
 						return tx.DeleteUser("app", changed)
 					}
@@ -58,7 +58,7 @@ func TestHotUsersAreThoseOfTheSnapshot(t *testing.T) {
 
 func compareHotUser(t *testing.T, store *Store, uid directory.UID, hotFirst bool) {
 	t.Helper()
-	err := store.View(t.Context(), func(view directory.Tx) error {
+	err := store.View(t.Context(), func(view directory.Reader) error {
 		kept := view.(*tx)
 		var hot directory.User
 		var hotFound bool
@@ -88,13 +88,13 @@ func compareHotUser(t *testing.T, store *Store, uid directory.UID, hotFirst bool
 // changeAndRead writes a user of whom nobody else knows, and reads it twice.
 func changeAndRead(t *testing.T, store *Store, uid directory.UID, status string) {
 	t.Helper()
-	if err := store.Update(t.Context(), "app", nil, func(tx directory.Tx) error {
+	if err := store.Update(t.Context(), "app", nil, func(tx directory.Writer) error {
 		return tx.PutUser("app", directory.User{UID: uid, Name: "Own", StatusMessage: status})
 	}); err != nil {
 		t.Error(err)
 	}
 	for range 2 {
-		if err := store.View(t.Context(), func(tx directory.Tx) error {
+		if err := store.View(t.Context(), func(tx directory.Reader) error {
 			user, _, err := tx.User("app", uid)
 			if err == nil && user.StatusMessage != status {
 				t.Errorf("after an answered write of %q: %q", status, user.StatusMessage)

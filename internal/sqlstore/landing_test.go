@@ -26,7 +26,7 @@ func TestNobodySeesWhatIsNotOnTheDisk(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second) // for a view that waits for the sync it runs in
 	defer cancel()
 	store := openSQLite(t)
-	look := func(tx directory.Tx) bool {
+	look := func(tx directory.Reader) bool {
 		_, found, err := tx.User("app", "new")
 		if err != nil {
 			t.Error(err)
@@ -40,13 +40,13 @@ func TestNobodySeesWhatIsNotOnTheDisk(t *testing.T) {
 			return nil
 		}
 		asked := make(chan struct{})
-		err := store.View(ctx, func(tx directory.Tx) error {
+		err := store.View(ctx, func(tx directory.Reader) error {
 			if look(tx) {
 				t.Error("a view of the state before sees the user")
 			}
 			go func() {
 				var found bool
-				err := store.View(ctx, func(tx directory.Tx) error {
+				err := store.View(ctx, func(tx directory.Reader) error {
 					defer close(asked)
 					found = look(tx)
 					return nil
@@ -77,11 +77,11 @@ func TestNobodySeesWhatIsNotOnTheDisk(t *testing.T) {
 	if err := register(t.Context(), store, "first", "N"); err != nil { // begins the log, whose header is synced by itself
 		t.Fatal(err)
 	}
-	err := updateFollowed(t, store, func(tx directory.Tx) error {
+	err := updateFollowed(t, store, func(tx directory.Writer) error {
 		written.Store(true) // by the next sync
 		return errors.Join(
 			tx.PutUser("app", directory.User{UID: "new", Name: "N", Role: "default"}),
-			store.View(t.Context(), func(tx directory.Tx) error { look(tx); return nil }), // the state before
+			store.View(t.Context(), func(tx directory.Reader) error { look(tx); return nil }), // the state before
 		)
 	})
 	if err != nil {
@@ -102,11 +102,11 @@ func beforeSyncs(t *testing.T, store *sqlstore.Store, sync func() error) (onDisk
 }
 
 // updateFollowed makes an update whose batch is not its caller's: another may be prepared while it is committed.
-func updateFollowed(t *testing.T, store *sqlstore.Store, fn func(directory.Tx) error) (err error) {
+func updateFollowed(t *testing.T, store *sqlstore.Store, fn func(directory.Writer) error) (err error) {
 	t.Helper()
 	store.OverlapFrom(1)
 	var following sync.WaitGroup
-	leading := store.Update(t.Context(), "app", nil, func(directory.Tx) error {
+	leading := store.Update(t.Context(), "app", nil, func(directory.Writer) error {
 		following.Go(func() { err = store.Update(t.Context(), "app", nil, fn) })
 		ctx, cancel := context.WithTimeout(t.Context(), storetest.Patience)
 		defer cancel()
@@ -133,7 +133,7 @@ func TestPowerFailsAfterSync(t *testing.T) {
 	if err := register(t.Context(), store, "first", "N"); err != nil {
 		t.Fatal(err)
 	}
-	err := updateFollowed(t, store, func(tx directory.Tx) error {
+	err := updateFollowed(t, store, func(tx directory.Writer) error {
 		fails.Store(true)
 		return create(tx, "uncertain", "N")
 	})
@@ -174,7 +174,7 @@ func TestCloseAfterFailedSync(t *testing.T) {
 	if err := register(t.Context(), store, "first", "N"); err != nil {
 		t.Fatal(err)
 	}
-	err = updateFollowed(t, store, func(tx directory.Tx) error {
+	err = updateFollowed(t, store, func(tx directory.Writer) error {
 		fails.Store(2) // the commit's, and that of the log when it is written again
 		return create(tx, "uncertain", "N")
 	})

@@ -27,6 +27,13 @@ func earlierRows(version int64) []string {
 	if version >= 2 {
 		rows = append(rows, `INSERT INTO user_terms (app, term, uid) VALUES ('app', 'lovelace', 'ada')`)
 	}
+	if version >= 5 {
+		rows = append(rows,
+			`INSERT INTO changes (app, revision, at, actor, kind, subject, fields) VALUES ('app', 41, 1, 'a', 'user.created', 'ada', '')`,
+			`INSERT INTO apps (app, name, region, owner, settings, salt, created_at, delete_at) VALUES
+			('app', 'A', 'us', '', '{"revealSecrets":true,"metadataKeys":[{"key":"city","ready":true},{"key":"old","dropped":true}]}', '', 1, 0)`,
+			`INSERT INTO tombstones (app, hash, at, revision, notice) VALUES ('purged', 'h', 1, 7, 0)`)
+	}
 	if version >= 6 {
 		rows = append(rows, `INSERT INTO user_counts (app, role, deactivated, users) VALUES ('app', 'default', 0, 3), ('app', 'vip', 0, 1), ('app', 'vip', 1, 1)`)
 	}
@@ -45,7 +52,7 @@ func TestMigratesEveryEarlierVersion(t *testing.T) {
 			if err := sqlstore.MakeSQLite(t.Context(), path, version, earlierRows(version)...); err != nil {
 				t.Fatal(err)
 			}
-			checkEarlierUsers(t, open(t, func(ctx context.Context) (*sqlstore.Store, error) { return sqlstore.OpenSQLite(ctx, path) }))
+			checkEarlierUsers(t, open(t, func(ctx context.Context) (*sqlstore.Store, error) { return sqlstore.OpenSQLite(ctx, path) }), version)
 		})
 		t.Run(fmt.Sprintf("PostgreSQL/%d", version), func(t *testing.T) {
 			url, err := postgres.NewDatabase(t.Context())
@@ -55,42 +62,38 @@ func TestMigratesEveryEarlierVersion(t *testing.T) {
 			if err := sqlstore.MakePostgres(t.Context(), url, version, earlierRows(version)...); err != nil {
 				t.Fatal(err)
 			}
-			checkEarlierUsers(t, open(t, func(ctx context.Context) (*sqlstore.Store, error) { return sqlstore.OpenPostgres(ctx, url) }))
+			checkEarlierUsers(t, open(t, func(ctx context.Context) (*sqlstore.Store, error) { return sqlstore.OpenPostgres(ctx, url) }), version)
 		})
 	}
 }
 
-func checkEarlierUsers(t *testing.T, store *sqlstore.Store) {
+func checkEarlierUsers(t *testing.T, store *sqlstore.Store, version int64) {
 	t.Helper()
-	lists := map[string]struct {
-		query directory.UserQuery
-		want  []directory.UID
-	}{
-		"newest first":       {directory.UserQuery{Order: directory.NewestFirst}, []directory.UID{"bob", "ada", "dan", "cyd"}},
-		"last changed first": {directory.UserQuery{Order: directory.LastChangedFirst}, []directory.UID{"cyd", "bob", "ada", "dan"}},
-		"last active first":  {directory.UserQuery{Order: directory.LastActiveFirst}, []directory.UID{"dan", "bob", "ada", "cyd"}},
-		"by name":            {directory.UserQuery{Order: directory.ByName}, []directory.UID{"ada", "bob", "cyd", "dan"}},
-		"with deactivated":   {directory.UserQuery{Activity: directory.ActiveOrDeactivated}, []directory.UID{"bob", "ada", "eve", "dan", "cyd"}},
-		"deactivated":        {directory.UserQuery{Activity: directory.DeactivatedOnly}, []directory.UID{"eve"}},
-		"role":               {directory.UserQuery{Roles: []string{"vip"}}, []directory.UID{"cyd"}},
-		"second word":        {directory.UserQuery{Search: "love", SearchName: true}, []directory.UID{"ada"}},
-	}
-	err := store.View(t.Context(), func(tx directory.Tx) error {
-		for name, list := range lists {
-			list.query.App, list.query.Limit = "app", 10
-			users, total, err := tx.UserPage(list.query)
-			if err != nil {
-				return err
-			}
-			var uids []directory.UID
-			for _, user := range users {
-				uids = append(uids, user.UID)
-			}
-			if !slices.Equal(uids, list.want) || total != len(list.want) {
-				t.Errorf("%s: %v of %d, want %v", name, uids, total, list.want)
+	err := store.View(t.Context(), func(tx directory.Reader) error {
+		users, err := tx.UsersAfter("app", "", 10)
+		var uids []directory.UID
+		for _, user := range users {
+			uids = append(uids, user.UID)
+		}
+		if want := []directory.UID{"ada", "bob", "cyd", "dan", "eve"}; err != nil || !slices.Equal(uids, want) {
+			t.Errorf("%v, %v; want %v", uids, err, want)
+		}
+		if cyd := users[2]; cyd.Name != "cyd" || cyd.Role != "vip" || cyd.CreatedAt != 5 || cyd.UpdatedAt != 40 {
+			t.Errorf("cyd is %+v", cyd)
+		}
+		if version < 5 {
+			return nil
+		}
+		for app, want := range map[directory.AppID]int64{"app": 41, "purged": 7, "none": 0} {
+			if revision, err := tx.Revision(app); err != nil || revision != want {
+				t.Errorf("revision of %s: %d, %v; want %d", app, revision, err, want)
 			}
 		}
-		return nil
+		app, _, err := tx.App("app")
+		if settings := app.Settings; !slices.Equal(settings.MetadataKeys, []string{"city"}) || !settings.RevealSecrets {
+			t.Errorf("settings are %+v", settings)
+		}
+		return err
 	})
 	if err != nil {
 		t.Fatal(err)

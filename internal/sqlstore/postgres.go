@@ -53,7 +53,6 @@ func OpenPostgres(ctx context.Context, url string) (*Store, error) {
 	}
 	// A plan made while a table is small, and kept, reads the whole table when it has grown.
 	config.ConnConfig.RuntimeParams["plan_cache_mode"] = "force_custom_plan"
-	config.MaxConns = max(config.MaxConns, 2) // the census reads beside the view that needs it
 	owner, err := takeOwnership(ctx, config.ConnConfig)
 	if err != nil {
 		return nil, err
@@ -299,7 +298,6 @@ func (s *Store) FollowHold(lost, regained func()) {
 	}
 	forget := func() {
 		s.writer.generation.Add(1)
-		s.census.forgetAll()
 		s.hot.forgetAll()
 	}
 	e.follower.Store(&holdFollower{
@@ -414,9 +412,6 @@ func (s *pgSession) query(sql string, args []any, each func(row) error) error {
 	return s.flush(sql, args, each)
 }
 
-// limitsArms is true: PostgreSQL does not tell an arm that few of its rows are wanted, and may sort them all.
-func (s *pgSession) limitsArms() bool { return true }
-
 // flush sends what is pending, and behind it a question whose rows each gets, when there is one.
 func (s *pgSession) flush(question string, args []any, each func(row) error) (err error) {
 	if s.behind != nil {
@@ -501,9 +496,18 @@ func (t *pgTransaction) reserve() time.Duration {
 // lockOfApp takes a lock that ends with the transaction. A row lock would not do: the first update of an app has no row.
 const lockOfApp = `SELECT pg_advisory_xact_lock(hashtextextended($1, $2))`
 
-func (t *pgTransaction) lockApp(app directory.AppID) error {
+// expectHead fails, by a division by zero, when an app's log is somewhere else.
+const expectHead = `SELECT 1 / (CASE WHEN coalesce(max(version), 0) = $2 THEN 1 ELSE 0 END) FROM revisions WHERE app = $1`
+
+func (t *pgTransaction) lockApp(app directory.AppID, expected *head) (head, error) {
 	t.apps = append(t.apps, app)
-	return t.exec(lockOfApp, string(app), int64(ownerLock))
+	if err := t.exec(lockOfApp, string(app), int64(ownerLock)); err != nil {
+		return head{}, err
+	}
+	if expected == nil {
+		return (&tx{session: t.pgSession}).head(app)
+	}
+	return *expected, t.exec(expectHead, string(app), expected.version)
 }
 
 func (t *pgTransaction) fetchUsers(app directory.AppID, uids []directory.UID) ([]directory.User, error) {

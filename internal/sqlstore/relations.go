@@ -3,40 +3,9 @@ package sqlstore
 import (
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/rollcall/rollcall/internal/directory"
 )
-
-// relatedUIDs returns a query for the uids of those who are related to a user in any of the ways that related selects.
-// app is a placeholder of the statement that it will be part of.
-func relatedUIDs(s *statement, app string, related directory.Related) string {
-	uid := s.arg(string(related.To))
-	blockers := ""
-	if related.BlockersAmongFriends {
-		blockers += ` AND uid IN (SELECT friend FROM friends WHERE app = ` + app + ` AND uid = ` + uid + `)`
-	}
-	if len(related.BlockersOfRoles) > 0 {
-		blockers += ` AND EXISTS (SELECT 1 FROM users AS blocker WHERE blocker.app = ` + app +
-			` AND blocker.uid = blocks.uid AND blocker.role IN ` + argList(s, related.BlockersOfRoles) + `)`
-	}
-	var places []string
-	for _, place := range []struct {
-		wanted                     bool
-		column, table, where, also string
-	}{
-		{related.Blocked, "blocked", "blocks", "uid", ""},
-		{related.Blockers, "uid", "blocks", "blocked", blockers},
-		{related.Friends, "friend", "friends", "uid", ""},
-		{related.Asked, "receiver", "friend_requests", "uid", ""},
-		{related.Asking, "uid", "friend_requests", "receiver", ""},
-	} {
-		if place.wanted {
-			places = append(places, `SELECT `+place.column+` FROM `+place.table+` WHERE app = `+app+` AND `+place.where+` = `+uid+place.also)
-		}
-	}
-	return strings.Join(places, ` UNION ALL `)
-}
 
 // sides are the ways in which somebody is related to a user: the table, the column that names the other and the one that
 // names the user, and what it means.

@@ -520,7 +520,10 @@ type sqliteTransaction struct {
 	ended  bool
 }
 
-func (t *sqliteTransaction) lockApp(directory.AppID) error { return nil } // there is one writer
+// lockApp reads what it returns: there is one writer, so nothing need be locked.
+func (t *sqliteTransaction) lockApp(app directory.AppID, _ *head) (head, error) {
+	return (&tx{session: t.connection}).head(app)
+}
 
 // narrow does nothing: what the disk does cannot be broken off.
 func (t *sqliteTransaction) narrow(limits) {}
@@ -707,9 +710,6 @@ func (c *connection) query(text string, args []any, each func(row) error) error 
 	}
 	return sqliteError("query", statement.Reset()) // reports what ended the last step
 }
-
-// limitsArms is false: SQLite merges the arms along their indexes, and would sort again what has a limit.
-func (c *connection) limitsArms() bool { return false }
 
 func (c *connection) schemaVersion() (version int64, err error) {
 	var exists int64

@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/rollcall/rollcall/internal/directory"
@@ -17,7 +18,6 @@ import (
 type Store struct {
 	engine engine
 	writer *writer
-	census *census
 	hot    *hotUsers
 }
 
@@ -44,9 +44,6 @@ type session interface {
 	exec(sql string, args ...any) error
 	// query runs a statement and calls each for every row.
 	query(sql string, args []any, each func(row) error) error
-	// limitsArms says that the arms of a UNION are found in order only when each has a limit of its own. For others, that would
-	// be work done twice.
-	limitsArms() bool
 }
 
 // transaction is a session whose writes become durable together.
@@ -55,8 +52,9 @@ type transaction interface {
 	// narrow gives the transaction up sooner, when limits say so, also while it is being committed. It may be called from any
 	// goroutine.
 	narrow(limits)
-	// lockApp keeps other transactions from appending to the app's change log until this one ends.
-	lockApp(app directory.AppID) error
+	// lockApp keeps other transactions from writing to the app until this one ends, and returns where its log is. An
+	// expectation spares the question: when it is wrong, the transaction fails.
+	lockApp(app directory.AppID, expected *head) (head, error)
 	// commit makes everything durable, or nothing. uncertain means that the outcome is not known. written, which is nil when
 	// nobody waits for that, is called when the next transaction can read it all, where that is sooner.
 	commit(written func()) (uncertain bool, err error)
@@ -129,13 +127,20 @@ const (
 
 func newStore(engine engine) *Store {
 	s := &Store{engine: engine, writer: newWriter(engine), hot: newHotUsers()}
-	s.census = newCensus(s)
-	s.writer.census, s.writer.hot = s.census, s.hot
+	s.writer.hot = s.hot
 	return s
 }
 
+// Follow implements directory.Store.
+func (s *Store) Follow(fn func(directory.Commit)) {
+	s.writer.mu.Lock()
+	defer s.writer.mu.Unlock()
+	followers := append(slices.Clone(*s.writer.followers.Load()), fn)
+	s.writer.followers.Store(&followers)
+}
+
 // View implements directory.Store.
-func (s *Store) View(ctx context.Context, fn func(directory.Tx) error) error {
+func (s *Store) View(ctx context.Context, fn func(directory.Reader) error) error {
 	hot := s.hot.view()
 	err := s.view(ctx, hot, fn)
 	if hot.spoiled {
@@ -144,14 +149,14 @@ func (s *Store) View(ctx context.Context, fn func(directory.Tx) error) error {
 	return explain(err)
 }
 
-func (s *Store) view(ctx context.Context, hot *hotView, fn func(directory.Tx) error) error {
-	return s.engine.view(ctx, func(session session) error {
-		return fn(&tx{session: session, ctx: ctx, census: s.census, hot: hot})
-	})
+func (s *Store) view(ctx context.Context, hot *hotView, fn func(directory.Reader) error) error {
+	return s.engine.view(ctx, func(session session) error { return fn(&tx{session: session, hot: hot}) })
 }
 
 // Update implements directory.Store.
-func (s *Store) Update(ctx context.Context, app directory.AppID, reads []directory.UID, fn func(directory.Tx) error) error {
+func (s *Store) Update(
+	ctx context.Context, app directory.AppID, reads []directory.UID, fn func(directory.Writer) error,
+) error {
 	return explain(s.writer.update(ctx, app, reads, fn))
 }
 
@@ -170,7 +175,7 @@ func (s *Store) Close() error {
 	return s.engine.close()
 }
 
-// tx implements directory.Tx on a session; its methods are in the files named for their rows.
+// tx implements directory.Reader and directory.Writer on a session; its methods are in the files named for their rows.
 type tx struct {
 	session
 	// app is whose update a write transaction is, and revision its last. Empty in views.
@@ -180,19 +185,16 @@ type tx struct {
 	// apps are those that a write transaction need not read, until one is changed. Nil in views.
 	apps        map[directory.AppID]directory.App
 	appsChanged bool
-	// taken knows which uids of the update's app are free. Nil in views.
-	taken *takenUIDs
-	// draft gathers what a write transaction does to users.
-	draft *draft
-	// ctx, census and hot are for views.
-	ctx    context.Context //nolint:containedctx // a view ends with it
-	census *census
-	hot    *hotView
-	// many remembers which searches find many users.
-	many map[placesKey]bool
+	// did is what a write transaction has done so far.
+	did directory.Commit
+	// hot is for views.
+	hot *hotView
 }
 
-var _ directory.Tx = (*tx)(nil)
+var (
+	_ directory.Reader = (*tx)(nil)
+	_ directory.Writer = (*tx)(nil)
+)
 
 // query is the session's, and the moment at which the snapshot of a view is taken.
 func (t *tx) query(sql string, args []any, each func(row) error) error {
@@ -241,8 +243,6 @@ func atMost[T any](t *tx, limit int, sql string, args []any, read func(row) T) (
 type statement struct {
 	sql  strings.Builder
 	args []any
-	// broad holds the searches that find many users.
-	broad map[search]bool
 }
 
 func (s *statement) add(sql string) { s.sql.WriteString(sql) }
@@ -255,14 +255,9 @@ func (s *statement) arg(value any) string {
 
 // in adds "column IN (…)" for the values.
 func in[T ~string](s *statement, column string, values []T) {
-	s.add(column + " IN " + argList(s, values))
-}
-
-// argList makes values arguments of a statement and returns the list of their placeholders.
-func argList[T ~string](s *statement, values []T) string {
 	placeholders := make([]string, len(values))
 	for i, value := range values {
 		placeholders[i] = s.arg(string(value))
 	}
-	return "(" + strings.Join(placeholders, ", ") + ")"
+	s.add(column + " IN (" + strings.Join(placeholders, ", ") + ")")
 }

@@ -39,12 +39,9 @@ func (b *batch) fetchUsers(updates []*update) error {
 	}
 	wanted := map[directory.AppID][]directory.UID{}
 	for _, u := range updates {
-		taken := b.known.takenBy(u.app)
 		for _, uid := range u.reads {
 			if user, known := b.leftBefore(u.app, uid); known {
 				b.users.known[userKey{u.app, uid}] = user
-			} else if taken.free(uid) {
-				b.users.known[userKey{u.app, uid}] = nil
 			} else {
 				wanted[u.app] = append(wanted[u.app], uid)
 			}
@@ -59,7 +56,6 @@ func (b *batch) fetchUsers(updates []*update) error {
 		if err != nil {
 			return err
 		}
-		b.known.takenBy(app).miss(len(uids) - len(users))
 		for _, uid := range uids {
 			b.users.known[userKey{app, uid}] = nil
 		}

@@ -31,20 +31,15 @@ var errClosed = &directory.Error{Code: directory.CodeOperationFailed, Message: "
 type writer struct {
 	engine engine
 	pace   pace
-	// census and hot follow what commits do to users, before anybody is told of the commit.
-	census *census
-	hot    *hotUsers
-	mu     sync.Mutex
-	lanes  map[string]*lane // guarded by mu
-	closed bool             // guarded by mu
-	active sync.WaitGroup   // the callers within update, and the goroutines of busy lanes
+	// hot and followers follow what commits do, before anybody is told of the commit.
+	hot       *hotUsers
+	followers atomic.Pointer[[]func(directory.Commit)]
+	mu        sync.Mutex
+	lanes     map[string]*lane // guarded by mu
+	closed    bool             // guarded by mu
+	active    sync.WaitGroup   // the callers within update, and the goroutines of busy lanes
 	// generation is raised when somebody else may have written.
 	generation atomic.Uint64
-	// reading ends when the writer is closed.
-	reading     context.Context //nolint:containedctx // it ends with the writer
-	stopReading context.CancelFunc
-	// uidsRead is the constant of this name, but for tests.
-	uidsRead int
 }
 
 // lane is the queue of updates that run one after another.
@@ -63,26 +58,21 @@ type lane struct {
 
 // known is what need not be read again, since nobody but the lane writes it.
 type known struct {
-	// revisions holds the last revisions of apps. Should they be wrong, the change log refuses what builds on them.
-	revisions map[directory.AppID]int64
+	// heads holds where the logs of apps are. Should that be wrong, what builds on it fails.
+	heads map[directory.AppID]head
 	// apps holds apps as they were read or written last.
 	apps map[directory.AppID]directory.App
-	// taken knows which uids of apps are free.
-	taken map[directory.AppID]*takenUIDs
 	// generation is that of the writer when this was read.
 	generation uint64
 }
 
 func newKnown() known {
-	return known{
-		revisions: map[directory.AppID]int64{}, apps: map[directory.AppID]directory.App{}, taken: map[directory.AppID]*takenUIDs{},
-	}
+	return known{heads: map[directory.AppID]head{}, apps: map[directory.AppID]directory.App{}}
 }
 
 func (k known) forget() {
-	clear(k.revisions)
+	clear(k.heads)
 	clear(k.apps)
-	clear(k.taken)
 }
 
 // update is one caller's transaction on its way through the writer.
@@ -90,7 +80,7 @@ type update struct {
 	ctx   context.Context
 	app   directory.AppID
 	reads []directory.UID
-	fn    func(directory.Tx) error
+	fn    func(directory.Writer) error
 	// beginBy is when it is too late for fn to begin. Zero for a caller who waits as long as it takes.
 	beginBy time.Time
 	limits  limits
@@ -141,12 +131,14 @@ func (u *update) mayBegin() error {
 }
 
 func newWriter(engine engine) *writer {
-	w := &writer{engine: engine, pace: engine.pace(), lanes: map[string]*lane{}, uidsRead: uidsRead}
-	w.reading, w.stopReading = context.WithCancel(context.Background())
+	w := &writer{engine: engine, pace: engine.pace(), lanes: map[string]*lane{}}
+	w.followers.Store(new([]func(directory.Commit)))
 	return w
 }
 
-func (w *writer) update(ctx context.Context, app directory.AppID, reads []directory.UID, fn func(directory.Tx) error) error {
+func (w *writer) update(
+	ctx context.Context, app directory.AppID, reads []directory.UID, fn func(directory.Writer) error,
+) error {
 	l, err := w.enter(app)
 	if err != nil {
 		return err
@@ -263,7 +255,6 @@ func (w *writer) close() {
 	w.mu.Lock()
 	w.closed = true
 	w.mu.Unlock()
-	w.stopReading()
 	w.active.Wait()
 }
 
@@ -360,12 +351,9 @@ func (l *lane) next() []*update {
 // settle notes what a batch has left, or forgets what is known when it failed. Only the leader may call it.
 func (l *lane) settle(b *batch) {
 	if b.committed {
-		maps.Copy(l.known.revisions, b.revisions)
+		maps.Copy(l.known.heads, b.leaves())
 	} else {
 		l.known.forget()
-	}
-	if b.endsApp {
-		clear(l.known.taken)
 	}
 }
 
@@ -380,7 +368,6 @@ func (w *writer) prepare(l *lane, updates []*update, before *batch, behind ...*u
 		l.known.forget()
 		l.known.generation = generation
 	}
-	w.readTaken(updates, l.known, before)
 	b := w.newBatch(updates, l.known, before)
 	b.err = b.begin(updates[0].ctx, w.engine, within)
 	for ran := 0; ran < len(b.updates) && b.err == nil; {

@@ -19,7 +19,7 @@ func blockLane(t *testing.T, store *Store) (l *lane, end func()) {
 	t.Helper()
 	running, ending, ended := make(chan struct{}), make(chan struct{}), make(chan error)
 	go func() {
-		ended <- store.Update(t.Context(), "app", nil, func(directory.Tx) error {
+		ended <- store.Update(t.Context(), "app", nil, func(directory.Writer) error {
 			close(running)
 			<-ending
 			return nil
@@ -45,7 +45,7 @@ func TestMoreUpdatesThanABatchHolds(t *testing.T) {
 	var callers sync.WaitGroup
 	for i := range count {
 		callers.Go(func() {
-			err := store.Update(t.Context(), "app", nil, func(tx directory.Tx) error {
+			err := store.Update(t.Context(), "app", nil, func(tx directory.Writer) error {
 				ran[i].Add(1)
 				return tx.PutUser("app", directory.User{UID: directory.UID(fmt.Sprint("u", i)), Name: "N", Role: "default"})
 			})
@@ -78,14 +78,14 @@ func TestTooLateToBegin(t *testing.T) {
 	answers := make(chan error, 10)
 	for range cap(answers) {
 		go func() {
-			answers <- store.Update(ctx, "app", nil, func(directory.Tx) error {
+			answers <- store.Update(ctx, "app", nil, func(directory.Writer) error {
 				ran.Store(true)
 				return nil
 			})
 		}()
 	}
 	patient := make(chan error, 1)
-	go func() { patient <- store.Update(t.Context(), "app", nil, func(directory.Tx) error { return nil }) }()
+	go func() { patient <- store.Update(t.Context(), "app", nil, func(directory.Writer) error { return nil }) }()
 	for range cap(answers) {
 		err := storetest.Await(t, answers, "an update that waits for another to be answered")
 		var refused *directory.Error

@@ -9,7 +9,7 @@ import (
 )
 
 func testPresence(t *testing.T, s directory.Store) {
-	online := func(tx directory.Tx, limit int) []directory.UID {
+	online := func(tx directory.Reader, limit int) []directory.UID {
 		uids, err := tx.Online(app, limit)
 		if err != nil {
 			t.Error(err)
@@ -17,13 +17,13 @@ func testPresence(t *testing.T, s directory.Store) {
 		slices.Sort(uids)
 		return uids
 	}
-	update(t, s, func(tx directory.Tx) error {
+	update(t, s, func(tx directory.Writer) error {
 		return errors.Join(
 			tx.PutOnline(app, "a"), tx.PutOnline(app, "b"), tx.PutOnline(app, "b"), tx.PutOnline("other", "c"),
 			tx.PutAlive(app, 10), tx.PutAlive(app, 20), tx.PutAlive("other", 30),
 		)
 	})
-	view(t, s, func(tx directory.Tx) error {
+	view(t, s, func(tx directory.Reader) error {
 		equal(t, online(tx, 10), []directory.UID{"a", "b"})
 		equal(t, len(online(tx, 1)), 1)
 		at, err := tx.Alive(app)
@@ -32,13 +32,13 @@ func testPresence(t *testing.T, s directory.Store) {
 		equal(t, never, int64(0))
 		return errors.Join(err, errNever)
 	})
-	update(t, s, func(tx directory.Tx) error {
+	update(t, s, func(tx directory.Writer) error {
 		return errors.Join(tx.DeleteOnline(app, "a"), tx.DeleteOnline(app, "nobody"))
 	})
-	update(t, s, func(tx directory.Tx) error {
+	update(t, s, func(tx directory.Writer) error {
 		return errors.Join(tx.PutUser(app, directory.User{UID: "b", Name: "B", Role: "default"}), tx.DeleteUser(app, "b"))
 	})
-	view(t, s, func(tx directory.Tx) error {
+	view(t, s, func(tx directory.Reader) error {
 		equal(t, len(online(tx, 10)), 0)
 		return nil
 	})
@@ -50,13 +50,13 @@ func testTransitions(t *testing.T, s directory.Store) {
 	}
 	timeline := func(want ...directory.Transition) {
 		t.Helper()
-		view(t, s, func(tx directory.Tx) error {
+		view(t, s, func(tx directory.Reader) error {
 			got, err := tx.Transitions(app, "u")
 			equal(t, got, want)
 			return err
 		})
 	}
-	update(t, s, func(tx directory.Tx) error {
+	update(t, s, func(tx directory.Writer) error {
 		return errors.Join(
 			tx.AddTransitions(app, "u", []directory.Transition{at("phone", 1, "available"), at("phone", 3, "away"), at("phone", 5, "offline"), at("web", 3, "busy")}),
 			tx.AddTransitions(app, "u", []directory.Transition{at("phone", 5, "available")}),
@@ -64,8 +64,8 @@ func testTransitions(t *testing.T, s directory.Store) {
 		)
 	})
 	timeline(at("phone", 5, "available"), at("phone", 3, "away"), at("web", 3, "busy"), at("phone", 1, "available"))
-	update(t, s, func(tx directory.Tx) error { return tx.TrimTransitions(app, "u", "phone", 2, 0) })
+	update(t, s, func(tx directory.Writer) error { return tx.TrimTransitions(app, "u", "phone", 2, 0) })
 	timeline(at("phone", 5, "available"), at("phone", 3, "away"), at("web", 3, "busy"))
-	update(t, s, func(tx directory.Tx) error { return tx.TrimTransitions(app, "u", "phone", 2, 4) })
+	update(t, s, func(tx directory.Writer) error { return tx.TrimTransitions(app, "u", "phone", 2, 4) })
 	timeline(at("phone", 5, "available"))
 }

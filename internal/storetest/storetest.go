@@ -27,14 +27,12 @@ func Run(t *testing.T, open func(t *testing.T) directory.Store) {
 		{"apps", testApps},
 		{"collaborators", testCollaborators},
 		{"users read back whole", testUsersReadBack},
-		{"user lists", testUserLists},
-		{"orders and walks", testOrders},
-		{"search", testSearch},
+		{"user rows", testUserRows},
+		{"last active", testLastActive},
+		{"commits are followed", testFollow},
 		{"relations", testRelations},
 		{"more relations than are asked for", testManyRelations},
 		{"pairs", testPairs},
-		{"metadata", testMetadata},
-		{"tags", testTags},
 		{"tokens", testTokens},
 		{"keys", testKeys},
 		{"roles", testRoles},
@@ -65,20 +63,20 @@ func Run(t *testing.T, open func(t *testing.T) directory.Store) {
 }
 
 // update runs fn and fails the test when it fails.
-func update(t *testing.T, s directory.Store, fn func(tx directory.Tx) error) {
+func update(t *testing.T, s directory.Store, fn func(tx directory.Writer) error) {
 	t.Helper()
 	updateApp(t, s, app, fn)
 }
 
 // updateApp is update for another app.
-func updateApp(t *testing.T, s directory.Store, app directory.AppID, fn func(tx directory.Tx) error) {
+func updateApp(t *testing.T, s directory.Store, app directory.AppID, fn func(tx directory.Writer) error) {
 	t.Helper()
 	if err := s.Update(t.Context(), app, nil, fn); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func view(t *testing.T, s directory.Store, fn func(tx directory.Tx) error) {
+func view(t *testing.T, s directory.Store, fn func(tx directory.Reader) error) {
 	t.Helper()
 	if err := s.View(t.Context(), fn); err != nil {
 		t.Fatal(err)
@@ -98,10 +96,10 @@ func testApps(t *testing.T, s directory.Store) {
 		Settings: directory.AppSettings{RevealSecrets: true, TokensValidFrom: 7},
 	}
 	second := directory.App{ID: "second", Name: "100% other", Salt: []byte("s"), CreatedAt: 20}
-	update(t, s, func(tx directory.Tx) error { return errors.Join(tx.PutApp(first), tx.PutApp(second)) })
+	update(t, s, func(tx directory.Writer) error { return errors.Join(tx.PutApp(first), tx.PutApp(second)) })
 	first.Name, first.DeleteAt, first.Settings.RevealSecrets = "Renamed_1", 99, false
-	update(t, s, func(tx directory.Tx) error { return tx.PutApp(first) })
-	view(t, s, func(tx directory.Tx) error {
+	update(t, s, func(tx directory.Writer) error { return tx.PutApp(first) })
+	view(t, s, func(tx directory.Reader) error {
 		got, found, err := tx.App(app)
 		equal(t, got, first)
 		equal(t, found, true)
@@ -114,12 +112,12 @@ func testApps(t *testing.T, s directory.Store) {
 		return errors.Join(err, missing, errAll, errCount)
 	})
 	for _, app := range []directory.AppID{app, "second"} {
-		updateApp(t, s, app, func(tx directory.Tx) error {
+		updateApp(t, s, app, func(tx directory.Writer) error {
 			return tx.PutUser(app, directory.User{UID: "u", Name: "U", Role: "default"})
 		})
 	}
-	update(t, s, func(tx directory.Tx) error { return tx.DeleteApp(app) })
-	view(t, s, func(tx directory.Tx) error {
+	update(t, s, func(tx directory.Writer) error { return tx.DeleteApp(app) })
+	view(t, s, func(tx directory.Reader) error {
 		_, found, err := tx.App(app)
 		equal(t, found, false)
 		_, gone, errGone := tx.User(app, "u")
@@ -133,18 +131,18 @@ func testApps(t *testing.T, s directory.Store) {
 func testCollaborators(t *testing.T, s directory.Store) {
 	a := directory.Collaborator{Email: "a@example.com", Name: "A", Role: "admin", CreatedAt: 2}
 	b := directory.Collaborator{Email: "b@example.com", Role: "developer", CreatedAt: 1}
-	update(t, s, func(tx directory.Tx) error {
+	update(t, s, func(tx directory.Writer) error {
 		return errors.Join(tx.PutCollaborator(app, a), tx.PutCollaborator(app, b))
 	})
 	a.Role = "moderator"
-	update(t, s, func(tx directory.Tx) error { return tx.PutCollaborator(app, a) })
-	view(t, s, func(tx directory.Tx) error {
+	update(t, s, func(tx directory.Writer) error { return tx.PutCollaborator(app, a) })
+	view(t, s, func(tx directory.Reader) error {
 		got, err := tx.Collaborators(app)
 		equal(t, got, []directory.Collaborator{b, a})
 		return err
 	})
-	update(t, s, func(tx directory.Tx) error { return tx.DeleteCollaborator(app, b.Email) })
-	view(t, s, func(tx directory.Tx) error {
+	update(t, s, func(tx directory.Writer) error { return tx.DeleteCollaborator(app, b.Email) })
+	view(t, s, func(tx directory.Reader) error {
 		got, err := tx.Collaborators(app)
 		equal(t, got, []directory.Collaborator{a})
 		return err
@@ -165,7 +163,7 @@ func testUsersReadBack(t *testing.T, s directory.Store) {
 	read := func() (directory.User, bool) {
 		var user directory.User
 		var found bool
-		view(t, s, func(tx directory.Tx) (err error) {
+		view(t, s, func(tx directory.Reader) (err error) {
 			user, found, err = tx.User(app, "u")
 			return err
 		})
@@ -174,7 +172,7 @@ func testUsersReadBack(t *testing.T, s directory.Store) {
 	if _, found := read(); found {
 		t.Fatal("found a user before there was one")
 	}
-	update(t, s, func(tx directory.Tx) error { return tx.PutUser(app, user) })
+	update(t, s, func(tx directory.Writer) error { return tx.PutUser(app, user) })
 	got, found := read()
 	equal(t, got, user)
 	equal(t, found, true)
@@ -184,101 +182,148 @@ func testUsersReadBack(t *testing.T, s directory.Store) {
 		"createdAt": func() { user.CreatedAt = 101 }, "updatedAt": func() { user.UpdatedAt = 201 }, "lastActiveAt": func() { user.LastActiveAt = 301 }, "deactivatedAt": func() { user.DeactivatedAt = 400 },
 	} {
 		change()
-		update(t, s, func(tx directory.Tx) error { return tx.PutUser(app, user) })
+		update(t, s, func(tx directory.Writer) error { return tx.PutUser(app, user) })
 		if got, _ := read(); !cmp.Equal(got, user) {
 			t.Errorf("after changing %s: %s", name, cmp.Diff(user, got))
 		}
 	}
-	update(t, s, func(tx directory.Tx) error { return tx.DeleteUser(app, "u") })
+	update(t, s, func(tx directory.Writer) error { return tx.DeleteUser(app, "u") })
 	if _, found := read(); found {
 		t.Error("found a deleted user")
 	}
 }
 
-func testUserLists(t *testing.T, s directory.Store) {
-	users := []directory.User{
-		{UID: "anna", Name: "Zoé", Role: "default", CreatedAt: 1},
-		{UID: "bob", Name: "anton", Role: "vip", CreatedAt: 2},
-		{UID: "cy", Name: "Ántonia", Role: "staff", CreatedAt: 2},
-		{UID: "dan", Name: "Dan", Role: "default", CreatedAt: 3, DeactivatedAt: 9},
+func uidsOf(users []directory.User) []directory.UID {
+	uids := []directory.UID{}
+	for _, user := range users {
+		uids = append(uids, user.UID)
 	}
-	update(t, s, func(tx directory.Tx) error {
-		for _, user := range users {
+	return uids
+}
+
+func testUserRows(t *testing.T, s directory.Store) {
+	var all []directory.UID
+	update(t, s, func(tx directory.Writer) error {
+		for i := range 700 {
+			user := fullUser()
+			user.UID = directory.UID(fmt.Sprintf("u%03d", i))
+			all = append(all[:i], user.UID)
 			if err := tx.PutUser(app, user); err != nil {
 				return err
 			}
 		}
-		return errors.Join(tx.PutUserTags(app, "bob", []string{"x", "y"}), tx.PutUserTags(app, "cy", []string{"y"}))
+		return nil
 	})
-	updateApp(t, s, "other", func(tx directory.Tx) error {
-		return errors.Join(tx.PutUser("other", users[0]), tx.PutUserTags("other", "anna", []string{"y"}))
-	})
-	if err := s.Update(t.Context(), "other", nil, func(tx directory.Tx) error { return tx.PutUser(app, users[0]) }); err == nil {
-		t.Error("an update of one app put a user into another")
-	}
-	for name, test := range map[string]struct {
-		query directory.UserQuery
-		want  []directory.UID
-	}{
-		"newest first":       {directory.UserQuery{}, []directory.UID{"bob", "cy", "anna"}},
-		"by name":            {directory.UserQuery{Order: directory.ByName}, []directory.UID{"bob", "cy", "anna"}},
-		"all":                {directory.UserQuery{Activity: directory.ActiveOrDeactivated}, []directory.UID{"dan", "bob", "cy", "anna"}},
-		"deactivated":        {directory.UserQuery{Activity: directory.DeactivatedOnly}, []directory.UID{"dan"}},
-		"search both":        {directory.UserQuery{Search: "an", SearchUID: true, SearchName: true}, []directory.UID{"bob", "cy", "anna"}},
-		"search uid":         {directory.UserQuery{Search: "an", SearchUID: true}, []directory.UID{"anna"}},
-		"search name":        {directory.UserQuery{Search: "ant", SearchName: true}, []directory.UID{"bob", "cy"}},
-		"search nobody":      {directory.UserQuery{Search: "%", SearchUID: true, SearchName: true}, nil},
-		"role":               {directory.UserQuery{Roles: []string{"vip"}}, []directory.UID{"bob"}},
-		"roles":              {directory.UserQuery{Roles: []string{"vip", "default"}}, []directory.UID{"bob", "anna"}},
-		"one tag":            {directory.UserQuery{Tags: []string{"x"}}, []directory.UID{"bob"}},
-		"any tag":            {directory.UserQuery{Tags: []string{"x", "y", "z"}}, []directory.UID{"bob", "cy"}},
-		"uids":               {directory.UserQuery{UIDs: []directory.UID{"anna", "cy", "none"}}, []directory.UID{"cy", "anna"}},
-		"not one":            {directory.UserQuery{NotUID: "cy"}, []directory.UID{"bob", "anna"}},
-		"filters combine":    {directory.UserQuery{Tags: []string{"y"}, Roles: []string{"staff"}, Search: "c", SearchUID: true}, []directory.UID{"cy"}},
-		"filters contradict": {directory.UserQuery{Tags: []string{"x"}, Roles: []string{"staff"}}, nil},
+	updateApp(t, s, "other", func(tx directory.Writer) error { return tx.PutUser("other", fullUser()) })
+	for name, change := range map[string]func(tx directory.Writer) error{
+		"put":         func(tx directory.Writer) error { return tx.PutUser(app, fullUser()) },
+		"last active": func(tx directory.Writer) error { return tx.PutLastActive(app, "u001", 5) },
+		"delete":      func(tx directory.Writer) error { return tx.DeleteUser(app, "u001") },
 	} {
-		view(t, s, func(tx directory.Tx) error {
-			test.query.App, test.query.Limit = app, 10
-			list, err := tx.Users(test.query)
-			var got []directory.UID
-			for _, user := range list {
-				got = append(got, user.UID)
-			}
-			if !slices.Equal(got, test.want) {
-				t.Errorf("%s: got %v, want %v", name, got, test.want)
-			}
-			count, errCount := tx.CountUsers(test.query)
-			if count != len(test.want) {
-				t.Errorf("%s: counted %d, want %d", name, count, len(test.want))
-			}
-			return errors.Join(err, errCount)
-		})
-	}
-	view(t, s, func(tx directory.Tx) error {
-		page, err := tx.Users(directory.UserQuery{App: app, Limit: 1, Offset: 1})
-		if len(page) != 1 || page[0].UID != "cy" {
-			t.Errorf("second page: got %v", page)
+		if err := s.Update(t.Context(), "other", nil, change); err == nil {
+			t.Errorf("an update of one app changed a user of another: %s", name)
 		}
-		beyond, errBeyond := tx.Users(directory.UserQuery{App: app, Limit: 10, Offset: 3})
-		equal(t, len(beyond), 0)
-		return errors.Join(err, errBeyond)
+	}
+	view(t, s, func(tx directory.Reader) error {
+		named, err := tx.UsersNamed(app, append([]directory.UID{"nobody", "u650", "u007"}, all[10:500]...))
+		equal(t, uidsOf(named), append([]directory.UID{"u650", "u007"}, all[10:500]...))
+		want := fullUser()
+		want.UID = "u650"
+		equal(t, named[0], want)
+		first, errFirst := tx.UsersAfter(app, "", 3)
+		equal(t, uidsOf(first), all[:3])
+		behind, errBehind := tx.UsersAfter(app, "u696x", 9)
+		equal(t, uidsOf(behind), all[697:])
+		var each []directory.UID
+		errEach := tx.EachUser(app, func(user directory.User) error {
+			each = append(each, user.UID)
+			want := fullUser()
+			want.UID, want.Avatar, want.Link, want.StatusMessage = user.UID, "", "", ""
+			equal(t, user, want)
+			return nil
+		})
+		slices.Sort(each)
+		equal(t, each, all)
+		if err := tx.EachUser(app, func(directory.User) error { return errRefused }); !errors.Is(err, errRefused) {
+			t.Errorf("an error of each came back as %v", err)
+		}
+		return errors.Join(err, errFirst, errBehind, errEach)
 	})
 }
 
-func testTags(t *testing.T, s directory.Store) {
-	update(t, s, func(tx directory.Tx) error {
-		return errors.Join(tx.PutUser(app, directory.User{UID: "u", Name: "U", Role: "default"}), tx.PutUserTags(app, "u", []string{"a", "b"}))
-	})
-	update(t, s, func(tx directory.Tx) error { return tx.PutUserTags(app, "u", []string{"b", "c"}) })
-	for tag, want := range map[string]int{"a": 0, "b": 1, "c": 1} {
-		view(t, s, func(tx directory.Tx) error {
-			count, err := tx.CountUsers(directory.UserQuery{App: app, Tags: []string{tag}})
-			if count != want {
-				t.Errorf("users with tag %s: %d, want %d", tag, count, want)
-			}
+func testLastActive(t *testing.T, s directory.Store) {
+	update(t, s, func(tx directory.Writer) error { return tx.PutUser(app, fullUser()) })
+	want := fullUser()
+	want.LastActiveAt = 77
+	update(t, s, func(tx directory.Writer) error {
+		if err := tx.PutLastActive(app, "u", 77); err != nil {
 			return err
-		})
+		}
+		user, _, err := tx.User(app, "u")
+		equal(t, user, want)
+		return errors.Join(err, tx.PutLastActive(app, "nobody", 77))
+	})
+	view(t, s, func(tx directory.Reader) error {
+		user, _, err := tx.User(app, "u")
+		equal(t, user, want)
+		_, found, errNobody := tx.User(app, "nobody")
+		equal(t, found, false)
+		return errors.Join(err, errNobody)
+	})
+}
+
+// testFollow checks that a follower gets what is committed, all of it, in order, before it is answered.
+func testFollow(t *testing.T, s directory.Store) {
+	var mu sync.Mutex
+	var commits []directory.Commit
+	s.Follow(func(commit directory.Commit) {
+		mu.Lock()
+		defer mu.Unlock()
+		commits = append(commits, commit)
+	})
+	next := func(app directory.AppID, fn func(tx directory.Writer) error) directory.Commit {
+		t.Helper()
+		updateApp(t, s, app, fn)
+		mu.Lock()
+		defer mu.Unlock()
+		if len(commits) != 1 {
+			t.Fatalf("%d commits were told before one was answered", len(commits))
+		}
+		commit := commits[0]
+		commits = nil
+		return commit
 	}
+	u, v := fullUser(), fullUser()
+	v.UID = "v"
+	made := next(app, func(tx directory.Writer) error {
+		_, err := appendChange(tx, app, "u")
+		return errors.Join(err, tx.PutUser(app, u), tx.PutUser(app, v))
+	})
+	equal(t, made.Revision, int64(1))
+	equal(t, made.Changes[0].Subject, "u")
+	equal(t, made.Users, []directory.UserChange{{UID: "u", User: &u}, {UID: "v", User: &v}})
+	seen := next(app, func(tx directory.Writer) error {
+		return errors.Join(tx.PutLastActive(app, "u", 9), tx.DeleteUser(app, "v"))
+	})
+	equal(t, seen, directory.Commit{
+		App: app, Revision: 1, Version: made.Version + 1,
+		Users: []directory.UserChange{{UID: "u", LastActiveAt: 9}, {UID: "v", Gone: true}},
+	})
+	row := directory.App{ID: app, Name: "A", Salt: []byte("salt")}
+	changed := next(app, func(tx directory.Writer) error { return tx.PutApp(row) })
+	equal(t, *changed.AppRow, row)
+	gone := next(app, func(tx directory.Writer) error { return tx.DeleteApp(app) })
+	equal(t, gone.Gone, true)
+	again := next(app, func(tx directory.Writer) error {
+		_, err := appendChange(tx, app, "u")
+		return err
+	})
+	equal(t, []int64{again.Revision, again.Version}, []int64{2, made.Version + 4}) // nothing begins anew
+	if err := s.Update(t.Context(), app, nil, func(directory.Writer) error { return errRefused }); !errors.Is(err, errRefused) {
+		t.Error(err)
+	}
+	update(t, s, func(directory.Writer) error { return nil })
+	equal(t, len(commits), 0)
 }
 
 func token(id directory.TokenID, uid directory.UID, revision int64) directory.Token {
@@ -291,12 +336,12 @@ func token(id directory.TokenID, uid directory.UID, revision int64) directory.To
 func testTokens(t *testing.T, s directory.Store) {
 	a, b, c, other := token("tok_a", "u", 1), token("tok_b", "u", 2), token("tok_c", "u", 3), token("tok_d", "v", 4)
 	other.MintedBy = "key_2"
-	update(t, s, func(tx directory.Tx) error {
+	update(t, s, func(tx directory.Writer) error {
 		return errors.Join(tx.PutToken(app, a), tx.PutToken(app, b), tx.PutToken(app, c), tx.PutToken(app, other))
 	})
 	b.Device, b.Sealed, b.Hash = directory.Device{Platform: "IOS"}, []byte("new"), []byte("new hash")
-	update(t, s, func(tx directory.Tx) error { return tx.PutToken(app, b) })
-	view(t, s, func(tx directory.Tx) error {
+	update(t, s, func(tx directory.Writer) error { return tx.PutToken(app, b) })
+	view(t, s, func(tx directory.Reader) error {
 		got, found, err := tx.Token(app, b.UID, []byte("new hash"))
 		equal(t, got, b)
 		equal(t, found, true)
@@ -318,14 +363,14 @@ func testTokens(t *testing.T, s directory.Store) {
 		equal(t, after, []directory.Token{c, other})
 		return errors.Join(err, errOld, errApp, errID, errList, errRest, errCount, errIssued, errAfter)
 	})
-	update(t, s, func(tx directory.Tx) error {
+	update(t, s, func(tx directory.Writer) error {
 		ids, err := tx.DeleteTokens(app, "u", 20)
 		equal(t, ids, []directory.TokenID{"tok_a"})
 		none, errNone := tx.DeleteTokens(app, "u", 20)
 		equal(t, len(none), 0)
 		return errors.Join(err, errNone, tx.DeleteToken(app, "tok_b"))
 	})
-	update(t, s, func(tx directory.Tx) error {
+	update(t, s, func(tx directory.Writer) error {
 		older := token("tok_0", "w", 0)
 		if err := tx.PutToken(app, older); err != nil {
 			return err
@@ -334,12 +379,12 @@ func testTokens(t *testing.T, s directory.Store) {
 		equal(t, count, 1)
 		return err
 	})
-	update(t, s, func(tx directory.Tx) error {
+	update(t, s, func(tx directory.Writer) error {
 		count, err := tx.DeleteTokensOfKey(app, "key_2")
 		equal(t, count, 1)
 		return err
 	})
-	view(t, s, func(tx directory.Tx) error {
+	view(t, s, func(tx directory.Reader) error {
 		left, err := tx.TokensAfter(app, "", 10)
 		equal(t, left, []directory.Token{c})
 		return err
@@ -349,16 +394,16 @@ func testTokens(t *testing.T, s directory.Store) {
 func testKeys(t *testing.T, s directory.Store) {
 	old := directory.Key{ID: "key_1", Name: "Old", Scope: directory.FullAccess, Hash: []byte{1}, Sealed: []byte{2}, CreatedBy: "operator", CreatedAt: 1}
 	recent := directory.Key{ID: "key_2", Name: "New", Scope: directory.AuthOnly, Hash: []byte{3}, Sealed: []byte{4}, CreatedBy: "key:key_1", CreatedAt: 2}
-	update(t, s, func(tx directory.Tx) error { return errors.Join(tx.PutKey(app, old), tx.PutKey(app, recent)) })
+	update(t, s, func(tx directory.Writer) error { return errors.Join(tx.PutKey(app, old), tx.PutKey(app, recent)) })
 	old.Name, old.Scope, old.Hash, old.Sealed = "Renamed", directory.AuthOnly, []byte{5}, []byte{6}
-	update(t, s, func(tx directory.Tx) error { return tx.PutKey(app, old) })
-	view(t, s, func(tx directory.Tx) error {
+	update(t, s, func(tx directory.Writer) error { return tx.PutKey(app, old) })
+	view(t, s, func(tx directory.Reader) error {
 		keys, err := tx.Keys(app)
 		equal(t, keys, []directory.Key{recent, old})
 		return err
 	})
-	update(t, s, func(tx directory.Tx) error { return tx.DeleteKey(app, "key_2") })
-	view(t, s, func(tx directory.Tx) error {
+	update(t, s, func(tx directory.Writer) error { return tx.DeleteKey(app, "key_2") })
+	view(t, s, func(tx directory.Reader) error {
 		keys, err := tx.Keys(app)
 		equal(t, keys, []directory.Key{old})
 		return err
@@ -371,10 +416,10 @@ func testRoles(t *testing.T, s directory.Store) {
 		Permissions: map[string]json.RawMessage{"listUsers": json.RawMessage(`"deny"`)}, Restricted: map[string]int64{"u.logout": 5}, CreatedAt: 2, UpdatedAt: 3,
 	}
 	plain := directory.Role{ID: "default", Name: "Default", CreatedAt: 1}
-	update(t, s, func(tx directory.Tx) error { return errors.Join(tx.PutRole(app, role), tx.PutRole(app, plain)) })
+	update(t, s, func(tx directory.Writer) error { return errors.Join(tx.PutRole(app, role), tx.PutRole(app, plain)) })
 	role.Name, role.Description, role.Metadata, role.Settings, role.Permissions, role.Restricted, role.UpdatedAt = "V", "", nil, directory.RoleSettings{}, nil, nil, 9
-	update(t, s, func(tx directory.Tx) error { return tx.PutRole(app, role) })
-	view(t, s, func(tx directory.Tx) error {
+	update(t, s, func(tx directory.Writer) error { return tx.PutRole(app, role) })
+	view(t, s, func(tx directory.Reader) error {
 		got, found, err := tx.Role(app, "vip")
 		equal(t, got, role)
 		equal(t, found, true)
@@ -382,21 +427,21 @@ func testRoles(t *testing.T, s directory.Store) {
 		equal(t, all, []directory.Role{plain, role})
 		return errors.Join(err, errAll)
 	})
-	update(t, s, func(tx directory.Tx) error { return tx.DeleteRole(app, "vip") })
-	view(t, s, func(tx directory.Tx) error {
+	update(t, s, func(tx directory.Writer) error { return tx.DeleteRole(app, "vip") })
+	view(t, s, func(tx directory.Reader) error {
 		_, found, err := tx.Role(app, "vip")
 		equal(t, found, false)
 		return err
 	})
 }
 
-func appendChange(tx directory.Tx, to directory.AppID, subject string) (int64, error) {
+func appendChange(tx directory.Writer, to directory.AppID, subject string) (int64, error) {
 	return tx.AppendChange(to, directory.Change{At: 5, Actor: "key:k", Kind: directory.UserUpdated, Subject: subject, Fields: []string{"name", "tags"}})
 }
 
 func testChanges(t *testing.T, s directory.Store) {
 	for want := int64(1); want <= 3; want++ {
-		update(t, s, func(tx directory.Tx) error {
+		update(t, s, func(tx directory.Writer) error {
 			revision, err := appendChange(tx, app, fmt.Sprint("u", want))
 			equal(t, revision, want)
 			last, errLast := tx.Revision(app)
@@ -404,7 +449,7 @@ func testChanges(t *testing.T, s directory.Store) {
 			return errors.Join(err, errLast)
 		})
 	}
-	view(t, s, func(tx directory.Tx) error {
+	view(t, s, func(tx directory.Reader) error {
 		changes, err := tx.Changes(app, 1, 1)
 		equal(t, changes, []directory.Change{{Revision: 2, At: 5, Actor: "key:k", Kind: directory.UserUpdated, Subject: "u2", Fields: []string{"name", "tags"}}})
 		last, errLast := tx.Revision(app)
@@ -413,7 +458,7 @@ func testChanges(t *testing.T, s directory.Store) {
 		equal(t, none, int64(0))
 		return errors.Join(err, errLast, errNone)
 	})
-	err := s.Update(t.Context(), app, nil, func(tx directory.Tx) error {
+	err := s.Update(t.Context(), app, nil, func(tx directory.Writer) error {
 		_, err := appendChange(tx, "another app", "u")
 		return err
 	})
@@ -423,7 +468,7 @@ func testChanges(t *testing.T, s directory.Store) {
 }
 
 func testEraseChanges(t *testing.T, s directory.Store) {
-	update(t, s, func(tx directory.Tx) error {
+	update(t, s, func(tx directory.Writer) error {
 		for _, change := range []directory.Change{
 			{Kind: directory.UserCreated, Subject: "u", Actor: "key:k"},
 			{Kind: directory.UserUpdated, Subject: "u", Actor: "user:u"},
@@ -438,7 +483,7 @@ func testEraseChanges(t *testing.T, s directory.Store) {
 		return tx.EraseChanges(app, "u", "~x", 5)
 	})
 	subjects := func() (subjects []string) {
-		view(t, s, func(tx directory.Tx) error {
+		view(t, s, func(tx directory.Reader) error {
 			changes, err := tx.Changes(app, 0, 10)
 			for _, change := range changes {
 				subjects = append(subjects, change.Subject+" "+string(change.Actor))
@@ -448,22 +493,22 @@ func testEraseChanges(t *testing.T, s directory.Store) {
 		return subjects
 	}
 	equal(t, subjects(), []string{"~x key:k", "~x user:~x", "u key:k", "uu key:k", "u key:k"})
-	view(t, s, func(tx directory.Tx) error {
+	view(t, s, func(tx directory.Reader) error {
 		about, err := tx.ChangesAbout(app, "uu", 10)
 		equal(t, len(about), 1)
 		role, errRole := tx.ChangesAbout(app, "u", 10)
 		equal(t, len(role), 1) // the deletion that was kept, not the role of that name
 		return errors.Join(err, errRole)
 	})
-	update(t, s, func(tx directory.Tx) error { return tx.EraseChange(app, 5, "~x") })
+	update(t, s, func(tx directory.Writer) error { return tx.EraseChange(app, 5, "~x") })
 	equal(t, subjects()[4], "~x key:k")
 }
 
 func testTombstones(t *testing.T, s directory.Store) {
 	first := directory.Tombstone{App: app, Hash: "h1", At: 10, Revision: 3, Notice: true}
 	second := directory.Tombstone{App: app, Hash: "h2", At: 20, Revision: 4, Notice: true}
-	update(t, s, func(tx directory.Tx) error { return errors.Join(tx.PutTombstone(second), tx.PutTombstone(first)) })
-	view(t, s, func(tx directory.Tx) error {
+	update(t, s, func(tx directory.Writer) error { return errors.Join(tx.PutTombstone(second), tx.PutTombstone(first)) })
+	view(t, s, func(tx directory.Reader) error {
 		all, err := tx.Tombstones()
 		equal(t, all, []directory.Tombstone{first, second})
 		due, errDue := tx.TombstonesWithNotice(15, 10)
@@ -471,8 +516,8 @@ func testTombstones(t *testing.T, s directory.Store) {
 		return errors.Join(err, errDue)
 	})
 	first.Notice = false
-	update(t, s, func(tx directory.Tx) error { return tx.PutTombstone(first) })
-	view(t, s, func(tx directory.Tx) error {
+	update(t, s, func(tx directory.Writer) error { return tx.PutTombstone(first) })
+	view(t, s, func(tx directory.Reader) error {
 		due, err := tx.TombstonesWithNotice(100, 10)
 		equal(t, due, []directory.Tombstone{second})
 		return err
@@ -481,10 +526,10 @@ func testTombstones(t *testing.T, s directory.Store) {
 
 func testAnswers(t *testing.T, s directory.Store) {
 	answer := directory.Answer{Key: []byte{1, 2}, Sealed: []byte{3}, At: 10}
-	update(t, s, func(tx directory.Tx) error {
+	update(t, s, func(tx directory.Writer) error {
 		return errors.Join(tx.PutAnswer(app, answer, []directory.UID{"u", "v"}), tx.PutAnswer(app, directory.Answer{Key: []byte{9}, Sealed: []byte{9}, At: 30}, nil))
 	})
-	view(t, s, func(tx directory.Tx) error {
+	view(t, s, func(tx directory.Reader) error {
 		got, found, err := tx.Answer(app, []byte{1, 2})
 		equal(t, got, answer)
 		equal(t, found, true)
@@ -496,21 +541,21 @@ func testAnswers(t *testing.T, s directory.Store) {
 		equal(t, len(rest), 1)
 		return errors.Join(err, errOther, errAll, errRest)
 	})
-	update(t, s, func(tx directory.Tx) error { return tx.DeleteAnswersAbout(app, "w") })
-	view(t, s, func(tx directory.Tx) error {
+	update(t, s, func(tx directory.Writer) error { return tx.DeleteAnswersAbout(app, "w") })
+	view(t, s, func(tx directory.Reader) error {
 		_, found, err := tx.Answer(app, []byte{1, 2})
 		equal(t, found, true)
 		return err
 	})
-	update(t, s, func(tx directory.Tx) error { return tx.DeleteAnswersAbout(app, "v") })
-	view(t, s, func(tx directory.Tx) error {
+	update(t, s, func(tx directory.Writer) error { return tx.DeleteAnswersAbout(app, "v") })
+	view(t, s, func(tx directory.Reader) error {
 		_, found, err := tx.Answer(app, []byte{1, 2})
 		equal(t, found, false)
 		return err
 	})
-	update(t, s, func(tx directory.Tx) error { return tx.PutAnswer(app, answer, []directory.UID{"u"}) })
+	update(t, s, func(tx directory.Writer) error { return tx.PutAnswer(app, answer, []directory.UID{"u"}) })
 	for _, want := range []int{1, 0} {
-		update(t, s, func(tx directory.Tx) error {
+		update(t, s, func(tx directory.Writer) error {
 			forgotten, err := tx.DeleteAnswers(app, 20, 10)
 			equal(t, forgotten, want)
 			return err
@@ -519,10 +564,10 @@ func testAnswers(t *testing.T, s directory.Store) {
 }
 
 func testActivity(t *testing.T, s directory.Store) {
-	update(t, s, func(tx directory.Tx) error {
+	update(t, s, func(tx directory.Writer) error {
 		return errors.Join(tx.PutActive(app, 1, "u"), tx.PutActive(app, 2, "u"), tx.PutActive(app, 2, "v"), tx.PutActive(app, 2, "v"), tx.PutActive(app, 9, "w"))
 	})
-	view(t, s, func(tx directory.Tx) error {
+	view(t, s, func(tx directory.Reader) error {
 		for span, want := range map[[2]int64]int{{1, 1}: 1, {1, 2}: 2, {0, 9}: 3, {3, 8}: 0} {
 			count, err := tx.CountActive(app, span[0], span[1])
 			if err != nil || count != want {
@@ -539,7 +584,7 @@ func testActivity(t *testing.T, s directory.Store) {
 
 func testCollation(t *testing.T, s directory.Store) {
 	uids := []directory.UID{"-", "0", "_", "a", "a-b", "a_b", "ab", "b"}
-	update(t, s, func(tx directory.Tx) error {
+	update(t, s, func(tx directory.Writer) error {
 		for _, uid := range []directory.UID{"b", "ab", "a_b", "a-b", "a", "_", "0", "-"} {
 			if err := tx.PutUser(app, directory.User{UID: uid, Name: "same", Role: "default"}); err != nil {
 				return err
@@ -547,13 +592,9 @@ func testCollation(t *testing.T, s directory.Store) {
 		}
 		return nil
 	})
-	view(t, s, func(tx directory.Tx) error {
-		users, err := tx.Users(directory.UserQuery{App: app, Order: directory.ByName, Limit: 20})
-		var got []directory.UID
-		for _, user := range users {
-			got = append(got, user.UID)
-		}
-		equal(t, got, uids)
+	view(t, s, func(tx directory.Reader) error {
+		users, err := tx.UsersAfter(app, "", 20)
+		equal(t, uidsOf(users), uids)
 		_, found, errUpper := tx.User(app, "A")
 		equal(t, found, false)
 		return errors.Join(err, errUpper)
@@ -563,7 +604,7 @@ func testCollation(t *testing.T, s directory.Store) {
 var errRefused = errors.New("refused")
 
 func testRefusedUpdate(t *testing.T, s directory.Store) {
-	err := s.Update(t.Context(), app, nil, func(tx directory.Tx) error {
+	err := s.Update(t.Context(), app, nil, func(tx directory.Writer) error {
 		_, err := appendChange(tx, app, "u")
 		return errors.Join(err, tx.PutUser(app, fullUser()), errRefused)
 	})
@@ -575,7 +616,7 @@ func testRefusedUpdate(t *testing.T, s directory.Store) {
 
 func expectNothing(t *testing.T, s directory.Store) {
 	t.Helper()
-	view(t, s, func(tx directory.Tx) error {
+	view(t, s, func(tx directory.Reader) error {
 		_, found, err := tx.User(app, "u")
 		equal(t, found, false)
 		last, errLast := tx.Revision(app)
@@ -585,11 +626,11 @@ func expectNothing(t *testing.T, s directory.Store) {
 }
 
 func testRefusedAfterReading(t *testing.T, s directory.Store) {
-	err := s.Update(t.Context(), app, []directory.UID{"u"}, func(tx directory.Tx) error {
+	err := s.Update(t.Context(), app, []directory.UID{"u"}, func(tx directory.Writer) error {
 		if err := tx.PutUser(app, fullUser()); err != nil {
 			return err
 		}
-		users, err := tx.Users(directory.UserQuery{App: app, Limit: 2})
+		users, err := tx.UsersAfter(app, "", 2)
 		equal(t, uidsOf(users), []directory.UID{"u"})
 		return errors.Join(err, errRefused)
 	})
@@ -600,7 +641,7 @@ func testRefusedAfterReading(t *testing.T, s directory.Store) {
 }
 
 func testReadOwnWrites(t *testing.T, s directory.Store) {
-	update(t, s, func(tx directory.Tx) error {
+	update(t, s, func(tx directory.Writer) error {
 		if err := tx.PutUser(app, fullUser()); err != nil {
 			return err
 		}
@@ -615,22 +656,22 @@ func testReadOwnWrites(t *testing.T, s directory.Store) {
 }
 
 func testViewSnapshot(t *testing.T, s directory.Store) {
-	update(t, s, func(tx directory.Tx) error {
+	update(t, s, func(tx directory.Writer) error {
 		return tx.PutUser(app, directory.User{UID: "u", Name: "before", Role: "default"})
 	})
 	updated := false
-	view(t, s, func(tx directory.Tx) error {
+	view(t, s, func(tx directory.Reader) error {
 		first, _, err := tx.User(app, "u")
 		if err != nil {
 			return err
 		}
 		if !updated { // a view may be run again
 			updated = true
-			update(t, s, func(tx directory.Tx) error {
+			update(t, s, func(tx directory.Writer) error {
 				return tx.PutUser(app, directory.User{UID: "u", Name: "after", Role: "default"})
 			})
 		}
-		listed, err := tx.Users(directory.UserQuery{App: app, Limit: 1})
+		listed, err := tx.UsersAfter(app, "", 1)
 		if err != nil {
 			return err
 		}
@@ -647,7 +688,7 @@ func testRevisionsUnderConcurrency(t *testing.T, s directory.Store) {
 	for w := range writers {
 		group.Go(func() {
 			for i := range writes {
-				err := s.Update(t.Context(), app, nil, func(tx directory.Tx) error {
+				err := s.Update(t.Context(), app, nil, func(tx directory.Writer) error {
 					if _, err := appendChange(tx, app, fmt.Sprintf("u%d-%d", w, i)); err != nil {
 						return err
 					}
@@ -663,7 +704,7 @@ func testRevisionsUnderConcurrency(t *testing.T, s directory.Store) {
 		})
 	}
 	group.Wait()
-	view(t, s, func(tx directory.Tx) error {
+	view(t, s, func(tx directory.Reader) error {
 		changes, err := tx.Changes(app, 0, writers*writes)
 		equal(t, len(changes), writers*writes*4/5)
 		for i, change := range changes {
@@ -684,7 +725,7 @@ func testRevisionsVisibleInOrder(t *testing.T, s directory.Store) {
 	for range writers {
 		group.Go(func() {
 			for range writes {
-				err := s.Update(t.Context(), app, nil, func(tx directory.Tx) error {
+				err := s.Update(t.Context(), app, nil, func(tx directory.Writer) error {
 					_, err := appendChange(tx, app, "u")
 					return err
 				})
@@ -703,7 +744,7 @@ func testRevisionsVisibleInOrder(t *testing.T, s directory.Store) {
 		default:
 		}
 		before := seen
-		view(t, s, func(tx directory.Tx) error {
+		view(t, s, func(tx directory.Reader) error {
 			changes, err := tx.Changes(app, seen, 10)
 			for _, change := range changes {
 				if change.Revision != seen+1 {
@@ -726,7 +767,7 @@ func testConcurrentCreation(t *testing.T, s directory.Store) {
 	outcomes := make([]error, rivals)
 	for i := range rivals {
 		group.Go(func() {
-			outcomes[i] = s.Update(t.Context(), app, []directory.UID{"u"}, func(tx directory.Tx) error {
+			outcomes[i] = s.Update(t.Context(), app, []directory.UID{"u"}, func(tx directory.Writer) error {
 				_, exists, err := tx.User(app, "u")
 				if err != nil {
 					return err
@@ -748,7 +789,7 @@ func testConcurrentCreation(t *testing.T, s directory.Store) {
 			t.Errorf("rival %d: %v", i, err)
 		}
 	}
-	view(t, s, func(tx directory.Tx) error {
+	view(t, s, func(tx directory.Reader) error {
 		user, _, err := tx.User(app, "u")
 		equal(t, user.Name, fmt.Sprint(winner))
 		last, errLast := tx.Revision(app)
@@ -759,13 +800,13 @@ func testConcurrentCreation(t *testing.T, s directory.Store) {
 
 // testNeighbours makes the database itself fail in the middle of a batch: the token hash is unique.
 func testNeighbours(t *testing.T, s directory.Store) {
-	update(t, s, func(tx directory.Tx) error { return tx.PutToken(app, token("tok_first", "u", 1)) })
+	update(t, s, func(tx directory.Writer) error { return tx.PutToken(app, token("tok_first", "u", 1)) })
 	const neighbours = 40
 	var group sync.WaitGroup
 	outcomes := make([]error, neighbours)
 	for i := range neighbours {
 		group.Go(func() {
-			outcomes[i] = s.Update(t.Context(), app, nil, func(tx directory.Tx) error {
+			outcomes[i] = s.Update(t.Context(), app, nil, func(tx directory.Writer) error {
 				fresh := token(directory.TokenID(fmt.Sprint("tok_", i)), "u", int64(i+2))
 				if i%10 == 0 {
 					fresh.Hash = []byte("hash of tok_first")
@@ -781,7 +822,7 @@ func testNeighbours(t *testing.T, s directory.Store) {
 			t.Errorf("update %d: %v", i, err)
 		}
 	}
-	view(t, s, func(tx directory.Tx) error {
+	view(t, s, func(tx directory.Reader) error {
 		count, err := tx.CountTokens(app, "u")
 		equal(t, count, 1+neighbours-neighbours/10)
 		last, errLast := tx.Revision(app)
@@ -793,7 +834,7 @@ func testNeighbours(t *testing.T, s directory.Store) {
 func testCanceled(t *testing.T, s directory.Store) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	err := s.Update(ctx, app, nil, func(tx directory.Tx) error { return tx.PutUser(app, fullUser()) })
+	err := s.Update(ctx, app, nil, func(tx directory.Writer) error { return tx.PutUser(app, fullUser()) })
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v, want context.Canceled", err)
 	}
@@ -807,7 +848,7 @@ func testManyApps(t *testing.T, s directory.Store) {
 		id := directory.AppID(fmt.Sprint("app", a))
 		for range writes {
 			group.Go(func() {
-				err := s.Update(t.Context(), id, nil, func(tx directory.Tx) error {
+				err := s.Update(t.Context(), id, nil, func(tx directory.Writer) error {
 					_, err := appendChange(tx, id, "u")
 					return err
 				})
@@ -818,7 +859,7 @@ func testManyApps(t *testing.T, s directory.Store) {
 		}
 	}
 	group.Wait()
-	view(t, s, func(tx directory.Tx) error {
+	view(t, s, func(tx directory.Reader) error {
 		for a := range apps {
 			last, err := tx.Revision(directory.AppID(fmt.Sprint("app", a)))
 			if err != nil || last != writes {
