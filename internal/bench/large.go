@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"slices"
 	"time"
+
+	"github.com/rollcall/rollcall/client"
 )
 
 const (
@@ -26,37 +28,50 @@ func (r *run) measureLarge(ctx context.Context) error {
 	if err := r.serve(ctx); err != nil {
 		return err
 	}
-	small, err := r.measureSearch(ctx, r.Users)
-	if err != nil {
-		return err
-	}
 	if err := r.measureImport(ctx, int64(growth*r.Users)); err != nil {
 		return err
 	}
 	large := int(r.made)
 	suffix := fmt.Sprintf(", %d users", large)
 	r.say("measuring lists of %d users", large)
-	if err := r.measureLists(ctx, large, suffix); err != nil {
+	if err := r.measureLists(ctx, large, suffix, 1); err != nil {
 		return err
 	}
-	ratio, err := r.measureSearch(ctx, large)
-	if err != nil {
-		return err
-	}
-	row := Row{Operation: "prefix search" + suffix, Concurrency: 16, Ratio: fmt.Sprintf("%.2fx of %d users", ratio/small, r.Users)}
-	row.goal("<= 1.3x", ratio/small <= 1.3)
-	r.rows = append(r.rows, row)
-	return nil
+	return r.measureLargeStart(ctx, large)
 }
 
-// measureSearch returns how many times the echo's CPU time a prefix search costs in a directory of so many users.
-func (r *run) measureSearch(ctx context.Context, users int) (float64, error) {
-	search := load{concurrency: 16, request: r.list(searchFor111(users))}
-	echo, measured, err := compare(ctx, r.Duration, r.echoLoad(search.concurrency), search.against(r.server))
-	if err != nil {
-		return 0, fmt.Errorf("search: %w", err)
+// measureLargeStart measures how soon a server answers that begins on so many users.
+func (r *run) measureLargeStart(ctx context.Context, users int) error {
+	if err := r.stop(ctx); err != nil {
+		return err
 	}
-	return microseconds(measured.perOp()) / microseconds(echo.perOp()), nil
+	started := time.Now()
+	if err := r.serve(ctx); err != nil {
+		return err
+	}
+	c, err := r.client()
+	if err != nil {
+		return err
+	}
+	if _, err := c.Users.Get(ctx, "user-1"); err != nil {
+		return err
+	}
+	point := time.Since(started)
+	for {
+		_, err := c.Users.List(ctx, client.UserListOptions{PageOptions: client.PageOptions{PerPage: 1}})
+		if err == nil {
+			break
+		}
+		if time.Since(started) > time.Minute {
+			return err
+		}
+	}
+	lists := time.Since(started)
+	r.addValue(fmt.Sprintf("start with %d users: point reads", users), fmt.Sprintf("%.0f ms", milliseconds(point)), "<= 200 ms", point <= 200*time.Millisecond)
+	r.addValue(fmt.Sprintf("start with %d users: lists", users), fmt.Sprintf("%.0f ms", milliseconds(lists)), "<= 3000 ms", lists <= 3*time.Second)
+	full, err := rss(r.server.cmd.Process.Pid)
+	r.addValue(fmt.Sprintf("RSS with %d users", users), fmt.Sprintf("%.1f MB", megabytes(full)), "<= 230 MB", full <= 230e6)
+	return err
 }
 
 // measureImport imports so many rows from a file of NDJSON.

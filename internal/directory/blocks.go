@@ -126,7 +126,7 @@ func (d *Directory) listRelated(ctx context.Context, caller Caller, rawUID strin
 	query.related = []Related{related}
 	none := query.nobody
 	query.nobody = false // it is to be told first when there is no such user
-	err = d.list(ctx, caller.App, related.To, &query, &list, func(tx Reader, asked *userindex.Query) error {
+	err = d.list(ctx, caller.App, related.To, &query, &list, func(tx Reader, asked *userindex.Query, _ []string) error {
 		if none {
 			asked.Among = append(asked.Among, []userindex.Group{})
 		}

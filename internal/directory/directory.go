@@ -55,6 +55,7 @@ type Directory struct {
 	logins  *logins
 	online  *onlineUsers
 	indexes *indexes
+	ties    *tiesCache
 	// sessions are told what forbids them.
 	sessions Sessions
 
@@ -90,12 +91,16 @@ func New(config Config) *Directory {
 		apps:     newAppCache(),
 		logins:   newLogins(),
 		online:   newOnlineUsers(),
+		ties:     newTiesCache(),
 		sessions: noSessions{},
 
 		makingApp: make(chan struct{}, 1),
 	}
 	d.indexes = newIndexes(d, config.Indexed)
-	d.store.Follow(d.indexes.apply)
+	d.store.Follow(func(commit Commit) {
+		d.ties.apply(commit)
+		d.indexes.apply(commit)
+	})
 	return d
 }
 
@@ -115,6 +120,7 @@ func (d *Directory) Time() time.Time { return d.now() }
 func (d *Directory) Forget() {
 	d.apps.dropAll()
 	d.logins.touchAll()
+	d.ties.dropAll()
 	d.indexes.dropAll()
 }
 

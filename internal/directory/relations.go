@@ -1,6 +1,10 @@
 package directory
 
-import "github.com/rollcall/rollcall/internal/userindex"
+import (
+	"slices"
+
+	"github.com/rollcall/rollcall/internal/userindex"
+)
 
 // Relation is what is between a viewer and another user. Times are Unix seconds, 0 for never.
 type Relation struct {
@@ -29,50 +33,38 @@ type Related struct {
 	Asked, Asking bool
 }
 
-// groupsOf returns the users who are related to one in any of the ways that related selects.
-func groupsOf(tx Reader, app AppID, related Related) ([]userindex.Group, error) {
-	groups := []userindex.Group{}
-	add := func(kind PairKind, did, received bool, terms []userindex.Term, only map[UID]struct{}) error {
-		if !did && !received {
-			return nil
+// groupsOf returns the users who are related to one, whose ties are given, in any of the ways that related selects.
+func groupsOf(tx Reader, app AppID, related Related, ties *knownTies) ([]userindex.Group, error) {
+	var blocked, blockers, asked, asking userindex.Group
+	for uid, relation := range ties.blocks {
+		if related.Blocked && relation.BlockedByMeAt != 0 {
+			blocked.UIDs = append(blocked.UIDs, string(uid))
 		}
-		pairs, err := tx.PairsOf(app, kind, related.To)
-		if err != nil {
-			return err
+		if !related.Blockers || relation.HasBlockedMeAt == 0 {
+			continue
 		}
-		var doer, receiver userindex.Group
-		receiver.Terms = terms
-		for _, pair := range pairs {
-			if pair.UID == related.To && did {
-				doer.UIDs = append(doer.UIDs, string(pair.Other))
-			}
-			if pair.Other == related.To && received {
-				if _, among := only[pair.UID]; among || only == nil {
-					receiver.UIDs = append(receiver.UIDs, string(pair.UID))
-				}
-			}
-		}
-		groups = append(groups, doer, receiver)
-		return nil
-	}
-	var friends map[UID]struct{}
-	if related.Blockers && related.BlockersAmongFriends {
-		uids, err := othersOf(tx, app, Friendships, related.To)
-		if err != nil {
-			return nil, err
-		}
-		friends = make(map[UID]struct{}, len(uids))
-		for _, uid := range uids {
-			friends[uid] = struct{}{}
+		if _, friend := slices.BinarySearch(ties.friends, string(uid)); friend || !related.BlockersAmongFriends {
+			blockers.UIDs = append(blockers.UIDs, string(uid))
 		}
 	}
-	if err := add(Blocks, related.Blocked, related.Blockers, roleTerms(related.BlockersOfRoles), friends); err != nil {
-		return nil, err
+	blockers.Terms = roleTerms(related.BlockersOfRoles)
+	groups := []userindex.Group{blocked, blockers}
+	if related.Friends {
+		groups = append(groups, userindex.Group{UIDs: ties.friends})
 	}
-	if err := add(Friendships, related.Friends, false, nil, nil); err != nil {
-		return nil, err
+	if !related.Asked && !related.Asking {
+		return groups, nil
 	}
-	return groups, add(FriendRequests, related.Asked, related.Asking, nil, nil)
+	requests, err := tx.PairsOf(app, FriendRequests, related.To)
+	for _, request := range requests {
+		switch {
+		case related.Asked && request.UID == related.To:
+			asked.UIDs = append(asked.UIDs, string(request.Other))
+		case related.Asking && request.Other == related.To:
+			asking.UIDs = append(asking.UIDs, string(request.UID))
+		}
+	}
+	return append(groups, asked, asking), err
 }
 
 // Seen is a user as a viewer may see it.
@@ -84,26 +76,27 @@ type Seen struct {
 	Present bool
 }
 
-// seen joins users with what is between them and the viewer. An empty viewer sees everything.
-func seen(tx Reader, app AppID, viewer UID, users []User) ([]Seen, error) {
-	items := make([]Seen, len(users))
-	var relations map[UID]Relation
-	if viewer != "" && len(users) > 0 {
-		uids := make([]UID, len(users))
-		for i := range users {
-			uids[i] = users[i].UID
-		}
-		var err error
-		if relations, err = tx.Relations(app, viewer, uids); err != nil {
-			return nil, err
-		}
+// relationsTo returns what is between a viewer and users.
+func relationsTo(tx Reader, app AppID, viewer UID, users []User) (map[UID]Relation, error) {
+	if viewer == "" || len(users) == 0 {
+		return nil, nil
 	}
+	uids := make([]UID, len(users))
+	for i := range users {
+		uids[i] = users[i].UID
+	}
+	return tx.Relations(app, viewer, uids)
+}
+
+// seen joins users with what is between them and the viewer.
+func seen(users []User, relations map[UID]Relation) []Seen {
+	items := make([]Seen, len(users))
 	for i := range users {
 		item := &items[i]
 		item.User, item.Relation = &users[i], relations[users[i].UID]
 		item.Present = !item.Relation.Blocked()
 	}
-	return items, nil
+	return items
 }
 
 // relationTo returns what is between a viewer and one other user.

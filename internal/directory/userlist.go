@@ -97,7 +97,7 @@ type userQuery struct {
 	roles []string
 	// nobody says that nobody can match.
 	nobody bool
-	// related selects users by what is between them and another: each entry must be met.
+	// related selects users by what is between them and the viewer: each entry must be met.
 	related []Related
 	// metadata are the filters by metadata.
 	metadata []MetadataFilter
@@ -133,15 +133,7 @@ func (d *Directory) ListUsers(
 	case filter.FriendsOnly:
 		return list, nil // a key has no friends
 	}
-	err = d.list(ctx, caller.App, caller.User, &query, &list, func(tx Reader, asked *userindex.Query) error {
-		var blocked []string
-		if caller.User != "" {
-			others, err := othersOf(tx, caller.App, Blocks, viewer.UID)
-			if err != nil {
-				return err
-			}
-			blocked = texts(others)
-		}
+	err = d.list(ctx, caller.App, caller.User, &query, &list, func(_ Reader, asked *userindex.Query, blocked []string) error {
 		if filter.HideBlockedUsers {
 			asked.Without = append(asked.Without, blocked...)
 		}
@@ -187,11 +179,11 @@ func (f UserFilter) hidesBlockedTimes(caller Caller, order userindex.Order) bool
 }
 
 // list reads one page as a viewer sees it, and the total: first what the store knows of the question, to which
-// complete may add, then who is on the page from the index, then their rows. Those of them who are gone or deactivated by
-// then are left out.
+// complete may add, who is told those between whom and the viewer a block stands; then who is on the page from the index,
+// then their rows. Those of them who are gone or deactivated by then are left out.
 func (d *Directory) list(
 	ctx context.Context, app AppID, viewer UID, query *userQuery, list *List[Seen],
-	complete func(Reader, *userindex.Query) error,
+	complete func(tx Reader, asked *userindex.Query, blocked []string) error,
 ) error {
 	if query.nobody {
 		return nil
@@ -204,11 +196,15 @@ func (d *Directory) list(
 		return err
 	}
 	return d.store.View(ctx, func(tx Reader) error {
-		asked, err := query.ask(tx, app)
+		ties, err := d.tiesFor(tx, app, viewer)
 		if err != nil {
 			return err
 		}
-		if err := complete(tx, &asked); err != nil {
+		asked, err := query.ask(tx, app, ties)
+		if err != nil {
+			return err
+		}
+		if err := complete(tx, &asked, ties.blocked); err != nil {
 			return err
 		}
 		page := index.Find(asked)
@@ -227,13 +223,13 @@ func (d *Directory) list(
 		if asked.Activity == userindex.ActiveOnly {
 			users = slices.DeleteFunc(users, func(user User) bool { return user.DeactivatedAt != 0 })
 		}
-		list.Items, err = seen(tx, app, viewer, users)
-		return err
+		list.Items = seen(users, ties.blocks)
+		return nil
 	})
 }
 
-// ask returns the question to the index, in one part, with the users who are related to others as it says.
-func (q *userQuery) ask(tx Reader, app AppID) (userindex.Query, error) {
+// ask returns the question to the index, in one part, with the users who are related to the viewer as it says.
+func (q *userQuery) ask(tx Reader, app AppID, ties *knownTies) (userindex.Query, error) {
 	asked := q.Query
 	asked.Without, asked.Among, asked.Terms = slices.Clip(q.Without), slices.Clip(q.Among), slices.Clip(q.Terms)
 	asked.Parts = []userindex.Part{{Order: q.order}}
@@ -241,7 +237,7 @@ func (q *userQuery) ask(tx Reader, app AppID) (userindex.Query, error) {
 		asked.Terms = append(asked.Terms, roleTerms(q.roles))
 	}
 	for _, related := range q.related {
-		groups, err := groupsOf(tx, app, related)
+		groups, err := groupsOf(tx, app, related, ties)
 		if err != nil {
 			return asked, err
 		}

@@ -329,8 +329,8 @@ func (d *Directory) LookUpUsers(ctx context.Context, caller Caller, policy *Poli
 			}
 			users = append(users, user)
 		}
-		items, err := seen(tx, caller.App, caller.User, users)
-		for _, item := range items {
+		relations, err := relationsTo(tx, caller.App, caller.User, users)
+		for _, item := range seen(users, relations) {
 			if caller.User != "" && !policy.see(viewer, *item.User, item.Relation).Detailed {
 				missing = append(missing, asked[item.UID])
 				continue

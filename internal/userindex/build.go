@@ -23,40 +23,86 @@ func Build(wordStarts func(into []int, name string) []int, users iter.Seq2[User,
 	return x, nil
 }
 
-// arrange fills the orders with everybody.
+// arrange fills the orders with everybody, two at a time.
 func (x *Index) arrange() {
+	ranks := x.arrangeUIDs()
+	byRank := func(a, b entry) int { return cmp.Compare(ranks[a.user], ranks[b.user]) }
 	var sorting sync.WaitGroup
-	load := func(s *sorted, entries []keyed) {
-		sorting.Go(func() { s.load(entries) })
+	room := make(chan struct{}, 2)
+	sort := func(s *sorted, entries func() []keyed, tie func(a, b entry) int) {
+		room <- struct{}{}
+		sorting.Go(func() {
+			s.load(entries(), tie)
+			<-room
+		})
 	}
+	sort(x.words, x.everyWord, x.words.compare)
+	x.noteAll()
 	for state := range x.orders {
 		for order, s := range x.orders[state] {
-			entries := make([]keyed, 0, x.byState[state].count)
-			for number := range x.byState[state].bits.all() {
-				e := entry{user: number}
-				entries = append(entries, keyed{s.prefix(e), e})
+			tie := s.compare
+			switch {
+			case Order(order) == ByName:
+				tie = func(a, b entry) int {
+					if c := cmp.Compare(x.name(a.user), x.name(b.user)); c != 0 {
+						return c
+					}
+					return byRank(a, b)
+				}
+			case len(x.wide) == 0: // the keys say all of the times
+				tie = byRank
 			}
-			if order%2 == 1 { // not all at once: each takes memory
-				sorting.Wait()
-			}
-			load(s, entries)
+			sort(s, func() []keyed {
+				entries := make([]keyed, 0, x.byState[state].count)
+				for number := range x.byState[state].bits.all() {
+					e := entry{user: number}
+					entries = append(entries, keyed{s.prefix(e), e})
+				}
+				return entries
+			}, tie)
 		}
 	}
-	uids := make([]keyed, 0, len(x.users))
-	var words []keyed
+	sorting.Wait()
+}
+
+// arrangeUIDs fills the order of uids, and returns for each user how many are before it.
+func (x *Index) arrangeUIDs() (ranks []uint32) {
+	common := 0 // how many bytes all begin with, which tell nothing
+	if len(x.users) > 0 {
+		first := x.uid(0)
+		common = len(first)
+		for i := range x.users {
+			uid := x.uid(uint32(i)) //nolint:gosec // see add
+			for common = min(common, len(uid)); uid[:common] != first[:common]; common-- {
+			}
+		}
+	}
+	uids := make([]keyed, len(x.users))
 	for i := range x.users {
 		e := entry{user: uint32(i)} //nolint:gosec // see add
-		uids = append(uids, keyed{x.uids.prefix(e), e})
-		x.places = x.wordStarts(x.places[:0], x.name(e.user))
-		for _, at := range x.places {
+		uids[i] = keyed{prefixOf(x.uid(e.user)[common:]), e}
+	}
+	x.uids.load(uids, x.uids.compare)
+	ranks = make([]uint32, len(x.users))
+	for rank, k := range uids {
+		ranks[k.user] = uint32(rank) //nolint:gosec // see add
+	}
+	return ranks
+}
+
+// everyWord returns the places at which words begin in names.
+func (x *Index) everyWord() []keyed {
+	words := make([]keyed, 0, 2*len(x.users))
+	var places []int
+	for i := range x.users {
+		e := entry{user: uint32(i)} //nolint:gosec // see add
+		places = x.wordStarts(places[:0], x.name(e.user))
+		for _, at := range places {
 			e.offset = uint16(at) //nolint:gosec // names are no longer
 			words = append(words, keyed{x.words.prefix(e), e})
 		}
 	}
-	sorting.Wait()
-	load(x.uids, uids)
-	load(x.words, words)
-	sorting.Wait()
+	return words
 }
 
 // Users returns everybody as the index holds them, by uid, with their terms in order.

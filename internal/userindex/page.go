@@ -47,8 +47,8 @@ func (f *finder) gathered(
 		found = append(found, keyed{by.prefix(e), e})
 	}
 	slices.SortFunc(found, func(a, b keyed) int {
-		if a.prefix != b.prefix {
-			return cmp.Compare(a.prefix, b.prefix)
+		if a.key != b.key {
+			return cmp.Compare(a.key, b.key)
 		}
 		return by.compare(a.entry, b.entry)
 	})

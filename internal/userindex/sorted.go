@@ -207,19 +207,19 @@ func (s *sorted) fill(into bitset, from, to int) {
 	}
 }
 
-// keyed is an entry with its prefix, for sorting many.
+// keyed is an entry with a number by which many are sorted.
 type keyed struct {
-	prefix uint64
+	key uint64
 	entry
 }
 
-// load fills an empty order with entries.
-func (s *sorted) load(entries []keyed) {
+// load fills an empty order with entries, sorted by their keys, and by tie where these are the same.
+func (s *sorted) load(entries []keyed, tie func(a, b entry) int) {
 	slices.SortFunc(entries, func(a, b keyed) int {
-		if a.prefix != b.prefix {
-			return cmp.Compare(a.prefix, b.prefix)
+		if a.key != b.key {
+			return cmp.Compare(a.key, b.key)
 		}
-		return s.compare(a.entry, b.entry)
+		return tie(a.entry, b.entry)
 	})
 	s.count = len(entries)
 	for some := range slices.Chunk(entries, blockSize) {
@@ -234,7 +234,7 @@ func (s *sorted) load(entries []keyed) {
 			}
 		}
 		s.blocks = append(s.blocks, b)
-		s.firsts = append(s.firsts, some[0].prefix)
+		s.firsts = append(s.firsts, s.prefix(some[0].entry))
 	}
 }
 
@@ -250,34 +250,34 @@ func prefixOf(text string) uint64 {
 
 // The orders, each of which ends with the uid.
 type (
-	byUID     struct{ *Index }
-	byWord    struct{ *Index }
-	byName    struct{ *Index }
-	byCreated struct{ *Index }
-	byChanged struct{ *Index }
-	byActive  struct{ *Index }
+	inUIDs      struct{ *Index }
+	inWords     struct{ *Index }
+	inNames     struct{ *Index }
+	inCreations struct{ *Index }
+	inChanges   struct{ *Index }
+	inActivity  struct{ *Index }
 )
 
 func ordering(x *Index, order Order) orderingOf {
 	switch order {
 	case ByName:
-		return byName{x}
+		return inNames{x}
 	case LastChangedFirst:
-		return byChanged{x}
+		return inChanges{x}
 	case LastActiveFirst:
-		return byActive{x}
+		return inActivity{x}
 	case NewestFirst:
 	}
-	return byCreated{x}
+	return inCreations{x}
 }
 
-func (x byUID) prefix(e entry) uint64 { return prefixOf(x.uid(e.user)) }
+func (x inUIDs) prefix(e entry) uint64 { return prefixOf(x.uid(e.user)) }
 
-func (x byUID) compare(a, b entry) int { return cmp.Compare(x.uid(a.user), x.uid(b.user)) }
+func (x inUIDs) compare(a, b entry) int { return cmp.Compare(x.uid(a.user), x.uid(b.user)) }
 
-func (x byWord) prefix(e entry) uint64 { return prefixOf(x.name(e.user)[e.offset:]) }
+func (x inWords) prefix(e entry) uint64 { return prefixOf(x.name(e.user)[e.offset:]) }
 
-func (x byWord) compare(a, b entry) int {
+func (x inWords) compare(a, b entry) int {
 	if c := cmp.Compare(x.name(a.user)[a.offset:], x.name(b.user)[b.offset:]); c != 0 {
 		return c
 	}
@@ -287,36 +287,36 @@ func (x byWord) compare(a, b entry) int {
 	return cmp.Compare(a.user, b.user)
 }
 
-func (x byName) prefix(e entry) uint64 { return prefixOf(x.name(e.user)) }
+func (x inNames) prefix(e entry) uint64 { return prefixOf(x.name(e.user)) }
 
-func (x byName) compare(a, b entry) int {
+func (x inNames) compare(a, b entry) int {
 	if c := cmp.Compare(x.name(a.user), x.name(b.user)); c != 0 {
 		return c
 	}
-	return byUID(x).compare(a, b)
+	return inUIDs(x).compare(a, b)
 }
 
 // Times run downward, so their prefixes are turned round.
 
-func (x byCreated) prefix(e entry) uint64 { return ^uint64(x.users[e.user].created) }
+func (x inCreations) prefix(e entry) uint64 { return ^uint64(x.users[e.user].created) }
 
-func (x byCreated) compare(a, b entry) int {
+func (x inCreations) compare(a, b entry) int {
 	if c := cmp.Compare(x.time(b.user, 0), x.time(a.user, 0)); c != 0 {
 		return c
 	}
-	return byUID(x).compare(a, b)
+	return inUIDs(x).compare(a, b)
 }
 
-func (x byChanged) prefix(e entry) uint64 { return ^uint64(x.users[e.user].changed) }
+func (x inChanges) prefix(e entry) uint64 { return ^uint64(x.users[e.user].changed) }
 
-func (x byChanged) compare(a, b entry) int {
+func (x inChanges) compare(a, b entry) int {
 	if c := cmp.Compare(x.time(b.user, 1), x.time(a.user, 1)); c != 0 {
 		return c
 	}
-	return byUID(x).compare(a, b)
+	return inUIDs(x).compare(a, b)
 }
 
-func (x byActive) prefix(e entry) uint64 {
+func (x inActivity) prefix(e entry) uint64 {
 	r := &x.users[e.user]
 	created := r.created
 	if r.active == maxTime { // it may stand for a later one, which decides before the other time
@@ -325,9 +325,9 @@ func (x byActive) prefix(e entry) uint64 {
 	return ^(uint64(r.active)<<32 | uint64(created))
 }
 
-func (x byActive) compare(a, b entry) int {
+func (x inActivity) compare(a, b entry) int {
 	if c := cmp.Compare(x.time(b.user, 2), x.time(a.user, 2)); c != 0 {
 		return c
 	}
-	return byCreated(x).compare(a, b)
+	return inCreations(x).compare(a, b)
 }

@@ -51,7 +51,8 @@ type Index struct {
 	free     []uint32 // numbers of users who are gone
 	texts    arena
 	// wide are the created, changed and active times that do not fit in a record.
-	wide map[uint32][3]int64
+	wide  map[uint32][3]int64
+	byUID lookup
 	// uids holds everybody, and words the places in their names at which words begin.
 	uids, words *sorted
 	// orders hold active users, and deactivated ones.
@@ -87,8 +88,9 @@ const maxTime = 1<<32 - 1
 func New(wordStarts func(into []int, name string) []int) *Index {
 	x := &Index{wordStarts: wordStarts, wide: map[uint32][3]int64{}}
 	x.terms.init()
-	x.uids = newSorted(x, byUID{x})
-	x.words = newSorted(x, byWord{x})
+	x.byUID.init()
+	x.uids = newSorted(x, inUIDs{x})
+	x.words = newSorted(x, inWords{x})
 	x.words.offsets = true
 	for state := range x.orders {
 		for order := range x.orders[state] {
@@ -162,6 +164,7 @@ func (w *Writer) Delete(uid string) {
 	for _, id := range x.ids[0] {
 		x.terms.remove(id, number, len(x.users))
 	}
+	x.forget(number)
 	x.dropText(number)
 	delete(x.wide, number)
 	x.users[number] = record{}
@@ -184,7 +187,8 @@ func (x *Index) SetOnline(uid string, how Online) {
 	}
 }
 
-// add adds a user who is not there. When many are added at once, they come into the orders at the end of that.
+// add adds a user who is not there. When many are added at once, they are found and come into the orders at the end of
+// that: see arrange.
 func (x *Index) add(user *User, many bool) {
 	number := uint32(len(x.users)) //nolint:gosec // an app with 4 billion users does not fit in memory
 	if last := len(x.free) - 1; last >= 0 {
@@ -200,6 +204,7 @@ func (x *Index) add(user *User, many bool) {
 	if many {
 		return
 	}
+	x.note(number)
 	x.uids.insert(entry{user: number})
 	x.moveWords(number, (*sorted).insert)
 	for _, order := range x.orders[x.state(number)] {
@@ -283,16 +288,6 @@ func (x *Index) moveWords(number uint32, move func(*sorted, entry)) {
 	for _, at := range x.places {
 		move(x.words, entry{user: number, offset: uint16(at)}) //nolint:gosec // names are no longer
 	}
-}
-
-// find returns the number of the user with a uid.
-func (x *Index) find(uid string) (number uint32, exists bool) {
-	block, at := x.uids.search(prefixOf(uid), func(e entry) bool { return x.uid(e.user) < uid })
-	if block == len(x.uids.blocks) {
-		return 0, false
-	}
-	number = x.uids.blocks[block].users[at]
-	return number, x.uid(number) == uid
 }
 
 // state returns 0 for an active user, 1 for a deactivated one.
