@@ -152,6 +152,36 @@ func waitForStandby(t *testing.T, url, name string) {
 			t.Fatal(err)
 		}
 	}
+	if name != "" {
+		awaitStandby(t, conn, url)
+	}
+}
+
+// awaitStandby returns when commits wait for the standby: PostgreSQL tells its processes of a setting one by one.
+func awaitStandby(t *testing.T, conn *pgx.Conn, url string) {
+	t.Helper()
+	pid := conn.PgConn().PID()
+	var probing sync.WaitGroup
+	defer probing.Wait()
+	waits := make(chan struct{})
+	probing.Go(func() {
+		for {
+			if _, err := conn.Exec(apitest.Context(t), `SELECT pg_logical_emit_message(true, 'probe', '')`); err != nil {
+				t.Error(err)
+				return
+			}
+			select {
+			case <-waits: // and was canceled, which is only a warning
+				return
+			default:
+			}
+		}
+	})
+	await(t, "a probe that waits for the standby", func() bool {
+		return ask[bool](t, url, `SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $1 AND wait_event = 'SyncRep')`, int64(pid))
+	})
+	close(waits)
+	ask[bool](t, url, `SELECT pg_cancel_backend($1)`, int64(pid))
 }
 
 // ask asks a database one question, on a connection of its own.

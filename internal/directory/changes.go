@@ -3,7 +3,6 @@ package directory
 import (
 	"context"
 	"slices"
-	"sync"
 )
 
 // Actor is who made a change: "key:<id>", "user:<uid>", "operator", or "system:<task>".
@@ -61,8 +60,7 @@ type Change struct {
 }
 
 // write runs fn, which reads the given users, as one update of the caller's app. fn appends to the log what it
-// changes; when it appends nothing, nothing was changed. After the commit, what is held in memory of the users and of
-// the app is dropped if it changed, and whoever follows the change log wakes up.
+// changes; when it appends nothing, nothing was changed.
 //
 // Under an idempotency key (see WithIdempotencyKey) the first result is kept with the write, and a later call with
 // the same key gets it instead of running fn again.
@@ -73,13 +71,10 @@ func write[T any](ctx context.Context, d *Directory, caller Caller, reads []UID,
 
 // writeCounting is write, and returns also how many sockets were closed because of what was written.
 func writeCounting[T any](ctx context.Context, d *Directory, caller Caller, reads []UID, fn func(tx Writer, log *logbook) (T, error)) (result T, closed int, err error) {
-	var revision int64
 	var forbidding []Change
-	var touched []UID
-	touchesApp := false
 	err = d.store.Update(ctx, caller.App, reads, func(tx Writer) error {
 		var zero T
-		result, revision, touched, touchesApp, forbidding = zero, 0, nil, false, nil
+		result, forbidding = zero, nil
 		replayed, err := d.replay(ctx, tx, caller.App, &result)
 		if err != nil || replayed {
 			return err
@@ -88,15 +83,9 @@ func writeCounting[T any](ctx context.Context, d *Directory, caller Caller, read
 		if result, err = fn(tx, &log); err != nil {
 			return err
 		}
-		revision, touched, touchesApp, forbidding = log.revision, log.users, log.touchesApp, log.forbidding
+		forbidding = log.forbidding
 		return d.remember(ctx, tx, caller.App, result, log.users)
 	})
-	// What is held in memory is dropped also after an error, and who follows the change log looks: the outcome of a commit
-	// may be unknown.
-	d.outdate(caller.App, touched, touchesApp)
-	if revision > 0 {
-		defer d.feed.wake(caller.App)
-	}
 	if err != nil {
 		var zero T
 		return zero, 0, err
@@ -107,25 +96,15 @@ func writeCounting[T any](ctx context.Context, d *Directory, caller Caller, read
 	return result, closed, nil
 }
 
-// outdate drops what is held in memory of users, and of the app if that has changed too.
-func (d *Directory) outdate(app AppID, users []UID, touchesApp bool) {
-	d.logins.touch(app, users)
-	if touchesApp {
-		d.apps.drop(app)
-		d.logins.touchAll()
-	}
-}
-
 // logbook appends the changes of one update.
 type logbook struct {
-	tx         Writer
-	app        AppID
-	at         int64
-	actor      Actor
-	revision   int64
-	touchesApp bool
-	users      []UID            // whom the changes are about, once each
-	touched    map[UID]struct{} // those in users, when there is more than one
+	tx       Writer
+	app      AppID
+	at       int64
+	actor    Actor
+	revision int64
+	users    []UID            // whom the changes are about, once each
+	touched  map[UID]struct{} // those in users, when there is more than one
 	// forbidding are the changes after which sessions may have to end.
 	forbidding []Change
 }
@@ -151,7 +130,6 @@ func (l *logbook) add(change Change) error {
 	}
 	switch user, other := change.about(); {
 	case user == "":
-		l.touchesApp = true
 	case other == "":
 		l.touch(user)
 	default:
@@ -227,63 +205,84 @@ func (d *Directory) ListChanges(ctx context.Context, caller Caller, since int64,
 	return changes, last, err
 }
 
-// FollowChanges is ListChanges for one who acts on the changes: what this directory holds in memory is then as new as they are. A
-// change can be read before the one who made it has come to drop what it outdates.
-func (d *Directory) FollowChanges(ctx context.Context, caller Caller, since int64, limit int) (changes []Change, last int64, err error) {
-	changes, last, err = d.ListChanges(ctx, caller, since, limit)
-	var users []UID
-	touchesApp := since == 0 // who begins to follow acts on what there is
+// Follow adds a function that is called with every commit from now on, in order for each app, before anybody is answered
+// who waits for it, and when what this directory holds in memory is as new. fn must not wait for a write.
+func (d *Directory) Follow(fn func(Commit)) { d.store.Follow(fn) }
+
+// CommitsSince returns what was committed to an app after a revision as one commit: at most limit changes, and the users
+// that they are about as they are now. Without any changes its revision is the app's last. What this directory holds in
+// memory is as new from then on.
+func (d *Directory) CommitsSince(ctx context.Context, app AppID, since int64, limit int) (Commit, error) {
+	commit := Commit{App: app}
+	err := d.store.View(ctx, func(tx Reader) (err error) {
+		commit.Users = nil
+		if commit.Changes, err = tx.Changes(app, since, limit); err != nil {
+			return err
+		}
+		if len(commit.Changes) == 0 {
+			commit.Revision, err = tx.Revision(app)
+			return err
+		}
+		commit.Revision = commit.Changes[len(commit.Changes)-1].Revision
+		commit.Users, err = usersOf(tx, app, commit.Changes)
+		return err
+	})
+	if err == nil && len(commit.Changes) > 0 {
+		d.outdate(commit)
+	}
+	return commit, err
+}
+
+// usersOf returns the users whom changes are about, as they are now.
+func usersOf(tx Reader, app AppID, changes []Change) ([]UserChange, error) {
+	at := map[UID]int{}
+	var uids []UID
 	for _, change := range changes {
 		user, other := change.about()
-		if user == "" {
+		if _, known := at[user]; user != "" && other == "" && !known {
+			at[user] = len(uids)
+			uids = append(uids, user)
+		}
+	}
+	users, err := tx.UsersNamed(app, uids)
+	changed := make([]UserChange, len(uids))
+	for i, uid := range uids {
+		changed[i] = UserChange{UID: uid, Gone: true}
+	}
+	for i := range users {
+		changed[at[users[i].UID]] = UserChange{UID: users[i].UID, User: &users[i]}
+	}
+	return changed, err
+}
+
+// follow brings what is held in memory up to a commit, before anybody is answered who waits for it.
+func (d *Directory) follow(commit Commit) {
+	d.outdate(commit)
+	d.ties.apply(commit)
+	d.indexes.apply(commit)
+}
+
+// outdate drops what is held in memory of the users whom a commit is about, and of the app if it is about that. A commit
+// of which it is not known whether it has happened is about everybody.
+func (d *Directory) outdate(commit Commit) {
+	touchesApp := commit.Gone || commit.Uncertain || commit.AppRow != nil
+	users := make([]UID, 0, len(commit.Users)+len(commit.Changes))
+	for i := range commit.Changes {
+		switch user, other := commit.Changes[i].about(); {
+		case user == "":
 			touchesApp = true
-		} else {
+		case other == "":
+			users = append(users, user)
+		default:
 			users = append(users, user, other)
 		}
 	}
-	d.outdate(caller.App, users, touchesApp)
-	return changes, last, err
-}
-
-// ChangesAppended returns a channel that is closed when the app's change log grows after this call. Follow the log by
-// taking the channel first, reading the log, and then waiting.
-func (d *Directory) ChangesAppended(app AppID) <-chan struct{} {
-	return d.feed.next(app)
-}
-
-// feed wakes those who follow a change log.
-type feed struct {
-	mu      sync.Mutex
-	waiting map[AppID]chan struct{} // guarded by mu
-}
-
-func newFeed() *feed { return &feed{waiting: map[AppID]chan struct{}{}} }
-
-func (f *feed) next(app AppID) <-chan struct{} {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	grown, ok := f.waiting[app]
-	if !ok {
-		grown = make(chan struct{})
-		f.waiting[app] = grown
+	for i := range commit.Users { // some without a word in the log
+		users = append(users, commit.Users[i].UID)
 	}
-	return grown
-}
-
-func (f *feed) wakeAll() {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for _, grown := range f.waiting {
-		close(grown)
-	}
-	clear(f.waiting)
-}
-
-func (f *feed) wake(app AppID) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if grown, ok := f.waiting[app]; ok {
-		close(grown)
-		delete(f.waiting, app)
+	d.logins.touch(commit.App, users)
+	if touchesApp {
+		d.apps.drop(commit.App)
+		d.logins.touchAll()
 	}
 }

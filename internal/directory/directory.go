@@ -50,7 +50,6 @@ type Directory struct {
 	limits  Limits
 	now     func() time.Time
 	erased  func(Tombstone)
-	feed    *feed
 	apps    *appCache
 	logins  *logins
 	online  *onlineUsers
@@ -87,7 +86,6 @@ func New(config Config) *Directory {
 		limits:   config.Limits.OrDefault(),
 		now:      config.Now,
 		random:   config.Random,
-		feed:     newFeed(),
 		apps:     newAppCache(),
 		logins:   newLogins(),
 		online:   newOnlineUsers(),
@@ -97,10 +95,7 @@ func New(config Config) *Directory {
 		makingApp: make(chan struct{}, 1),
 	}
 	d.indexes = newIndexes(d, config.Indexed)
-	d.store.Follow(func(commit Commit) {
-		d.ties.apply(commit)
-		d.indexes.apply(commit)
-	})
+	d.store.Follow(d.follow)
 	return d
 }
 
@@ -123,9 +118,6 @@ func (d *Directory) Forget() {
 	d.ties.dropAll()
 	d.indexes.dropAll()
 }
-
-// WakeFollowers wakes those who follow a change log, because somebody else may have appended to it.
-func (d *Directory) WakeFollowers() { d.feed.wakeAll() }
 
 // Check reports whether the store answers, for readiness.
 func (d *Directory) Check(ctx context.Context) error {

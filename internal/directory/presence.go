@@ -99,7 +99,6 @@ func (d *Directory) SavePresence(ctx context.Context, app AppID, batch PresenceB
 		return nil
 	})
 	if err == nil {
-		d.logins.touch(app, left)
 		d.online.of(app).stored(batch.Left)
 	}
 	return err

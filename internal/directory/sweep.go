@@ -33,15 +33,13 @@ func (d *Directory) Sweep(ctx context.Context) error {
 }
 
 func (d *Directory) purge(ctx context.Context, app AppID) error {
-	err := d.store.Update(ctx, app, nil, func(tx Writer) error {
+	return d.store.Update(ctx, app, nil, func(tx Writer) error {
 		current, found, err := tx.App(app)
 		if err != nil || !found || current.DeleteAt == 0 || current.DeleteAt > d.Now() {
 			return err
 		}
 		return tx.DeleteApp(app)
 	})
-	d.apps.drop(app)
-	return err
 }
 
 func (d *Directory) forgetAnswers(ctx context.Context, app AppID) error {

@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/rollcall/rollcall/api"
+	"github.com/rollcall/rollcall/internal/changefeed"
 	"github.com/rollcall/rollcall/internal/directory"
 	"github.com/rollcall/rollcall/internal/presence"
 	"github.com/rollcall/rollcall/internal/socketjwt"
@@ -33,6 +34,8 @@ type Config struct {
 	SocketSigner *socketjwt.Signer
 	// Presence is who is online.
 	Presence *presence.Presence
+	// Feed hands over what is committed to the directory, for streams of changes.
+	Feed *changefeed.Feed
 	// OpensManagement reports whether a key and secret open the management calls. Nil means that none do.
 	OpensManagement func(key, secret string) bool
 	// PublicHost is the host[:port] that clients are told to use. Empty means the one they called.
@@ -70,7 +73,9 @@ type API struct {
 	lists   *lists
 	metrics *metrics
 	docs    *docs
-	closing chan struct{}
+	// running ends when the API is closed.
+	running context.Context //nolint:containedctx // it is the API's life
+	end     context.CancelFunc
 }
 
 // New returns the API. Close ends the streams that would otherwise keep a server from shutting down.
@@ -99,8 +104,9 @@ func New(config Config) (*API, error) {
 	}
 	a := &API{
 		config: config, dir: config.Directory, mux: http.NewServeMux(), limiter: limiter, metrics: newMetrics(config.Registerer),
-		docs: newDocs(), closing: make(chan struct{}),
+		docs: newDocs(),
 	}
+	a.running, a.end = context.WithCancel(context.Background())
 	if config.Directory != nil {
 		a.lists = newLists(config.Directory.ListsAtOnce(), config.Registerer)
 	}
@@ -113,7 +119,7 @@ func New(config Config) (*API, error) {
 
 // Close ends the event streams and the background work. Call it once, before shutting down the server.
 func (a *API) Close() {
-	close(a.closing)
+	a.end()
 	a.limiter.limiters.StopAllGoroutines()
 }
 

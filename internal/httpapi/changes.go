@@ -1,7 +1,9 @@
 package httpapi
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"net/http"
@@ -71,53 +73,47 @@ func (c *call) beginEvents() (whole bool) {
 var eventStreamContentType = []string{"text/event-stream"}
 
 const (
-	streamBatch     = 500
 	streamHeartbeat = 15 * time.Second
 	// streamWriteTimeout ends the stream of a reader that does not read. It resumes where it was.
 	streamWriteTimeout = 30 * time.Second
 )
 
 // streamChanges sends the change log as server-sent events, each with its revision as id, until the client goes away,
-// the server stops or the key is not good any more. It reads the log at the client's pace, so a slow one costs no memory.
+// the server stops or the key is not good any more. What a slow client cannot be handed as it is committed is read from
+// the log at its pace, so it costs no memory.
 func (c *call) streamChanges(since int64) error {
 	control := http.NewResponseController(c.w)
-	ctx := c.r.Context()
-	heartbeat := time.NewTicker(streamHeartbeat)
-	defer heartbeat.Stop()
+	ctx, cancel := context.WithCancel(c.r.Context())
+	defer cancel()
+	defer context.AfterFunc(c.api.running, cancel)()
+	follower := c.api.config.Feed.Follow(c.caller.App, since)
+	defer follower.Close()
 	fmt.Fprint(c.w, ": changes\n\n")
 	for {
-		appended := c.api.dir.ChangesAppended(c.caller.App)
-		if !c.keyIsGood() {
-			return nil // the key is no longer good: the stream ends, and the next attempt is told why
-		}
-		changes, _, err := c.api.dir.ListChanges(ctx, c.caller, since, streamBatch)
-		if err != nil {
-			return err
-		}
-		for _, change := range changes {
-			body, err := json.Marshal(showChange(change))
-			if err != nil {
-				return fmt.Errorf("encode change: %w", err)
-			}
-			fmt.Fprintf(c.w, "id: %d\nevent: change\ndata: %s\n\n", change.Revision, body)
-			since = change.Revision
-		}
 		// Deadlines are not to be had on every connection; those without one are closed when the server stops.
 		_ = control.SetWriteDeadline(time.Now().Add(streamWriteTimeout))
 		if err := control.Flush(); err != nil {
 			return nil // the client went away
 		}
-		if len(changes) == streamBatch {
-			continue
-		}
-		select {
-		case <-appended:
-		case <-heartbeat.C:
+		waiting, cancel := context.WithTimeout(ctx, streamHeartbeat)
+		commit, err := follower.Next(waiting)
+		cancel()
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case !c.keyIsGood():
+			return nil // the stream ends, and the next attempt is told why
+		case errors.Is(err, context.DeadlineExceeded):
 			fmt.Fprint(c.w, ": still here\n\n")
-		case <-ctx.Done():
-			return nil
-		case <-c.api.closing:
-			return nil
+		case err != nil:
+			return err
+		}
+		for _, change := range commit.Changes {
+			body, err := json.Marshal(showChange(change))
+			if err != nil {
+				return fmt.Errorf("encode change: %w", err)
+			}
+			fmt.Fprintf(c.w, "id: %d\nevent: change\ndata: %s\n\n", change.Revision, body)
 		}
 	}
 }

@@ -190,7 +190,7 @@ func (c *call) sendPresence(stream *presence.Stream, snapshot api.SnapshotBody, 
 			fmt.Fprint(c.w, ": still here\n\n")
 		case <-c.r.Context().Done():
 			return nil
-		case <-c.api.closing:
+		case <-c.api.running.Done():
 			return nil
 		}
 	}

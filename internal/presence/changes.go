@@ -3,48 +3,54 @@ package presence
 import (
 	"context"
 	"log/slog"
-	"math"
 	"slices"
 	"time"
 
 	"github.com/rollcall/rollcall/internal/directory"
 )
 
-const (
-	followBatch = 500
-	followRetry = time.Second
-)
+// followRetry is how soon following goes on that has failed.
+const followRetry = time.Second
 
-// follow acts on the change log from a revision on, until ctx ends. What a change says is read again from the store, so
-// that it does no harm to see a change twice.
-func (r *roster) follow(ctx context.Context, revision int64) {
+// follow acts on what is committed, until ctx ends.
+func (r *roster) follow(ctx context.Context) {
+	defer r.feed.Close()
 	for ctx.Err() == nil {
-		appended := r.presence.dir.ChangesAppended(r.app)
-		changes, last, err := r.presence.dir.FollowChanges(ctx, directory.System(r.app, "presence"), revision, followBatch)
-		revision = min(revision, last) // an app that was purged and made again begins anew
-		if err == nil {
-			err = r.apply(ctx, changes)
-		}
-		if err != nil {
-			if ctx.Err() == nil {
-				r.presence.config.Logger.Error("presence cannot follow the change log; it tries again", slog.String("app", string(r.app)), slog.Any("error", err))
+		commit, err := r.feed.Next(ctx)
+		for err == nil && len(commit.Changes) > 0 {
+			if err = r.apply(ctx, commit); err == nil {
+				r.noteFollowed(commit.Revision)
+				break
 			}
-			appended = nil
-		} else if len(changes) > 0 {
-			revision = changes[len(changes)-1].Revision
-			r.noteFollowed(revision)
-			continue
+			r.tellTrouble(ctx, err)
+			err = nil
+			if !r.pause(ctx) {
+				return
+			}
 		}
-		retry := time.NewTimer(followRetry)
-		if err == nil {
-			retry.Stop()
+		if err != nil && ctx.Err() == nil {
+			r.tellTrouble(ctx, err)
+			r.pause(ctx)
 		}
-		select {
-		case <-appended:
-		case <-retry.C:
-		case <-ctx.Done():
-		}
-		retry.Stop()
+	}
+}
+
+func (r *roster) tellTrouble(ctx context.Context, err error) {
+	if ctx.Err() == nil {
+		r.presence.config.Logger.Error("presence cannot follow the change log; it tries again",
+			slog.String("app", string(r.app)), slog.Any("error", err))
+	}
+}
+
+// pause waits before following is tried again. It returns false when ctx has ended.
+func (r *roster) pause(ctx context.Context) bool {
+	retry := time.NewTimer(followRetry)
+	defer retry.Stop()
+	select {
+	case <-retry.C:
+		return true
+	case <-ctx.Done():
+		return false
 	}
 }
 
@@ -56,15 +62,13 @@ func (r *roster) noteFollowed(revision int64) {
 	r.progress = make(chan struct{})
 }
 
-// catchUp waits until what the change log says now has been acted on. Who resumes is then told all that it has missed.
+// catchUp waits until all has been acted on that was committed before. Who opens a session has then read nothing that is
+// newer than what the roster is going to be told, and who resumes is told all that it has missed.
 func (r *roster) catchUp(ctx context.Context) error {
-	_, last, err := r.presence.dir.ListChanges(ctx, directory.System(r.app, "presence"), math.MaxInt64-1, 1)
-	if err != nil {
-		return err
-	}
+	handed := r.feed.Handed()
 	for {
 		r.mu.Lock()
-		done, progress := r.followed >= last || r.closed, r.progress
+		done, progress := r.followed >= handed || r.closed, r.progress
 		r.mu.Unlock()
 		if done {
 			return nil
@@ -78,22 +82,20 @@ func (r *roster) catchUp(ctx context.Context) error {
 	}
 }
 
-func (r *roster) apply(ctx context.Context, changes []directory.Change) error {
+// apply acts on a commit. It does no harm to do so twice.
+func (r *roster) apply(ctx context.Context, commit directory.Commit) error {
+	changes := commit.Changes
 	if forbidding := slices.DeleteFunc(slices.Clone(changes), func(c directory.Change) bool { return !c.ForbidsSessions() }); len(forbidding) > 0 {
 		r.endForbidden(ctx, forbidding)
 	}
-	users := map[directory.UID]bool{}
 	pairs := map[[2]directory.UID]bool{}
 	erased := map[directory.UID]struct{}{}
 	policy := false
 	for _, change := range changes {
 		subject, object := directory.UID(change.Subject), directory.UID(change.Object)
 		switch change.Kind {
-		case directory.UserCreated, directory.UserUpdated, directory.UserReactivated, directory.UserDeactivated, directory.UserDeleted:
-			users[subject] = true
-			if change.Kind == directory.UserDeleted {
-				erased[subject] = struct{}{}
-			}
+		case directory.UserDeleted:
+			erased[subject] = struct{}{}
 		case directory.UserBlocked, directory.UserUnblocked, directory.FriendAdded, directory.FriendRemoved:
 			pairs[[2]directory.UID{subject, object}] = true
 		case directory.RoleCreated, directory.RoleUpdated, directory.RoleDeleted, directory.AppUpdated, directory.AppRestored:
@@ -109,10 +111,8 @@ func (r *roster) apply(ctx context.Context, changes []directory.Change) error {
 	if len(erased) > 0 {
 		r.dropTies(erased)
 	}
-	for uid := range users {
-		if err := r.reloadUser(ctx, uid); err != nil {
-			return err
-		}
+	for i := range commit.Users {
+		r.takeUser(&commit.Users[i])
 	}
 	for pair := range pairs {
 		if err := r.reloadPair(ctx, pair[0], pair[1]); err != nil {
@@ -132,20 +132,16 @@ func (r *roster) touch(uid directory.UID) bool {
 	return known
 }
 
-func (r *roster) reloadUser(ctx context.Context, uid directory.UID) error {
-	if !r.touch(uid) {
-		return nil
-	}
-	user, active, err := r.presence.dir.ActiveUser(ctx, r.app, uid)
-	if err != nil || !active {
-		return err // the sessions of those who are gone have ended with the change itself
+// takeUser takes over what a user is now. The sessions of those who are gone have ended with the change itself.
+func (r *roster) takeUser(change *directory.UserChange) {
+	if !r.touch(change.UID) || change.User == nil || change.User.DeactivatedAt != 0 {
+		return
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if p, known := r.people[uid]; known {
-		r.setUser(p, user, r.presence.now())
+	if p, known := r.people[change.UID]; known {
+		r.setUser(p, *change.User, r.presence.now())
 	}
-	return nil
 }
 
 func (r *roster) reloadPair(ctx context.Context, a, b directory.UID) error {

@@ -9,16 +9,20 @@ package presence
 import (
 	"context"
 	"log/slog"
+	"math"
 	"sync"
 	"time"
 
 	"github.com/rollcall/rollcall/internal/awake"
+	"github.com/rollcall/rollcall/internal/changefeed"
 	"github.com/rollcall/rollcall/internal/directory"
 )
 
 // Config is what a Presence needs. Directory is required; everything else has a useful zero value.
 type Config struct {
 	Directory *directory.Directory
+	// Feed hands over what is committed to the directory. Nil means one of its own.
+	Feed *changefeed.Feed
 	// Grace is how long a device may be away whose connection broke before its user counts as offline. Zero means
 	// DefaultGrace.
 	Grace time.Duration
@@ -114,6 +118,9 @@ func New(config Config) *Presence {
 	if config.Observer == nil {
 		config.Observer = nobody{}
 	}
+	if config.Feed == nil {
+		config.Feed = changefeed.New(config.Directory)
+	}
 	p := &Presence{
 		config: config, dir: config.Directory, clock: awake.NewClock(), began: time.Now(),
 		rosters: map[directory.AppID]*roster{}, making: map[directory.AppID]chan struct{}{},
@@ -188,7 +195,9 @@ func (p *Presence) roster(ctx context.Context, app directory.AppID) (*roster, er
 
 // makeRoster makes the roster of an app, while whoever else wants it waits for made.
 func (p *Presence) makeRoster(ctx context.Context, app directory.AppID, made chan struct{}) (*roster, error) {
-	_, revision, err := p.dir.FollowChanges(ctx, directory.System(app, "presence"), 0, 1)
+	// What is committed from here on is handed to the roster, and what it reads is as new.
+	last, err := p.dir.CommitsSince(ctx, app, math.MaxInt64-1, 1)
+	feed := p.config.Feed.Follow(app, last.Revision)
 	var policy *directory.Policy
 	if err == nil {
 		policy, err = p.dir.Policy(ctx, app)
@@ -197,19 +206,20 @@ func (p *Presence) makeRoster(ctx context.Context, app directory.AppID, made cha
 	defer p.mu.Unlock()
 	delete(p.making, app)
 	close(made)
-	switch {
-	case err != nil:
+	if err == nil && p.closed {
+		err = errClosed()
+	}
+	if err != nil {
+		feed.Close()
 		return nil, err
-	case p.closed:
-		return nil, errClosed()
 	}
 	r := newRoster(p, app, policy)
-	r.followed = revision
+	r.feed, r.followed = feed, last.Revision
 	r.expect(p.config.Were[app])
 	delete(p.config.Were, app)
 	p.rosters[app] = r
 	p.work.Go(func() { r.keepTime(p.running) })
-	p.work.Go(func() { r.follow(p.running, revision) })
+	p.work.Go(func() { r.follow(p.running) })
 	p.work.Go(func() { r.keepRecord(p.running) })
 	return r, nil
 }

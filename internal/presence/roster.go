@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/rollcall/rollcall/internal/changefeed"
 	"github.com/rollcall/rollcall/internal/directory"
 )
 
@@ -37,6 +38,7 @@ type roster struct {
 	// followed is the revision up to which the change log has been acted on, and progress is closed when it grows.
 	followed int64
 	progress chan struct{}
+	feed     *changefeed.Follower
 	closedBy map[int64]int // see countClosed
 }
 

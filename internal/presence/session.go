@@ -124,7 +124,7 @@ func (p *Presence) Open(ctx context.Context, hello Hello, listener Listener) (*S
 			friends = hello.Subscription.needsFriends() || policy.HasFriendsOnlyRoles() || r.someHearOnlyFriends()
 			attendee, err = p.dir.Attend(ctx, policy, hello.UID, hello.Token, friends)
 		}
-		if err == nil && hello.Resume != nil {
+		if err == nil {
 			err = r.catchUp(ctx)
 		}
 		if err != nil {

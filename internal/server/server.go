@@ -19,6 +19,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/rollcall/rollcall/internal/changefeed"
 	"github.com/rollcall/rollcall/internal/directory"
 	"github.com/rollcall/rollcall/internal/gateway"
 	"github.com/rollcall/rollcall/internal/httpapi"
@@ -100,11 +101,12 @@ func Start(ctx context.Context, config Config) (_ *Server, err error) {
 		},
 	})
 	s.directory = d
+	feed := changefeed.New(d)
 	s.store.FollowHold(func() {
 		d.Forget()
 		config.Logger.Error("the database does not answer, or another server uses it; requests are refused until that is over")
 	}, func() {
-		d.WakeFollowers()
+		feed.CatchUp()
 		config.Logger.Info("the database answers and is this server's alone again")
 	})
 	if erased, err := tombstones.reconcile(ctx, d); err != nil {
@@ -119,7 +121,7 @@ func Start(ctx context.Context, config Config) (_ *Server, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.buildEdges(d, keyring, were); err != nil {
+	if err := s.buildEdges(d, feed, keyring, were); err != nil {
 		return nil, err
 	}
 	if err := s.listen(ctx); err != nil {
@@ -144,7 +146,7 @@ func openStore(ctx context.Context, config Config, dir *dataDir) (*sqlstore.Stor
 }
 
 // buildEdges makes what meets the clients. were are those who were online when the server last ran.
-func (s *Server) buildEdges(d *directory.Directory, keyring *secret.Keyring, were map[directory.AppID][]directory.User) (err error) {
+func (s *Server) buildEdges(d *directory.Directory, feed *changefeed.Feed, keyring *secret.Keyring, were map[directory.AppID][]directory.User) (err error) {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	numbers := newPresenceMetrics(registry)
@@ -154,7 +156,7 @@ func (s *Server) buildEdges(d *directory.Directory, keyring *secret.Keyring, wer
 	}
 	signer := socketjwt.NewSigner(keyring)
 	s.presence = presence.New(presence.Config{
-		Directory: d, Were: were, SessionsPerUser: s.config.SessionsPerUser, WatchedPerUser: s.config.WatchedPerUser,
+		Directory: d, Feed: feed, Were: were, SessionsPerUser: s.config.SessionsPerUser, WatchedPerUser: s.config.WatchedPerUser,
 		WatchedPerApp: s.config.WatchedPerApp, Grace: s.config.Grace, ReturnWithin: s.config.ReturnWithin, Logger: s.config.Logger,
 		Observer: numbers,
 	})
@@ -164,7 +166,7 @@ func (s *Server) buildEdges(d *directory.Directory, keyring *secret.Keyring, wer
 		Logger: s.config.Logger, Observer: numbers,
 	})
 	s.api, err = httpapi.New(httpapi.Config{
-		Directory: d, Presence: s.presence, Signer: keyring, SocketSigner: signer, OpensManagement: keyring.OpensManagement, PublicHost: s.config.PublicHost, BodyLimit: s.config.BodyLimit,
+		Directory: d, Presence: s.presence, Feed: feed, Signer: keyring, SocketSigner: signer, OpensManagement: keyring.OpensManagement, PublicHost: s.config.PublicHost, BodyLimit: s.config.BodyLimit,
 		RequestTimeout: s.config.RequestTimeout, RateLimits: s.config.RateLimits, Logger: s.config.Logger, Registerer: registry,
 		Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{}),
 		Ready:   func(ctx context.Context) error { return s.ready(ctx, d) },
