@@ -131,7 +131,7 @@ func (d *Directory) applyTombstonesTo(ctx context.Context, id AppID, missing map
 		if err != nil || !found {
 			return err
 		}
-		return tx.EachUser(id, func(user User) error {
+		return tx.EachUser(id, false, func(user User) error {
 			if tombstone, dead := missing[tombstoneHash(app, user.UID)]; dead && user.CreatedAt <= tombstone.At {
 				back = append(back, user.UID)
 			}

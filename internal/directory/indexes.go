@@ -163,18 +163,7 @@ func (x *indexes) read(app AppID, b *build) (built *builtIndex, err error) {
 			return err
 		}
 		keys := row.Settings.MetadataKeys
-		index, err := userindex.Build(searchtext.AppendWordStarts, func(yield func(userindex.User, error) bool) {
-			err := tx.EachUser(app, func(user User) error {
-				b.read.Add(1)
-				if !yield(indexed(&user, keys), nil) {
-					return x.running.Err() // never: all are taken
-				}
-				return nil
-			})
-			if err != nil {
-				yield(userindex.User{}, err)
-			}
-		})
+		index, err := b.readUsers(tx, app, keys)
 		if err != nil {
 			return err
 		}
@@ -183,6 +172,40 @@ func (x *indexes) read(app AppID, b *build) (built *builtIndex, err error) {
 		return nil
 	})
 	return built, err
+}
+
+// readAtOnce is how many users are handed from who reads them to who puts them into an index.
+const readAtOnce = 500
+
+// readUsers makes an index of all users of an app: one reads the table, and another one makes of it what is listed.
+func (b *build) readUsers(tx Reader, app AppID, keys []string) (index *userindex.Index, err error) {
+	read := make(chan []User, 4)
+	var building sync.WaitGroup
+	building.Go(func() {
+		index, err = userindex.Build(searchtext.AppendWordStarts, func(yield func(userindex.User, error) bool) {
+			for users := range read {
+				for i := range users {
+					yield(indexed(&users[i], keys), nil) // which takes all
+				}
+				b.read.Add(int64(len(users)))
+			}
+		})
+	})
+	var users []User
+	failed := tx.EachUser(app, len(keys) > 0, func(user User) error {
+		if users = append(users, user); len(users) == readAtOnce {
+			read <- users
+			users = make([]User, 0, readAtOnce)
+		}
+		return nil
+	})
+	read <- users
+	close(read)
+	building.Wait()
+	if failed != nil {
+		return nil, failed
+	}
+	return index, err
 }
 
 // install puts an index into use that was read, with what was committed meanwhile.

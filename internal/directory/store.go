@@ -108,9 +108,9 @@ type UserReader interface {
 	UsersNamed(app AppID, uids []UID) ([]User, error)
 	// UsersAfter lists users in the order of their uids, from after a uid on.
 	UsersAfter(app AppID, after UID, limit int) ([]User, error)
-	// EachUser calls each for every user of an app, in no order, with what the index needs: uid, name, role, metadata, tags
-	// and times. An error of each ends it.
-	EachUser(app AppID, each func(User) error) error
+	// EachUser calls each for every user of an app, in no order, with what the index needs: uid, name, role, tags, times,
+	// and when it is asked for, metadata. An error of each ends it.
+	EachUser(app AppID, metadata bool, each func(User) error) error
 }
 
 // UserWriter writes them.

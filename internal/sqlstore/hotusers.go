@@ -5,9 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"hash/maphash"
-	"slices"
 	"sync"
 	"sync/atomic"
+	"unsafe"
 
 	"github.com/rollcall/rollcall/internal/directory"
 )
@@ -264,7 +264,8 @@ func unpackUser(row []byte, app uint64, uid directory.UID, user *directory.User)
 	if string(texts[:lengths[0]]) != string(uid) {
 		return false
 	}
-	joined := string(texts)
+	memory := append(make([]byte, 0, size+len(metadata)), numbers[:size+len(metadata)]...)
+	joined := unsafe.String(unsafe.SliceData(memory), size) // nobody changes it any more
 	cut := func(length int) (text string) {
 		text, joined = joined[:length], joined[length:]
 		return text
@@ -275,11 +276,14 @@ func unpackUser(row []byte, app uint64, uid directory.UID, user *directory.User)
 	if user.Role = cut(lengths[5]); user.Role == commonRole {
 		user.Role = directory.DefaultRole
 	}
-	for range tags {
-		user.Tags = append(user.Tags, cut(int(tagLengths.next())))
+	if tags > 0 {
+		user.Tags = make([]string, tags)
+		for i := range user.Tags {
+			user.Tags[i] = cut(int(tagLengths.next()))
+		}
 	}
 	if len(metadata) > 0 {
-		user.Metadata = json.RawMessage(slices.Clone(metadata))
+		user.Metadata = json.RawMessage(memory[size:])
 	}
 	return true
 }

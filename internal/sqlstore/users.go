@@ -3,6 +3,7 @@ package sqlstore
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/rollcall/rollcall/internal/directory"
 )
@@ -16,10 +17,20 @@ func readUser(r row) directory.User {
 		UID: directory.UID(texts[0]), Name: texts[1], Avatar: texts[2], Link: texts[3], Role: texts[4], StatusMessage: texts[5],
 		Metadata: rawJSON(texts[6]), CreatedAt: r.integer(8), UpdatedAt: r.integer(9), LastActiveAt: r.integer(10), DeactivatedAt: r.integer(11),
 	}
-	if texts[7] != "" {
-		decode(texts[7], &user.Tags)
-	}
+	user.Tags = readTags(texts[7])
 	return user
+}
+
+// readTags reads what encode has written of tags. Nearly all are a list without anything escaped.
+func readTags(text string) (tags []string) {
+	if text == "" {
+		return nil
+	}
+	if strings.Contains(text, "\\") || len(text) < len(`[""]`) {
+		decode(text, &tags)
+		return tags
+	}
+	return strings.Split(text[len(`["`):len(text)-len(`"]`)], `","`)
 }
 
 func (t *tx) User(app directory.AppID, uid directory.UID) (user directory.User, found bool, err error) {
@@ -86,8 +97,17 @@ func (t *tx) UsersAfter(app directory.AppID, after directory.UID, limit int) ([]
 		[]any{string(app), string(after), limit}, readUser)
 }
 
-func (t *tx) EachUser(app directory.AppID, each func(directory.User) error) error {
-	return t.query(`SELECT uid, name, role, metadata, tags, created_at, updated_at, last_active_at, deactivated_at FROM users WHERE app = $1`,
+func (t *tx) EachUser(app directory.AppID, metadata bool, each func(directory.User) error) error {
+	metadataColumn := `''`
+	if metadata {
+		metadataColumn = `metadata`
+	}
+	hint, err := t.scanHint(app)
+	if err != nil {
+		return err
+	}
+	return t.query(`SELECT uid, name, role, `+metadataColumn+`, tags, created_at, updated_at, last_active_at, deactivated_at
+		FROM users`+hint+` WHERE app = $1`,
 		[]any{string(app)}, func(r row) error {
 			var texts [5]string
 			r.texts(texts[:])
@@ -95,9 +115,24 @@ func (t *tx) EachUser(app directory.AppID, each func(directory.User) error) erro
 				UID: directory.UID(texts[0]), Name: texts[1], Role: texts[2], Metadata: rawJSON(texts[3]),
 				CreatedAt: r.integer(5), UpdatedAt: r.integer(6), LastActiveAt: r.integer(7), DeactivatedAt: r.integer(8),
 			}
-			decode(texts[4], &user.Tags)
+			user.Tags = readTags(texts[4])
 			return each(user)
 		})
+}
+
+// scanHint makes SQLite read the whole table when an app has much of it: along the index of uids, which is what it would
+// do, it would look for each row by itself.
+func (t *tx) scanHint(app directory.AppID) (hint string, err error) {
+	if _, ok := t.session.(*reader); !ok {
+		return "", nil
+	}
+	_, err = t.first(`SELECT 4 * revision >= (SELECT sum(revision) FROM revisions) FROM revisions WHERE app = $1`,
+		[]any{string(app)}, func(r row) {
+			if r.integer(0) == 1 {
+				hint = ` NOT INDEXED`
+			}
+		})
+	return hint, err
 }
 
 const putUser = `INSERT INTO users (app, ` + userColumns + `) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)

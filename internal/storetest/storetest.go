@@ -235,7 +235,7 @@ func testUserRows(t *testing.T, s directory.Store) {
 		behind, errBehind := tx.UsersAfter(app, "u696x", 9)
 		equal(t, uidsOf(behind), all[697:])
 		var each []directory.UID
-		errEach := tx.EachUser(app, func(user directory.User) error {
+		errEach := tx.EachUser(app, true, func(user directory.User) error {
 			each = append(each, user.UID)
 			want := fullUser()
 			want.UID, want.Avatar, want.Link, want.StatusMessage = user.UID, "", "", ""
@@ -244,7 +244,7 @@ func testUserRows(t *testing.T, s directory.Store) {
 		})
 		slices.Sort(each)
 		equal(t, each, all)
-		if err := tx.EachUser(app, func(directory.User) error { return errRefused }); !errors.Is(err, errRefused) {
+		if err := tx.EachUser(app, false, func(directory.User) error { return errRefused }); !errors.Is(err, errRefused) {
 			t.Errorf("an error of each came back as %v", err)
 		}
 		return errors.Join(err, errFirst, errBehind, errEach)

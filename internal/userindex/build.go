@@ -25,8 +25,8 @@ func Build(wordStarts func(into []int, name string) []int, users iter.Seq2[User,
 
 // arrange fills the orders with everybody, two at a time.
 func (x *Index) arrange() {
-	ranks := x.arrangeUIDs()
-	byRank := func(a, b entry) int { return cmp.Compare(ranks[a.user], ranks[b.user]) }
+	x.noteAll()
+	byUID := x.arrangeUIDs()
 	var sorting sync.WaitGroup
 	room := make(chan struct{}, 2)
 	sort := func(s *sorted, entries func() []keyed, tie func(a, b entry) int) {
@@ -37,26 +37,18 @@ func (x *Index) arrange() {
 		})
 	}
 	sort(x.words, x.everyWord, x.words.compare)
-	x.noteAll()
 	for state := range x.orders {
 		for order, s := range x.orders[state] {
 			tie := s.compare
-			switch {
-			case Order(order) == ByName:
-				tie = func(a, b entry) int {
-					if c := cmp.Compare(x.name(a.user), x.name(b.user)); c != 0 {
-						return c
-					}
-					return byRank(a, b)
-				}
-			case len(x.wide) == 0: // the keys say all of the times
-				tie = byRank
+			if Order(order) != ByName && len(x.wide) == 0 { // the keys say all of the times
+				tie = nil
 			}
 			sort(s, func() []keyed {
 				entries := make([]keyed, 0, x.byState[state].count)
-				for number := range x.byState[state].bits.all() {
-					e := entry{user: number}
-					entries = append(entries, keyed{s.prefix(e), e})
+				for _, e := range byUID {
+					if x.state(e.user) == state {
+						entries = append(entries, keyed{s.prefix(e), e})
+					}
 				}
 				return entries
 			}, tie)
@@ -65,8 +57,8 @@ func (x *Index) arrange() {
 	sorting.Wait()
 }
 
-// arrangeUIDs fills the order of uids, and returns for each user how many are before it.
-func (x *Index) arrangeUIDs() (ranks []uint32) {
+// arrangeUIDs fills the order of uids, and returns it.
+func (x *Index) arrangeUIDs() []entry {
 	common := 0 // how many bytes all begin with, which tell nothing
 	if len(x.users) > 0 {
 		first := x.uid(0)
@@ -83,11 +75,13 @@ func (x *Index) arrangeUIDs() (ranks []uint32) {
 		uids[i] = keyed{prefixOf(x.uid(e.user)[common:]), e}
 	}
 	x.uids.load(uids, x.uids.compare)
-	ranks = make([]uint32, len(x.users))
-	for rank, k := range uids {
-		ranks[k.user] = uint32(rank) //nolint:gosec // see add
+	sorted := make([]entry, 0, len(x.users))
+	for _, b := range x.uids.blocks {
+		for _, number := range b.users {
+			sorted = append(sorted, entry{user: number})
+		}
 	}
-	return ranks
+	return sorted
 }
 
 // everyWord returns the places at which words begin in names.

@@ -359,18 +359,19 @@ func (f *finder) part(from selection, part *Part) selection {
 		from = f.listed(from) // other parts are of the same selection
 	}
 	from = f.without(from, x.numbersOf(part.Without))
-	if len(part.Online) > 0 {
-		return f.both(from, f.online(part.Online, part.OnlineWithout))
-	}
-	if len(part.NotOnline) == 0 {
-		return from
-	}
 	count := 0
-	for _, how := range part.NotOnline {
-		count += x.online[how].count
+	for _, ways := range [2][]Online{part.Online, part.NotOnline} {
+		for _, how := range ways {
+			count += x.online[how].count
+		}
 	}
-	if count == 0 {
+	switch {
+	case count == 0 && len(part.Online) > 0:
+		return selection{}
+	case count == 0:
 		return from
+	case len(part.Online) > 0:
+		return f.both(from, f.online(part.Online, part.OnlineWithout))
 	}
 	online := f.online(part.NotOnline, part.OnlineWithout)
 	if from.everybody && count+len(from.except) <= maxExcept {
