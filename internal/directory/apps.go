@@ -209,9 +209,11 @@ func (d *Directory) ListApps(ctx context.Context, search string, page Page) (Lis
 	if err != nil {
 		return list, err
 	}
-	if part := searchtext.Fold(search); part != "" {
+	if part := strings.ToLower(strings.TrimSpace(search)); part != "" {
+		folded := searchtext.Fold(search)
 		apps = slices.DeleteFunc(apps, func(app App) bool {
-			return !strings.Contains(string(app.ID), strings.ToLower(search)) && !strings.Contains(searchtext.Fold(app.Name), part)
+			return !strings.Contains(string(app.ID), part) && !strings.Contains(strings.ToLower(app.Name), part) &&
+				(folded == "" || !strings.Contains(searchtext.Fold(app.Name), folded))
 		})
 	}
 	list.Total = len(apps)
