@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -14,8 +15,10 @@ import (
 	"time"
 
 	"github.com/rollcall/rollcall/internal/directory"
+	"github.com/rollcall/rollcall/internal/pgserver"
 	"github.com/rollcall/rollcall/internal/secret"
 	"github.com/rollcall/rollcall/internal/sqlstore"
+	"github.com/rollcall/rollcall/internal/storetest"
 )
 
 // world is a directory over a real database, with a clock that the test moves.
@@ -40,6 +43,30 @@ func newWorld(t *testing.T, masters ...secret.MasterKey) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return newWorldOn(t, store, masters...)
+}
+
+// postgres is the server that the tests of this package share; each test has a database of its own.
+var postgres *pgserver.Server
+
+func TestMain(m *testing.M) { os.Exit(storetest.Main(m, &postgres)) }
+
+func newPostgresWorld(t *testing.T) *world {
+	t.Helper()
+	url, err := postgres.NewDatabase(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	store, err := sqlstore.OpenPostgres(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return newWorldOn(t, store)
+}
+
+// newWorldOn returns a directory over an empty store, which is closed with the test.
+func newWorldOn(t *testing.T, store *sqlstore.Store, masters ...secret.MasterKey) *world {
+	t.Helper()
 	t.Cleanup(func() {
 		if err := store.Close(); err != nil {
 			t.Error(err)
@@ -67,7 +94,7 @@ func (w *world) over(t *testing.T, masters ...secret.MasterKey) *directory.Direc
 	if err != nil {
 		t.Fatal(err)
 	}
-	return directory.New(directory.Config{
+	d := directory.New(directory.Config{
 		Store: w.store, Secrets: keyring, Now: func() time.Time { return *w.clock }, Limits: directory.Limits{Apps: w.mostApps},
 		Erased: func(tombstone directory.Tombstone) {
 			w.erasedMu.Lock()
@@ -75,6 +102,8 @@ func (w *world) over(t *testing.T, masters ...secret.MasterKey) *directory.Direc
 			w.erased = append(w.erased, tombstone)
 		},
 	})
+	t.Cleanup(d.Close)
+	return d
 }
 
 // TestLeastUsedTokenGoes uses one token all day and another once, and mints until one of them has to go.

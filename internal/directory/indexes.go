@@ -263,6 +263,7 @@ func (x *indexes) apply(commit Commit) {
 		return
 	}
 	a.current.apply(commit)
+	x.dir.online.of(a.app).tellAgain(commit.Users)
 	if commit.AppRow != nil && a.next == nil && !slices.Equal(commit.AppRow.Settings.MetadataKeys, a.current.keys) {
 		x.buildLocked(a)
 	}

@@ -158,7 +158,10 @@ func TestDirectoryAgreesWithModel(t *testing.T) {
 			"create": c.create, "update": c.update, "batch": c.batch, "deactivate": c.deactivate, "reactivate": c.reactivate, "delete": c.erase,
 			"block": c.block, "unblock": c.unblock, "befriend": c.befriend, "part": c.part, "ask": c.ask, "accept": c.accept, "delete role": c.deleteRole,
 			"come or go": c.comeOrGo, "declare": c.declareAnew,
-			"": c.compare,
+			"": func(rt *rapid.T) {
+				c.compare(rt)
+				c.is(w.CheckIndex(context.Background(), c.caller.App), "")
+			},
 		})
 	})
 }

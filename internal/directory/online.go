@@ -106,6 +106,20 @@ func (o *onlineApp) follow(index *userindex.Index) {
 	}
 }
 
+// tellAgain tells the index of users who are online and were put into it: one may have been made anew.
+func (o *onlineApp) tellAgain(changes []UserChange) {
+	o.mu.RLock()
+	defer o.mu.RUnlock()
+	if o.index == nil || len(o.byUID) == 0 {
+		return
+	}
+	for i := range changes {
+		if how, online := o.byUID[changes[i].UID]; online && changes[i].User != nil {
+			o.index.SetOnline(string(changes[i].UID), how)
+		}
+	}
+}
+
 // The ways to be online that callers may know of.
 var (
 	visibleOnline = []userindex.Online{userindex.Available, userindex.Away, userindex.Busy}
