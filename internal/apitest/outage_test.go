@@ -64,9 +64,9 @@ func TestDatabaseOutage(t *testing.T) {
 	o.verify()
 }
 
-// TestLostHold takes the database from a running server whose connections work: the one that holds the database is
+// TestLostLease takes the database from a running server whose connections work: the one that holds the database is
 // terminated, and another server is quicker to take it.
-func TestLostHold(t *testing.T) {
+func TestLostLease(t *testing.T) {
 	t.Parallel()
 	_, url := storetest.OwnPostgres(t)
 	o := newOutage(t, url)
@@ -81,7 +81,7 @@ func TestLostHold(t *testing.T) {
 	dead := o.mintToken()
 	o.expectStatus(http.StatusOK, o.me(o.token))
 	o.expectStatus(http.StatusOK, o.me(dead)) // both are held in memory from now on
-	o.takeHold(other)
+	o.takeLease(other)
 	o.awaitReadiness(false)
 	o.expectNoService()
 	if _, err := other.Exec(apitest.Context(t), `DELETE FROM auth_tokens WHERE id = $1`, dead.ID); err != nil {
@@ -436,8 +436,8 @@ func (o *outage) stopWriting() {
 	o.writing.Wait()
 }
 
-// takeHold makes a connection hold the database in the place of the server.
-func (o *outage) takeHold(other *pgx.Conn) {
+// takeLease makes a connection hold the database in the place of the server.
+func (o *outage) takeLease(other *pgx.Conn) {
 	o.t.Helper()
 	holder := holderOf(o.t, other)
 	waits := make(chan error, 1)

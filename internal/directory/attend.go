@@ -101,8 +101,8 @@ func (d *Directory) ActiveUser(ctx context.Context, app AppID, uid UID) (user Us
 // Hears reports whether a viewer of one role hears of the presence of an active user of another: what the one policy of
 // who sees whom says of two roles and a relation.
 func (p *Policy) Hears(viewerRole, subjectRole string, relation Relation) bool {
-	sight := p.see(User{UID: "viewer", Role: viewerRole}, User{UID: "subject", Role: subjectRole}, relation)
-	return sight.Presence && sight.Visible()
+	visibility := p.see(User{UID: "viewer", Role: viewerRole}, User{UID: "subject", Role: subjectRole}, relation)
+	return visibility.Presence && visibility.Visible()
 }
 
 // Sessions holds the live sessions of users. Implementations are safe for concurrent use.

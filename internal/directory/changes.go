@@ -228,7 +228,7 @@ func (d *Directory) CommitsSince(ctx context.Context, app AppID, since int64, li
 		return err
 	})
 	if err == nil && len(commit.Changes) > 0 {
-		d.outdate(commit)
+		d.invalidate(commit)
 	}
 	return commit, err
 }
@@ -257,14 +257,14 @@ func usersOf(tx Reader, app AppID, changes []Change) ([]UserChange, error) {
 
 // follow brings what is held in memory up to a commit, before anybody is answered who waits for it.
 func (d *Directory) follow(commit Commit) {
-	d.outdate(commit)
+	d.invalidate(commit)
 	d.ties.apply(commit)
 	d.indexes.apply(commit)
 }
 
-// outdate drops what is held in memory of the users whom a commit is about, and of the app if it is about that. A commit
+// invalidate drops what is held in memory of the users whom a commit is about, and of the app if it is about that. A commit
 // of which it is not known whether it has happened is about everybody.
-func (d *Directory) outdate(commit Commit) {
+func (d *Directory) invalidate(commit Commit) {
 	touchesApp := commit.Gone || commit.Uncertain || commit.AppRow != nil
 	users := make([]UID, 0, len(commit.Users)+len(commit.Changes))
 	for i := range commit.Changes {

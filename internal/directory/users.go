@@ -295,11 +295,11 @@ func (d *Directory) GetUser(ctx context.Context, caller Caller, policy *Policy, 
 	if caller.User == "" {
 		return found, nil
 	}
-	sight := policy.see(viewer, user, found.Relation)
-	if !sight.Detailed {
+	visibility := policy.see(viewer, user, found.Relation)
+	if !visibility.Detailed {
 		return Seen{}, ErrUserNotFound(strings.ToLower(rawUID)) // as if there were none
 	}
-	found.Present = sight.Presence
+	found.Present = visibility.Presence
 	return found, nil
 }
 

@@ -8,8 +8,8 @@ import (
 	"github.com/rollcall/rollcall/internal/userindex"
 )
 
-// Sight is what a viewer may see of a subject, and do about it.
-type Sight struct {
+// Visibility is what a viewer may see of a subject, and do about it.
+type Visibility struct {
 	// Listed says that the subject appears in lists and searches, Detailed that it may be looked up.
 	Listed, Detailed bool
 	// Presence says that the viewer sees whether the subject is online and when it was last active, and hears of it.
@@ -21,9 +21,9 @@ type Sight struct {
 }
 
 // Visible reports whether the subject is there at all for the viewer.
-func (s Sight) Visible() bool { return s.Listed || s.Detailed }
+func (s Visibility) Visible() bool { return s.Listed || s.Detailed }
 
-// The rules that decide about a Sight.
+// The rules that decide about a Visibility.
 const (
 	RuleSelf         = "self"
 	RuleDeactivated  = "subject deactivated"
@@ -38,35 +38,35 @@ const (
 )
 
 // see is the one policy of who sees whom (lists apply it by narrow, in the form of a query).
-func (p *Policy) see(viewer, subject User, relation Relation) Sight {
+func (p *Policy) see(viewer, subject User, relation Relation) Visibility {
 	if viewer.UID == subject.UID {
-		return Sight{Listed: true, Detailed: true, Presence: true, Contact: true, Rule: RuleSelf}
+		return Visibility{Listed: true, Detailed: true, Presence: true, Contact: true, Rule: RuleSelf}
 	}
 	if subject.DeactivatedAt != 0 {
-		return Sight{Rule: RuleDeactivated}
+		return Visibility{Rule: RuleDeactivated}
 	}
 	reach := p.reachOf(viewer)
 	friend := relation.FriendsSince != 0
 	listed := allows(reach.listed, subject.Role) && !reach.listDenied
 	detailed := allows(reach.detailed, subject.Role) && !reach.detailsDenied && (friend || !reach.detailsOfFriendsOnly)
-	sight := Sight{Listed: listed, Detailed: detailed, Presence: true, Contact: true, Rule: RuleNone}
+	visibility := Visibility{Listed: listed, Detailed: detailed, Presence: true, Contact: true, Rule: RuleNone}
 	switch {
 	case reach.unknown:
-		return Sight{Rule: RuleUnknownRole}
+		return Visibility{Rule: RuleUnknownRole}
 	case reach.friendsOnly && !friend:
-		return Sight{Rule: RuleFriendsOnly}
+		return Visibility{Rule: RuleFriendsOnly}
 	case !listed && !detailed:
-		return Sight{Rule: RuleAllowedRoles}
+		return Visibility{Rule: RuleAllowedRoles}
 	case relation.BlockedByMeAt != 0:
-		sight.Presence, sight.Contact, sight.Rule = false, false, RuleBlockedByMe
+		visibility.Presence, visibility.Contact, visibility.Rule = false, false, RuleBlockedByMe
 	case relation.HasBlockedMeAt != 0:
-		sight.Presence, sight.Contact, sight.Rule = false, false, RuleHasBlockedMe
+		visibility.Presence, visibility.Contact, visibility.Rule = false, false, RuleHasBlockedMe
 	case reach.contactDenied, reach.contactFriendsOnly && !friend, !allows(reach.contacted, subject.Role):
-		sight.Contact, sight.Rule = false, RuleContact
+		visibility.Contact, visibility.Rule = false, RuleContact
 	case friend:
-		sight.Rule = RuleFriend
+		visibility.Rule = RuleFriend
 	}
-	return sight
+	return visibility
 }
 
 func allows(roles []string, role string) bool { return len(roles) == 0 || slices.Contains(roles, role) }
@@ -137,7 +137,7 @@ func (p *Policy) narrowBlockers(viewer User, related Related) Related {
 type Explanation struct {
 	Viewer, Subject User
 	Relation        Relation
-	Sight           Sight
+	Visibility      Visibility
 }
 
 // ExplainVisibility tells what a user may see of another, and why. Errors: CodeUserNotFound for either; a deactivated
@@ -155,7 +155,7 @@ func (d *Directory) ExplainVisibility(ctx context.Context, caller Caller, policy
 		e.Relation, err = relationTo(tx, caller.App, e.Viewer.UID, e.Subject.UID)
 		return err
 	})
-	e.Sight = policy.see(e.Viewer, e.Subject, e.Relation)
+	e.Visibility = policy.see(e.Viewer, e.Subject, e.Relation)
 	return e, err
 }
 

@@ -313,10 +313,12 @@ func snapshot(app string, welcome presence.Welcome) (frames [][]byte) {
 		part := people[:min(snapshotPart, len(people))]
 		people = people[len(part):]
 		body := api.SnapshotBody{Complete: welcome.Snapshot, Last: len(people) == 0, Users: make([]api.PresenceStatus, len(part))}
-		for i, standing := range part {
-			status := api.PresenceStatus{UID: string(standing.UID), Status: standing.Status.String(), StatusText: standing.Text, LastActiveAt: standing.At}
-			if standing.User != nil {
-				user := showUser(standing.User, standing.Status)
+		for i, known := range part {
+			status := api.PresenceStatus{
+				UID: string(known.UID), Status: known.Status.String(), StatusText: known.Text, LastActiveAt: known.At,
+			}
+			if known.User != nil {
+				user := showUser(known.User, known.Status)
 				status.User = &user
 			}
 			body.Users[i] = status

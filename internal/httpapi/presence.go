@@ -139,8 +139,8 @@ func streamPresence(c *call) (answer, error) {
 	}
 	defer stream.Close()
 	snapshot := api.SnapshotBody{Complete: complete, Last: true, Users: make([]api.PresenceStatus, len(people))}
-	for i, standing := range people {
-		snapshot.Users[i] = api.PresenceStatus{UID: string(standing.UID), Status: standing.Status.String(), StatusText: standing.Text, LastActiveAt: standing.At}
+	for i, status := range people {
+		snapshot.Users[i] = api.PresenceStatus{UID: string(status.UID), Status: status.Status.String(), StatusText: status.Text, LastActiveAt: status.At}
 	}
 	if !c.wantsEvents() {
 		return data(snapshot)

@@ -22,7 +22,7 @@ func explainVisibility(c *call) (answer, error) {
 	}
 	return data(api.Explanation{
 		Viewer: string(e.Viewer.UID), Subject: string(e.Subject.UID), Relation: api.Relation(e.Relation),
-		Listed: e.Sight.Listed, Detailed: e.Sight.Detailed, Presence: e.Sight.Presence, Contact: e.Sight.Contact, Rule: e.Sight.Rule,
+		Listed: e.Visibility.Listed, Detailed: e.Visibility.Detailed, Presence: e.Visibility.Presence, Contact: e.Visibility.Contact, Rule: e.Visibility.Rule,
 	})
 }
 
@@ -32,14 +32,14 @@ func canContact(c *call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	shown := api.ContactResponse{CanContact: e.Sight.Contact, Rule: e.Sight.Rule}
+	shown := api.ContactResponse{CanContact: e.Visibility.Contact, Rule: e.Visibility.Rule}
 	switch {
-	case e.Sight.Contact:
-	case e.Sight.Rule == directory.RuleBlockedByMe:
+	case e.Visibility.Contact:
+	case e.Visibility.Rule == directory.RuleBlockedByMe:
 		shown.Code = api.CodeBlockedReceiver
-	case e.Sight.Rule == directory.RuleHasBlockedMe:
+	case e.Visibility.Rule == directory.RuleHasBlockedMe:
 		shown.Code = api.CodeBlockedSender
-	case e.Sight.Rule == directory.RuleDeactivated:
+	case e.Visibility.Rule == directory.RuleDeactivated:
 		shown.Code = api.CodeUIDNotFound
 	default:
 		shown.Code = api.CodePermissionDenied

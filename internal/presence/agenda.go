@@ -68,7 +68,7 @@ func (r *roster) keepTime(ctx context.Context) {
 	check := time.NewTicker(checkEvery)
 	defer check.Stop()
 	for {
-		timer.Reset(r.lookAtDue())
+		timer.Reset(r.reconcileDue())
 		select {
 		case <-timer.C:
 		case <-r.wake:
@@ -80,15 +80,15 @@ func (r *roster) keepTime(ctx context.Context) {
 	}
 }
 
-// lookAtDue looks at everybody whose time has come, and returns how long nobody's will.
-func (r *roster) lookAtDue() time.Duration {
+// reconcileDue looks at everybody whose time has come, and returns how long nobody's will.
+func (r *roster) reconcileDue() time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := r.presence.now()
 	for len(r.due) > 0 && !r.due[0].wakeAt.After(now) {
 		p := r.due[0]
 		r.unschedule(p)
-		r.look(p, now)
+		r.reconcile(p, now)
 	}
 	if len(r.due) == 0 {
 		return time.Hour

@@ -338,20 +338,20 @@ func (r *roster) changeRole(p *person, user *directory.User) {
 	r.tellDifference(p, heard)
 }
 
-// view is whom a session has been told to be online.
-type view map[*person]bool
+// shown is whom a session has been told to be online.
+type shown map[*person]bool
 
-// heardBy returns the view of each session of a person. It needs the lock.
-func (r *roster) heardBy(p *person) []view {
-	views := make([]view, len(p.sessions))
+// heardBy returns the users shown to each session of a person. It needs the lock.
+func (r *roster) heardBy(p *person) []shown {
+	views := make([]shown, len(p.sessions))
 	for i, s := range p.sessions {
-		views[i] = r.view(s)
+		views[i] = r.shownTo(s)
 	}
 	return views
 }
 
-func (r *roster) view(s *Session) view {
-	seen := view{}
+func (r *roster) shownTo(s *Session) shown {
+	seen := shown{}
 	if s.subscription.Scope == NoUsers {
 		return seen
 	}
@@ -363,10 +363,10 @@ func (r *roster) view(s *Session) view {
 	return seen
 }
 
-// tellDifference tells the sessions of a person how their views differ from what they were. It needs the lock.
-func (r *roster) tellDifference(p *person, before []view) {
+// tellDifference tells the sessions of a person how whom they see differs from what they were. It needs the lock.
+func (r *roster) tellDifference(p *person, before []shown) {
 	for i, s := range p.sessions {
-		after := r.view(s)
+		after := r.shownTo(s)
 		for subject := range before[i] {
 			if !after[subject] {
 				r.tellOne(s, subject, true, false)
@@ -579,7 +579,7 @@ func (r *roster) leaveForGood(uid directory.UID, cause Cause, selects func(token
 	defer r.mu.Unlock()
 	if p, there := r.people[uid]; there && p.isExpected() {
 		p.expected, p.cause = false, cause
-		r.look(p, r.presence.now())
+		r.reconcile(p, r.presence.now())
 	}
 	return closed
 }

@@ -30,7 +30,7 @@ func (r *roster) check(now time.Time) {
 	timeOfDay := time.Now()
 	for uid, p := range r.people {
 		if p.statusHasEnded(timeOfDay) { // while the server did not run
-			r.look(p, now)
+			r.reconcile(p, now)
 		}
 		is := p.appearance().status.public()
 		told := p.told.status.public()
@@ -47,6 +47,6 @@ func (r *roster) check(now time.Time) {
 		}
 		r.presence.config.Logger.Error("the announced presence of a user contradicts its sessions; it is announced anew",
 			slog.String("app", string(r.app)), slog.String("uid", string(uid)), slog.String("announced", told.String()), slog.String("is", is.String()))
-		r.look(p, now)
+		r.reconcile(p, now)
 	}
 }

@@ -62,11 +62,11 @@ type Welcome struct {
 	Resumed bool
 	// Snapshot says that People is all there is: who is not in it is offline.
 	Snapshot bool
-	People   []Standing
+	People   []UserStatus
 }
 
-// Standing is how a user is seen now.
-type Standing struct {
+// UserStatus is how a user is seen now.
+type UserStatus struct {
 	UID directory.UID
 	// User is nil when the user is not online.
 	User   *directory.User
@@ -153,7 +153,7 @@ func (r *roster) welcome(s *Session, hello Hello) Welcome {
 			w.Resumed, s.unsure = true, true
 			for uid, personal := range subjects {
 				if uid != s.uid && (personal || r.mayConcern(s, uid)) {
-					w.People = append(w.People, r.standing(s, uid))
+					w.People = append(w.People, r.statusFor(s, uid))
 				}
 			}
 			return w
@@ -164,7 +164,7 @@ func (r *roster) welcome(s *Session, hello Hello) Welcome {
 	w.Snapshot, s.informed = true, hello.Resume == nil
 	add := func(p *person) {
 		if p != nil && p.told.status.public() != Offline && p.isThereFor(s.informed) && r.hears(s, p) {
-			w.People = append(w.People, r.standingOf(p))
+			w.People = append(w.People, r.statusOfPerson(p))
 			p.noteShown(s)
 		}
 	}
@@ -206,15 +206,15 @@ func (r *roster) mayConcern(s *Session, uid directory.UID) bool {
 	return true
 }
 
-// standing is how a session sees a user. It needs the lock.
-func (r *roster) standing(s *Session, uid directory.UID) Standing {
+// statusFor is how a session sees a user. It needs the lock.
+func (r *roster) statusFor(s *Session, uid directory.UID) UserStatus {
 	if p, there := r.people[uid]; there && p.told.status.public() != Offline && r.hears(s, p) {
 		p.noteShown(s)
-		return r.standingOf(p)
+		return r.statusOfPerson(p)
 	}
-	return Standing{UID: uid, Status: Offline}
+	return UserStatus{UID: uid, Status: Offline}
 }
 
-func (r *roster) standingOf(p *person) Standing {
-	return Standing{UID: p.user.UID, User: p.user, Status: p.told.status.public(), Text: p.told.text, At: r.presence.dir.Now()}
+func (r *roster) statusOfPerson(p *person) UserStatus {
+	return UserStatus{UID: p.user.UID, User: p.user, Status: p.told.status.public(), Text: p.told.text, At: r.presence.dir.Now()}
 }

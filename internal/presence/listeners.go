@@ -297,9 +297,9 @@ func (r *roster) eachListener(p *person, visit func(*Session)) {
 	}
 }
 
-// announce delivers an event about a person to all who hear of it, and returns how many they are. plainly says that it is
+// deliver delivers an event about a person to all who hear of it, and returns how many they are. plainly says that it is
 // news also to those who are told only who is online. It needs the lock.
-func (r *roster) announce(p *person, event *Event, plainly bool) (heard int) {
+func (r *roster) deliver(p *person, event *Event, plainly bool) (heard int) {
 	r.eachListener(p, func(s *Session) {
 		if (plainly || s.extended) && r.tellTo(s, p, event) {
 			heard++

@@ -61,8 +61,8 @@ func (s *shown) now() presence.Status {
 	return s.status
 }
 
-// absence is a device that may be back, unless its auth token is revoked.
-type absence struct {
+// gracePeriod is a device that may be back, unless its auth token is revoked.
+type gracePeriod struct {
 	uid   directory.UID
 	name  string
 	shown shown
@@ -83,7 +83,7 @@ type run struct {
 	// mu guards what follows from the presence, which looks at it when it delivers. It is not held while calling into it.
 	mu      sync.Mutex
 	devices []*device
-	absent  []absence
+	absent  []gracePeriod
 	names   int
 	// unsettled says that since it was last quiet something changed in who may hear of whom, or be there.
 	unsettled bool
@@ -258,7 +258,7 @@ func (r *run) join(uid directory.UID, name string, as shown, to presence.Subscri
 	d.session = session
 	r.note(func() {
 		r.devices = append(r.devices, d)
-		r.absent = slices.DeleteFunc(r.absent, func(a absence) bool { return a.uid == uid && a.name == name })
+		r.absent = slices.DeleteFunc(r.absent, func(a gracePeriod) bool { return a.uid == uid && a.name == name })
 	})
 }
 
@@ -270,7 +270,7 @@ func (r *run) leave() {
 	d := r.devices[at]
 	r.note(func() { r.devices = slices.Delete(r.devices, at, at+1) })
 	now := time.Now()
-	gone := absence{uid: d.uid, name: d.name, shown: d.shown}
+	gone := gracePeriod{uid: d.uid, name: d.name, shown: d.shown}
 	switch r.random.IntN(3) {
 	case 0:
 		d.session.End(presence.Closed, now)
@@ -332,7 +332,7 @@ func (r *run) revoke(uid directory.UID) {
 	}
 	r.note(func() {
 		r.devices = slices.DeleteFunc(r.devices, func(d *device) bool { return d.uid == uid })
-		r.absent = slices.DeleteFunc(r.absent, func(a absence) bool { return a.uid == uid })
+		r.absent = slices.DeleteFunc(r.absent, func(a gracePeriod) bool { return a.uid == uid })
 	})
 	r.mint(uid)
 }
@@ -395,7 +395,7 @@ func (r *run) compare(after string) {
 			explained, err := r.dir.ExplainVisibility(r.Context(), r.caller, policy, string(d.uid), string(uid))
 			r.do(explained, err)
 			want := presence.Offline
-			if sight := explained.Sight; sight.Presence && (sight.Listed || sight.Detailed) && selects(d.subscription, explained) {
+			if visibility := explained.Visibility; visibility.Presence && (visibility.Listed || visibility.Detailed) && selects(d.subscription, explained) {
 				want = is
 			}
 			believed := d.believes(uid)
@@ -403,7 +403,7 @@ func (r *run) compare(after string) {
 				want = presence.Available // the rest it cannot tell
 			}
 			if believed != want {
-				r.Fatalf("after %q: %s (%+v) believes that %s is %v, and should believe %v (%s)", after, d.uid, d.subscription, uid, believed, want, explained.Sight.Rule)
+				r.Fatalf("after %q: %s (%+v) believes that %s is %v, and should believe %v (%s)", after, d.uid, d.subscription, uid, believed, want, explained.Visibility.Rule)
 			}
 		}
 	}

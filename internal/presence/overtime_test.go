@@ -391,7 +391,7 @@ func (r *run) restart(uids ...directory.UID) {
 		were[r.caller.App] = append(were[r.caller.App], user)
 	}
 	r.presence.Close()
-	r.presence = presence.New(presence.Config{Directory: r.dir, Were: were, Observer: r.counts})
+	r.presence = presence.New(presence.Config{Directory: r.dir, Returning: were, Observer: r.counts})
 	r.dir.UseSessions(r.presence)
 }
 

@@ -1,5 +1,5 @@
 // Package presence knows who is online. It turns the sessions of devices into one status per user, waits out short
-// absences, tells those who have subscribed and may know, and keeps what is worth keeping of it. It knows no sockets: a
+// interruptions, tells those who have subscribed and may know, and keeps what is worth keeping of it. It knows no sockets: a
 // session's Listener does.
 //
 // Each app has a roster with one lock. Everything that happens to presence happens under it and in order, so that nobody
@@ -35,9 +35,9 @@ type Config struct {
 	// WatchedPerUser is how many users the sessions of one user may watch by their uids, counted for each session, and
 	// WatchedPerApp the same for all sessions of an app. Zero means DefaultWatchedPerUser and DefaultWatchedPerApp.
 	WatchedPerUser, WatchedPerApp int
-	// Were are the users who were online when the server last ran. Clients that come back believe it still: those who do
+	// Returning are the users who were online when the server last ran. Clients that come back believe it still: those who do
 	// not return within ReturnWithin are announced as offline, and for those who do nothing needs to be said.
-	Were map[directory.AppID][]directory.User
+	Returning map[directory.AppID][]directory.User
 	// ReturnWithin is counted from the first session or stream of the app on. Zero means DefaultReturnWithin.
 	ReturnWithin time.Duration
 	// Logger gets what went wrong. Nil discards it.
@@ -76,7 +76,7 @@ type Presence struct {
 	// clock is what every span of time is measured with: while the server does not run, nobody's time runs out.
 	clock *awake.Clock
 	began time.Time
-	// readers are there for the apps of config.Were, and not changed.
+	// readers are there for the apps of config.Returning, and not changed.
 	readers map[directory.AppID]*readers
 
 	mu      sync.Mutex
@@ -126,7 +126,7 @@ func New(config Config) *Presence {
 		rosters: map[directory.AppID]*roster{}, making: map[directory.AppID]chan struct{}{},
 		readers: map[directory.AppID]*readers{},
 	}
-	for app := range config.Were {
+	for app := range config.Returning {
 		p.readers[app] = newReaders()
 	}
 	p.running, p.stop = context.WithCancel(context.Background())
@@ -215,8 +215,8 @@ func (p *Presence) makeRoster(ctx context.Context, app directory.AppID, made cha
 	}
 	r := newRoster(p, app, policy)
 	r.feed, r.followed = feed, last.Revision
-	r.expect(p.config.Were[app])
-	delete(p.config.Were, app)
+	r.expect(p.config.Returning[app])
+	delete(p.config.Returning, app)
 	p.rosters[app] = r
 	p.work.Go(func() { r.keepTime(p.running) })
 	p.work.Go(func() { r.follow(p.running) })

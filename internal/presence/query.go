@@ -19,15 +19,15 @@ type Device struct {
 
 // Devices returns the sessions of a user, those lately broken included.
 func (p *Presence) Devices(app directory.AppID, uid directory.UID) (devices []Device) {
-	p.lookAt(app, uid, func(person *person) {
+	p.withPerson(app, uid, func(person *person) {
 		for _, s := range person.sessions {
 			devices = append(devices, Device{
 				Device: s.device, Token: s.token.id, Status: s.shown.status, Text: s.shown.text, OpenedAt: p.stamp(s.openedAt),
 			})
 		}
-		for _, absence := range person.lingering {
+		for _, grace := range person.lingering {
 			devices = append(devices, Device{
-				Device: absence.device, Status: absence.shown.status, Text: absence.shown.text, AwayUntil: p.stamp(absence.until),
+				Device: grace.device, Status: grace.shown.status, Text: grace.shown.text, AwayUntil: p.stamp(grace.until),
 			})
 		}
 	})
@@ -37,12 +37,12 @@ func (p *Presence) Devices(app directory.AppID, uid directory.UID) (devices []De
 // LiveTokens returns the auth tokens of a user on which a session stands, or stood that may be back.
 func (p *Presence) LiveTokens(app directory.AppID, uid directory.UID) map[directory.TokenID]struct{} {
 	live := map[directory.TokenID]struct{}{}
-	p.lookAt(app, uid, func(person *person) {
+	p.withPerson(app, uid, func(person *person) {
 		for _, s := range person.sessions {
 			live[s.token.id] = struct{}{}
 		}
-		for _, absence := range person.lingering {
-			live[absence.token.id] = struct{}{}
+		for _, grace := range person.lingering {
+			live[grace.token.id] = struct{}{}
 		}
 	})
 	return live
@@ -50,7 +50,7 @@ func (p *Presence) LiveTokens(app directory.AppID, uid directory.UID) map[direct
 
 // Status returns how a user presents itself now, and the text that goes with it. others says as others see it.
 func (p *Presence) Status(app directory.AppID, uid directory.UID, others bool) (status Status, text string) {
-	p.lookAt(app, uid, func(person *person) {
+	p.withPerson(app, uid, func(person *person) {
 		if is := person.appearance(); !others || is.status.public() != Offline {
 			status, text = is.status, is.text
 		}
@@ -58,8 +58,8 @@ func (p *Presence) Status(app directory.AppID, uid directory.UID, others bool) (
 	return status, text
 }
 
-// lookAt calls look for a person who is there, under the lock of the app. It must not wait and not call back.
-func (p *Presence) lookAt(app directory.AppID, uid directory.UID, look func(*person)) {
+// withPerson calls do for a person who is there, under the lock of the app. It must not wait and not call back.
+func (p *Presence) withPerson(app directory.AppID, uid directory.UID, do func(*person)) {
 	r := p.known(app)
 	if r == nil {
 		return
@@ -67,7 +67,7 @@ func (p *Presence) lookAt(app directory.AppID, uid directory.UID, look func(*per
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if person, there := r.people[uid]; there {
-		look(person)
+		do(person)
 	}
 }
 

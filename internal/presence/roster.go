@@ -48,7 +48,7 @@ type person struct {
 	user     *directory.User
 	sessions []*Session
 	// lingering are the devices that are away and may be back before anybody notices.
-	lingering []absence
+	lingering []gracePeriod
 	// told is what others were last told, toldAt when, and profile grows when the user looks different.
 	told    appearance
 	toldAt  time.Time
@@ -80,8 +80,8 @@ type appearance struct {
 	profile uint32
 }
 
-// absence is a device whose session broke.
-type absence struct {
+// gracePeriod is a device whose session broke.
+type gracePeriod struct {
 	device string
 	token  token
 	shown  deviceStatus
@@ -122,7 +122,7 @@ func (r *roster) awaitReturns() {
 	r.returnUntil = now.Add(r.presence.config.ReturnWithin)
 	for _, p := range r.expected {
 		p.expectedUntil = r.returnUntil
-		r.look(p, now)
+		r.reconcile(p, now)
 	}
 	r.expected = nil
 }
@@ -236,8 +236,8 @@ func (r *roster) person(user directory.User) *person {
 	return p
 }
 
-// dropAbsences lets go of the devices that a condition selects, and reports whether there were any.
-func (p *person) dropAbsences(selects func(absence) bool) bool {
+// dropGraces lets go of the devices that a condition selects, and reports whether there were any.
+func (p *person) dropGraces(selects func(gracePeriod) bool) bool {
 	before := len(p.lingering)
 	p.lingering = slices.DeleteFunc(p.lingering, selects)
 	return len(p.lingering) < before
@@ -251,8 +251,8 @@ func (p *person) appearance() appearance {
 			merged.status, merged.text = device.status, device.text
 		}
 	}
-	for _, absence := range p.lingering {
-		merge(absence.shown.setting)
+	for _, grace := range p.lingering {
+		merge(grace.shown.setting)
 	}
 	for i, s := range p.sessions {
 		if !isAmong(p.sessions[i+1:], s.device) { // else its connection is dead, and nobody has noticed yet
@@ -265,13 +265,13 @@ func (p *person) appearance() appearance {
 // expire lets go of what has had its time, and returns when the next of it has. Zero is never. It needs the lock.
 func (r *roster) expire(p *person, now time.Time) (next time.Time) {
 	kept := p.lingering[:0]
-	for _, absence := range p.lingering {
-		if !absence.until.After(now) {
+	for _, grace := range p.lingering {
+		if !grace.until.After(now) {
 			continue
 		}
-		absence.shown.expire(time.Now())
-		next = earlier(earlier(next, absence.until), r.presence.local(absence.shown.until))
-		kept = append(kept, absence)
+		grace.shown.expire(time.Now())
+		next = earlier(earlier(next, grace.until), r.presence.local(grace.shown.until))
+		kept = append(kept, grace)
 	}
 	if p.lingering = kept; len(kept) == 0 {
 		p.lingering = nil
@@ -289,14 +289,14 @@ func (r *roster) expire(p *person, now time.Time) (next time.Time) {
 	return next
 }
 
-// look makes true what others believe of a person, now or as soon as it may be told. It needs the lock.
-func (r *roster) look(p *person, now time.Time) {
+// reconcile makes true what others believe of a person, now or as soon as it may be told. It needs the lock.
+func (r *roster) reconcile(p *person, now time.Time) {
 	next := r.expire(p, now)
 	is := p.appearance()
 	if r.closed {
 		return // whoever is online now is found in the store at the next start
 	}
-	r.list(p, is)
+	r.index(p, is)
 	quietUntil := p.toldAt.Add(r.presence.config.Quiet)
 	quiet := !p.toldAt.IsZero() && now.Before(quietUntil)
 	absent := is.status == Offline
@@ -319,7 +319,7 @@ func (r *roster) look(p *person, now time.Time) {
 		if absent && p.expected {
 			r.spareInformed(p, is)
 		}
-		r.tell(p, is, now)
+		r.announce(p, is, now)
 		if absent {
 			next = earlier(next, now.Add(r.presence.config.Quiet))
 		}
@@ -341,8 +341,8 @@ func earlier(a, b time.Time) time.Time {
 	return a
 }
 
-// list makes the directory know how a person looks, and what is kept of it.
-func (r *roster) list(p *person, is appearance) {
+// index makes the directory know how a person looks, and what is kept of it.
+func (r *roster) index(p *person, is appearance) {
 	was := p.listed
 	if was == is.status {
 		return
@@ -374,8 +374,8 @@ func (r *roster) list(p *person, is appearance) {
 	}
 }
 
-// tell announces how a person looks. It needs the lock.
-func (r *roster) tell(p *person, is appearance, now time.Time) {
+// announce tells all who hear of a person how it looks now. It needs the lock.
+func (r *roster) announce(p *person, is appearance, now time.Time) {
 	was := p.told
 	p.told, p.toldAt = is, now
 	event := r.event(p, is.status, is.text)
@@ -385,7 +385,7 @@ func (r *roster) tell(p *person, is appearance, now time.Time) {
 		}
 	}
 	if is.differs(was) {
-		heard := r.announce(p, event, is.differsPlainly(was))
+		heard := r.deliver(p, event, is.differsPlainly(was))
 		r.presence.config.Observer.Announced(is.status.public(), p.cause, heard)
 	}
 	p.informed = nil
@@ -427,7 +427,7 @@ func (r *roster) event(p *person, status Status, text string) *Event {
 // setUser takes over what a user looks like, and tells what follows. It needs the lock.
 func (r *roster) setUser(p *person, user directory.User, now time.Time) {
 	if r.adopt(p, &user) {
-		r.look(p, now)
+		r.reconcile(p, now)
 	}
 }
 

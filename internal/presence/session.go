@@ -215,17 +215,17 @@ func (r *roster) join(s *Session, hello Hello, attendee directory.Attendee, frie
 		p.sessions = without(p.sessions, s)
 		r.unsubscribe(s)
 		r.releaseWatched(s)
-		r.look(p, now)
+		r.reconcile(p, now)
 		return true, nil
 	}
 	r.presence.config.Observer.SessionOpened()
 	p.cause = Connected
-	if p.dropAbsences(func(gone absence) bool { return s.device != "" && gone.device == s.device }) {
+	if p.dropGraces(func(gone gracePeriod) bool { return s.device != "" && gone.device == s.device }) {
 		p.cause = Reconnected
 	}
 	r.record(s, s.shown.status, p.cause)
 	r.welcomeBack(p)
-	r.look(p, now)
+	r.reconcile(p, now)
 	return true, nil
 }
 
@@ -252,7 +252,7 @@ func (s *Session) SetStatus(status Status, text string, until time.Time) {
 	}
 	s.shown.set(setting{status, text}, until)
 	s.person.cause = SetByDevice
-	r.look(s.person, r.presence.now())
+	r.reconcile(s.person, r.presence.now())
 }
 
 // restartWithin is how soon a client that was told to begin anew ends its session for that.
@@ -261,7 +261,7 @@ const restartWithin = 10 * time.Second
 // LetRestart announces that the clients that use an auth token begin anew in a moment, because they were told to: the goodbye
 // with which they do so is none, and they are given the grace to come back.
 func (p *Presence) LetRestart(app directory.AppID, uid directory.UID, id directory.TokenID) {
-	p.lookAt(app, uid, func(person *person) {
+	p.withPerson(app, uid, func(person *person) {
 		for _, s := range person.sessions {
 			if s.token.id == id {
 				s.restartsUntil = p.now().Add(restartWithin)
@@ -293,10 +293,10 @@ func (r *roster) end(s *Session, cause Cause, lastHeard time.Time) {
 			// The bound counts from the last sign of life.
 			from = heardAt.Add(silence)
 		}
-		p.lingering = append(p.lingering, absence{device: s.device, token: s.token, shown: s.shown, until: from.Add(grace)})
+		p.lingering = append(p.lingering, gracePeriod{device: s.device, token: s.token, shown: s.shown, until: from.Add(grace)})
 	}
 	p.cause = cause
-	r.look(p, now)
+	r.reconcile(p, now)
 }
 
 // silence is how long a device may send nothing at all before its session ends.
@@ -324,9 +324,9 @@ func (r *roster) endWhere(uid directory.UID, cause Cause, selects func(token, st
 				count++
 			}
 		}
-		if p.dropAbsences(func(gone absence) bool { return selects(gone.token, gone.device) }) {
+		if p.dropGraces(func(gone gracePeriod) bool { return selects(gone.token, gone.device) }) {
 			p.cause = cause
-			r.look(p, r.presence.now())
+			r.reconcile(p, r.presence.now())
 		}
 	}
 	if uid != "" {

@@ -28,7 +28,7 @@ type Stream struct {
 // Watch opens a stream. Close it. With a position that is remembered, people holds how those are now who changed since;
 // without one that is, complete is true and people holds all who are online.
 // Errors: CodeInvalidApp, CodeAppArchived, CodeOperationFailed.
-func (p *Presence) Watch(ctx context.Context, app directory.AppID, from *Position) (stream *Stream, people []Standing, position Position, complete bool, err error) {
+func (p *Presence) Watch(ctx context.Context, app directory.AppID, from *Position) (stream *Stream, people []UserStatus, position Position, complete bool, err error) {
 	r, err := p.roster(ctx, app)
 	if err != nil {
 		return nil, nil, position, false, err
@@ -59,12 +59,12 @@ func (p *Presence) Watch(ctx context.Context, app directory.AppID, from *Positio
 	return stream, people, position, true, nil
 }
 
-func (r *roster) trueStanding(uid directory.UID) Standing {
+func (r *roster) trueStanding(uid directory.UID) UserStatus {
 	p, there := r.people[uid]
 	if !there {
-		return Standing{UID: uid, Status: Offline}
+		return UserStatus{UID: uid, Status: Offline}
 	}
-	standing := r.standingOf(p)
+	standing := r.statusOfPerson(p)
 	standing.Status = p.told.status
 	return standing
 }

@@ -102,7 +102,7 @@ func Start(ctx context.Context, config Config) (_ *Server, err error) {
 	})
 	s.directory = d
 	feed := changefeed.New(d)
-	s.store.FollowHold(func() {
+	s.store.FollowLease(func() {
 		d.Forget()
 		config.Logger.Error("the database does not answer, or another server uses it; requests are refused until that is over")
 	}, func() {
@@ -156,7 +156,7 @@ func (s *Server) buildEdges(d *directory.Directory, feed *changefeed.Feed, keyri
 	}
 	signer := socketjwt.NewSigner(keyring)
 	s.presence = presence.New(presence.Config{
-		Directory: d, Feed: feed, Were: were, SessionsPerUser: s.config.SessionsPerUser, WatchedPerUser: s.config.WatchedPerUser,
+		Directory: d, Feed: feed, Returning: were, SessionsPerUser: s.config.SessionsPerUser, WatchedPerUser: s.config.WatchedPerUser,
 		WatchedPerApp: s.config.WatchedPerApp, Grace: s.config.Grace, ReturnWithin: s.config.ReturnWithin, Logger: s.config.Logger,
 		Observer: numbers,
 	})

@@ -39,7 +39,7 @@ type batch struct {
 	followers *atomic.Pointer[[]func(directory.Commit)]
 }
 
-// newBatch returns a batch that knows what the lane knows, and what the batch before will have left.
+// newBatch returns a batch that knows what the write queue knows, and what the batch before will have left.
 func (w *writer) newBatch(updates []*update, known known, before *batch) *batch {
 	if before != nil {
 		known.heads = maps.Clone(known.heads)
@@ -92,8 +92,8 @@ func (b *batch) wrote() error {
 	return nil
 }
 
-// landed waits until the batch has ended, and fails unless it was committed.
-func (b *batch) landed() error {
+// awaitCommit waits until the batch has ended, and fails unless it was committed.
+func (b *batch) awaitCommit() error {
 	<-b.ended
 	if !b.committed {
 		return errBuiltOnNothing
@@ -101,9 +101,9 @@ func (b *batch) landed() error {
 	return nil
 }
 
-// landOn waits for the batch before to end. When that was not committed, nothing that this one has found is true.
-func (b *batch) landOn(before *batch) {
-	if err := before.landed(); err != nil {
+// awaitBefore waits for the batch before to end. When that was not committed, nothing that this one has found is true.
+func (b *batch) awaitBefore(before *batch) {
+	if err := before.awaitCommit(); err != nil {
 		b.err = err
 	}
 	b.before = nil
@@ -205,7 +205,7 @@ func (b *batch) note(t *tx) {
 }
 
 // call runs the rules of the update. A panic of theirs is its failure alone: others share its batch, and all who come later its
-// lane.
+// writeQueue.
 func (u *update) call(t *tx) (err error) {
 	defer func() {
 		if p := recover(); p != nil {

@@ -53,21 +53,21 @@ func makeVersion(ctx context.Context, db *sql.DB, dialect dialect, version int64
 	return nil
 }
 
-// OverlapFrom sets how many updates a batch must hold for the next one to be prepared while it is committed.
+// OverlapFrom sets how many updates a batch must lease for the next one to be prepared while it is committed.
 func (s *Store) OverlapFrom(updates int) { s.writer.pace.overlapFrom = updates }
 
 // AwaitWaiting returns when so many updates of an app wait for the one under way, or when ended is closed.
 func (s *Store) AwaitWaiting(app directory.AppID, updates int, ended <-chan struct{}) {
 	s.writer.mu.Lock()
-	lane := s.writer.lanes[s.engine.lane(app)]
+	writeQueue := s.writer.queues[s.engine.writeQueue(app)]
 	s.writer.mu.Unlock()
-	lane.await(updates, ended)
+	writeQueue.await(updates, ended)
 }
 
-// FoldAt sets the length in pages at which the log of a store on SQLite is folded into the file.
-func (s *Store) FoldAt(pages int) {
+// CheckpointAt sets the length in pages at which the log of a store on SQLite is folded into the file.
+func (s *Store) CheckpointAt(pages int) {
 	engine := s.engine.(*sqlite) //nolint:forcetypeassert // what the caller promises
-	engine.foldPages, engine.foldAt = pages, pages
+	engine.checkpointPages, engine.checkpointAt = pages, pages
 }
 
 // BeforeSyncs has sync called before every sync of the log of a store on SQLite: the sync fails when it does. What was written

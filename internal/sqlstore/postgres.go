@@ -28,20 +28,20 @@ const (
 	// longestTransaction bounds a transaction that no caller's deadline bounds: a database that hangs is an error, not a queue
 	// that never moves.
 	longestTransaction = 30 * time.Second
-	// ownerGone is how long PostgreSQL may take to notice that the server which held the database is gone.
-	ownerGone = 2 * time.Second
-	// askOwner is how often the connection that holds the database is asked whether it still does, and ownerAnswers how
+	// leaseGone is how long PostgreSQL may take to notice that the server which held the database is gone.
+	leaseGone = 2 * time.Second
+	// askLease is how often the connection that holds the database is asked whether it still does, and leaseAnswers how
 	// long that may take: a network that swallows everything breaks no connection.
-	askOwner     = 2 * time.Second
-	ownerAnswers = 5 * time.Second
-	// lostWithin is how long a transaction may take to end whose connection broke at its commit, before the hold is given up.
+	askLease     = 2 * time.Second
+	leaseAnswers = 5 * time.Second
+	// lostWithin is how long a transaction may take to end whose connection broke at its commit, before the lease is given up.
 	lostWithin = 5 * time.Second
 	// maxPending bounds how many statements wait to be sent together.
 	maxPending = 512
 )
 
 // OpenPostgres opens the PostgreSQL database that url names and migrates it to this version's schema. One server at
-// a time may use a database: another one is refused, and when this one loses its hold, it stops reading and writing
+// a time may use a database: another one is refused, and when this one loses its lease, it stops reading and writing
 // until it has it again.
 func OpenPostgres(ctx context.Context, url string) (*Store, error) {
 	config, err := pgxpool.ParseConfig(url)
@@ -53,22 +53,22 @@ func OpenPostgres(ctx context.Context, url string) (*Store, error) {
 	}
 	// A plan made while a table is small, and kept, reads the whole table when it has grown.
 	config.ConnConfig.RuntimeParams["plan_cache_mode"] = "force_custom_plan"
-	owner, err := takeOwnership(ctx, config.ConnConfig)
+	owner, err := takeLease(ctx, config.ConnConfig)
 	if err != nil {
 		return nil, err
 	}
 	engine := &postgres{connConfig: config.ConnConfig, unended: map[directory.AppID]struct{}{}}
 	engine.take(ctx)
 	nothing := func() {}
-	engine.follower.Store(&holdFollower{lost: nothing, regaining: nothing, regained: nothing})
+	engine.follower.Store(&leaseFollower{lost: nothing, regaining: nothing, regained: nothing})
 	watching, stop := context.WithCancel(context.WithoutCancel(ctx))
 	engine.stopWatching = stop
-	engine.watching.Go(func() { engine.keepOwnership(watching, owner) })
+	engine.watching.Go(func() { engine.keepLease(watching, owner) })
 	if err := engine.open(ctx, config); err != nil {
 		return nil, errors.Join(err, engine.close())
 	}
 	store := newStore(engine)
-	store.FollowHold(nothing, nothing)
+	store.FollowLease(nothing, nothing)
 	return store, nil
 }
 
@@ -77,9 +77,9 @@ type postgres struct {
 	connConfig *pgx.ConnConfig
 	texts      insertTexts
 
-	// hold is nil while another server may be using the database.
-	hold         atomic.Pointer[hold]
-	follower     atomic.Pointer[holdFollower]
+	// lease is nil while another server may be using the database.
+	lease        atomic.Pointer[lease]
+	follower     atomic.Pointer[leaseFollower]
 	stopWatching context.CancelFunc
 	watching     sync.WaitGroup
 
@@ -88,14 +88,14 @@ type postgres struct {
 	unended map[directory.AppID]struct{}
 }
 
-// hold is the time during which the database is this server's: its context ends with it.
-type hold struct {
-	ctx context.Context //nolint:containedctx // it is what a hold is
+// lease is the time during which the database is this server's: its context ends with it.
+type lease struct {
+	ctx context.Context //nolint:containedctx // it is what a lease is
 	end context.CancelCauseFunc
 }
 
-// holdFollower is told when the database stops being this server's, and when it is about to be and is again.
-type holdFollower struct{ lost, regaining, regained func() }
+// leaseFollower is told when the database stops being this server's, and when it is about to be and is again.
+type leaseFollower struct{ lost, regaining, regained func() }
 
 func (e *postgres) open(ctx context.Context, config *pgxpool.Config) error {
 	db := stdlib.OpenDB(*config.ConnConfig)
@@ -110,7 +110,7 @@ func (e *postgres) open(ctx context.Context, config *pgxpool.Config) error {
 	return nil
 }
 
-func takeOwnership(ctx context.Context, config *pgx.ConnConfig) (*pgx.Conn, error) {
+func takeLease(ctx context.Context, config *pgx.ConnConfig) (*pgx.Conn, error) {
 	conn, err := pgx.ConnectConfig(ctx, config)
 	if err != nil {
 		return nil, fmt.Errorf("connect to database: %w", err)
@@ -123,19 +123,19 @@ func takeOwnership(ctx context.Context, config *pgx.ConnConfig) (*pgx.Conn, erro
 		if owned {
 			return conn, nil
 		}
-		if time.Since(tried) > ownerGone {
-			return nil, errors.Join(fmt.Errorf("the database is in use by another rollcall server%s; stop it first", describeOwner(ctx, conn)), conn.Close(ctx))
+		if time.Since(tried) > leaseGone {
+			return nil, errors.Join(fmt.Errorf("the database is in use by another rollcall server%s; stop it first", describeHolder(ctx, conn)), conn.Close(ctx))
 		}
 		select {
-		case <-time.After(ownerGone / 40):
+		case <-time.After(leaseGone / 40):
 		case <-ctx.Done():
 			return nil, errors.Join(ctx.Err(), conn.Close(context.WithoutCancel(ctx)))
 		}
 	}
 }
 
-// describeOwner tells which connection holds the database, as far as can be seen.
-func describeOwner(ctx context.Context, conn *pgx.Conn) string {
+// describeHolder tells which connection holds the database, as far as can be seen.
+func describeHolder(ctx context.Context, conn *pgx.Conn) string {
 	var pid int
 	var address string
 	err := conn.QueryRow(ctx, `SELECT a.pid, coalesce(host(a.client_addr), 'this machine') FROM pg_locks l JOIN pg_stat_activity a USING (pid)
@@ -147,38 +147,38 @@ func describeOwner(ctx context.Context, conn *pgx.Conn) string {
 	return fmt.Sprintf(" (connected from %s, backend pid %d)", address, pid)
 }
 
-// take begins a hold.
+// take begins a lease.
 func (e *postgres) take(ctx context.Context) {
-	h := &hold{}
+	h := &lease{}
 	h.ctx, h.end = context.WithCancelCause(context.WithoutCancel(ctx))
-	e.hold.Store(h)
+	e.lease.Store(h)
 }
 
-// lose ends the hold and says so, if there is one.
+// lose ends the lease and says so, if there is one.
 func (e *postgres) lose() {
-	if e.endHold() {
+	if e.endLease() {
 		e.follower.Load().lost()
 	}
 }
 
-// endHold ends the hold, if there is one, and with it what is being written: it could be committed when another server writes
+// endLease ends the lease, if there is one, and with it what is being written: it could be committed when another server writes
 // already.
-func (e *postgres) endHold() (ended bool) {
-	h := e.hold.Swap(nil)
+func (e *postgres) endLease() (ended bool) {
+	h := e.lease.Swap(nil)
 	if h != nil {
-		h.end(errNotOwned)
+		h.end(errNoLease)
 	}
 	return h != nil
 }
 
-// keepOwnership notices when the connection that holds the database breaks or does not answer any more, and takes the
-// hold again.
-func (e *postgres) keepOwnership(ctx context.Context, owner *pgx.Conn) {
-	defer e.endHold()
+// keepLease notices when the connection that holds the database breaks or does not answer any more, and takes the
+// lease again.
+func (e *postgres) keepLease(ctx context.Context, owner *pgx.Conn) {
+	defer e.endLease()
 	for {
-		e.watchOwner(ctx, owner)
+		e.watchLease(ctx, owner)
 		if ctx.Err() != nil {
-			closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), ownerAnswers)
+			closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaseAnswers)
 			defer cancel()
 			_, _ = owner.Exec(closing, `SELECT pg_advisory_unlock($1)`, int64(ownerLock)) // else it goes with the connection
 			_ = owner.Close(closing)
@@ -186,7 +186,7 @@ func (e *postgres) keepOwnership(ctx context.Context, owner *pgx.Conn) {
 		}
 		e.lose()
 		_ = owner.Close(ctx) // it is broken: nothing can be done about it
-		if owner = e.retakeOwnership(ctx); owner == nil {
+		if owner = e.retakeLease(ctx); owner == nil {
 			return
 		}
 		e.follower.Load().regaining()
@@ -195,17 +195,17 @@ func (e *postgres) keepOwnership(ctx context.Context, owner *pgx.Conn) {
 	}
 }
 
-// watchOwner returns when the connection does not hold the database any more, when the hold was given up, or when ctx ends.
-func (e *postgres) watchOwner(ctx context.Context, owner *pgx.Conn) {
-	for e.hold.Load() != nil {
-		waiting, cancel := context.WithTimeout(ctx, askOwner)
+// watchLease returns when the connection does not lease the database any more, when the lease was given up, or when ctx ends.
+func (e *postgres) watchLease(ctx context.Context, owner *pgx.Conn) {
+	for e.lease.Load() != nil {
+		waiting, cancel := context.WithTimeout(ctx, askLease)
 		_, err := owner.WaitForNotification(waiting) // nothing is ever sent: it returns when the connection breaks
 		timedOut := waiting.Err() != nil
 		cancel()
 		if err != nil && !timedOut {
 			return
 		}
-		asking, cancel := context.WithTimeout(ctx, ownerAnswers)
+		asking, cancel := context.WithTimeout(ctx, leaseAnswers)
 		err = owner.Ping(asking)
 		cancel()
 		if err != nil {
@@ -214,11 +214,11 @@ func (e *postgres) watchOwner(ctx context.Context, owner *pgx.Conn) {
 	}
 }
 
-// retakeOwnership tries until it has the database again. It returns nil when ctx ends.
-func (e *postgres) retakeOwnership(ctx context.Context) *pgx.Conn {
+// retakeLease tries until it has the database again. It returns nil when ctx ends.
+func (e *postgres) retakeLease(ctx context.Context) *pgx.Conn {
 	for {
-		trying, cancel := context.WithTimeout(ctx, ownerGone+ownerAnswers)
-		owner, err := takeOwnership(trying, e.connConfig)
+		trying, cancel := context.WithTimeout(ctx, leaseGone+leaseAnswers)
+		owner, err := takeLease(trying, e.connConfig)
 		if err == nil {
 			if err = e.awaitUnended(trying, owner); err == nil {
 				cancel()
@@ -235,7 +235,7 @@ func (e *postgres) retakeOwnership(ctx context.Context) *pgx.Conn {
 	}
 }
 
-// awaitEnd returns when a transaction is over whose connection broke, or gives up the hold after a while. As long as it may still be committed,
+// awaitEnd returns when a transaction is over whose connection broke, or gives up the lease after a while. As long as it may still be committed,
 // what is read is outdated at a moment that nobody is told of.
 func (e *postgres) awaitEnd(apps []directory.AppID, within time.Duration) {
 	e.mu.Lock()
@@ -243,7 +243,7 @@ func (e *postgres) awaitEnd(apps []directory.AppID, within time.Duration) {
 		e.unended[app] = struct{}{}
 	}
 	e.mu.Unlock()
-	h := e.hold.Load()
+	h := e.lease.Load()
 	if h == nil {
 		return
 	}
@@ -287,11 +287,11 @@ func (e *postgres) awaitUnended(ctx context.Context, conn *pgx.Conn) error {
 // errNoAnswer ends a transaction that takes too long.
 var errNoAnswer = errors.New("no answer in time")
 
-var errNotOwned = &engineError{err: errors.New("postgres: another server may be using the database; waiting to have it back")}
+var errNoLease = &engineError{err: errors.New("postgres: another server may be using the database; waiting to have it back")}
 
-// FollowHold sets functions that are called when the database stops being this server's alone, and when it is again:
+// FollowLease sets functions that are called when the database stops being this server's alone, and when it is again:
 // whatever is held in memory may be stale from the first call on. Reads and writes fail in between.
-func (s *Store) FollowHold(lost, regained func()) {
+func (s *Store) FollowLease(lost, regained func()) {
 	e, ok := s.engine.(*postgres)
 	if !ok {
 		return
@@ -300,9 +300,9 @@ func (s *Store) FollowHold(lost, regained func()) {
 		s.writer.generation.Add(1)
 		s.hot.forgetAll()
 	}
-	e.follower.Store(&holdFollower{
+	e.follower.Store(&leaseFollower{
 		lost: func() {
-			lost() // first: what the rules hold in memory is used without asking the store, and what the store holds is not
+			lost() // first: what the rules lease in memory is used without asking the store, and what the store holds is not
 			forget()
 		},
 		regaining: func() {
@@ -313,7 +313,7 @@ func (s *Store) FollowHold(lost, regained func()) {
 	})
 }
 
-func (e *postgres) lane(app directory.AppID) string { return string(app) }
+func (e *postgres) writeQueue(app directory.AppID) string { return string(app) }
 
 func (e *postgres) close() error {
 	if e.pool != nil {
@@ -339,38 +339,38 @@ func (e *postgres) session(ctx context.Context, begin string) (*pgSession, error
 func (e *postgres) pace() pace { return pace{overlapFrom: 1, refill: 0.5} }
 
 func (e *postgres) begin(_ context.Context, before *batch, within limits) (transaction, error) {
-	h := e.hold.Load()
+	h := e.lease.Load()
 	if h == nil {
-		return nil, errNotOwned
+		return nil, errNoLease
 	}
 	ctx, cancel := context.WithCancelCause(h.ctx)
 	t := &pgTransaction{engine: e, cancel: cancel, within: limits{time.Now().Add(longestTransaction), lostWithin}}
 	t.timer = time.AfterFunc(longestTransaction, func() { cancel(errNoAnswer) })
 	t.narrow(within)
-	session, err := e.session(ctx, `BEGIN`) //nolint:contextcheck // a write ends with the hold, not with its caller
+	session, err := e.session(ctx, `BEGIN`) //nolint:contextcheck // a write ends with the lease, not with its caller
 	if err != nil {
 		t.timer.Stop()
 		cancel(nil)
 		return nil, err
 	}
 	if before != nil {
-		session.behind = before.landed
+		session.behind = before.awaitCommit
 	}
 	t.pgSession = session
 	return t, nil
 }
 
 func (e *postgres) view(ctx context.Context, fn func(session) error) error {
-	h := e.hold.Load()
+	h := e.lease.Load()
 	if h == nil {
-		return errNotOwned
+		return errNoLease
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	if _, bounded := ctx.Deadline(); !bounded {
 		defer time.AfterFunc(longestTransaction, func() { cancel(errNoAnswer) }).Stop()
 	}
-	// A connection that has died without a word ends with the hold, and not when the network gives up.
+	// A connection that has died without a word ends with the lease, and not when the network gives up.
 	defer context.AfterFunc(h.ctx, func() { cancel(context.Cause(h.ctx)) })() //nolint:contextcheck // a second thing that ends it
 	s, err := e.session(ctx, `BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY`)
 	if err != nil {
@@ -614,7 +614,7 @@ func postgresError(ctx context.Context, doing string, err error) error {
 	// When the transaction was ended from here, that its context was canceled says nothing about the caller.
 	failure := &engineError{unsent: pgconn.SafeToRetry(err)}
 	switch cause := context.Cause(ctx); {
-	case errors.Is(cause, errNotOwned):
+	case errors.Is(cause, errNoLease):
 		failure.err = fmt.Errorf("postgres: %s: the database is not this server's any more", doing)
 	case errors.Is(cause, errNoAnswer):
 		failure.err = fmt.Errorf("postgres: %s: %w", doing, errNoAnswer)
@@ -645,7 +645,7 @@ func InspectPostgres(ctx context.Context, url string) (condition PostgresConditi
 		return condition, fmt.Errorf("connect to database: %w", err)
 	}
 	defer func() { err = errors.Join(err, conn.Close(ctx)) }()
-	condition.LatestVersion, condition.Owner = latestVersion, strings.Trim(describeOwner(ctx, conn), " ()")
+	condition.LatestVersion, condition.Owner = latestVersion, strings.Trim(describeHolder(ctx, conn), " ()")
 	var used bool
 	err = conn.QueryRow(ctx, `SELECT 'PostgreSQL ' || current_setting('server_version'), to_regclass('goose_db_version') IS NOT NULL`).
 		Scan(&condition.Server, &used)

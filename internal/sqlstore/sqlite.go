@@ -46,7 +46,7 @@ func openSQLite(ctx context.Context, path string) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	engine := &sqlite{writer: writer, writing: make(chan struct{}, 1), closing: make(chan struct{}), foldPages: foldPages, readers: newReaderPool(max(4, 2*runtime.GOMAXPROCS(0)))}
+	engine := &sqlite{writer: writer, writing: make(chan struct{}, 1), closing: make(chan struct{}), checkpointPages: checkpointPages, readers: newReaderPool(max(4, 2*runtime.GOMAXPROCS(0)))}
 	engine.writing <- struct{}{}
 	if err := engine.prepare(ctx, path); err != nil {
 		return nil, errors.Join(err, engine.close())
@@ -95,23 +95,23 @@ type sqlite struct {
 	looked time.Time
 	// logIsSaved says that the log was folded after it was lost.
 	logIsSaved bool
-	// logPages is the length of the write-ahead log after the last commit, and foldAt the length at which to fold it
+	// logPages is the length of the write-ahead log after the last commit, and checkpointAt the length at which to fold it
 	// into the file.
-	logPages, foldAt int
-	// foldPages is the constant of this name, but for tests.
-	foldPages int
+	logPages, checkpointAt int
+	// checkpointPages is the constant of this name, but for tests.
+	checkpointPages int
 
 	// commits counts what is on the disk. It is raised before anybody is told of a commit.
 	commits atomic.Uint64
 	// lost is why nothing is written, as it was found last. Nil when the files are in their place.
 	lost atomic.Pointer[LostFilesError]
-	// landing is the commit that views can see and that is not on the disk, nil when there is none. One that has failed to get
+	// pendingSync is the commit that views can see and that is not on the disk, nil when there is none. One that has failed to get
 	// there stays.
-	landing atomic.Pointer[landing]
+	pendingSync atomic.Pointer[pendingSync]
 }
 
-// landing is a commit on its way to the disk.
-type landing struct {
+// pendingSync is a commit on its way to the disk.
+type pendingSync struct {
 	ended chan struct{}
 	err   error // may be read when it has ended
 }
@@ -126,26 +126,26 @@ type reader struct {
 	// looked says that the transaction has read something, which fixes what it sees.
 	looked bool
 	// unsynced is a commit that it may see and that was not on the disk when it was looked for. Nil when there is none.
-	unsynced *landing
+	unsynced *pendingSync
 }
 
 func (r *reader) query(text string, args []any, each func(row) error) error {
 	err := r.connection.query(text, args, each)
 	if !r.looked {
 		// Only now: what was on its way to the disk before may be seen, and what was not cannot.
-		r.looked, r.unsynced = true, r.engine.landing.Load()
+		r.looked, r.unsynced = true, r.engine.pendingSync.Load()
 	}
 	return err
 }
 
 const (
-	// foldPages is the length of the log, 16 MB, at which it is folded into the file.
-	foldPages = 4000
-	// foldAgainPages is how much longer the log may get when it could not be folded to its end, since somebody, such
+	// checkpointPages is the length of the log, 16 MB, at which it is folded into the file.
+	checkpointPages = 4000
+	// checkpointAgainPages is how much longer the log may get when it could not be folded to its end, since somebody, such
 	// as a backup, still reads an old state.
-	foldAgainPages = 1000
-	// foldPatience is how long folding waits for the views under way.
-	foldPatience = 200 * time.Millisecond
+	checkpointAgainPages = 1000
+	// checkpointPatience is how long folding waits for the views under way.
+	checkpointPatience = 200 * time.Millisecond
 )
 
 func (e *sqlite) prepare(ctx context.Context, path string) error {
@@ -153,7 +153,7 @@ func (e *sqlite) prepare(ctx context.Context, path string) error {
 	if err := e.migrate(ctx); err != nil {
 		return err
 	}
-	e.foldAt = e.foldPages
+	e.checkpointAt = e.checkpointPages
 	file, err := e.writer.conn.FileControl("main", sqlite3.FCNTL_JOURNAL_POINTER)
 	if err != nil {
 		return sqliteError("find the log", err)
@@ -197,7 +197,7 @@ func (e *sqlite) checkFiles() *LostFilesError {
 	lost := e.files.check(e.log)
 	e.lost.Store(lost)
 	if lost != nil && lost.File == e.files.log.path && lost.Became != becameDamaged && !e.logIsSaved {
-		e.logIsSaved = e.foldLog() == nil // it is still open: what it holds goes into the database
+		e.logIsSaved = e.checkpoint() == nil // it is still open: what it holds goes into the database
 	}
 	return lost
 }
@@ -228,7 +228,7 @@ func (e *sqlite) migrate(ctx context.Context) error {
 	return errors.Join(migrate(ctx, db, sqliteDialect), db.Close())
 }
 
-func (e *sqlite) lane(directory.AppID) string { return "" }
+func (e *sqlite) writeQueue(directory.AppID) string { return "" }
 
 func (e *sqlite) close() error {
 	var failures []error
@@ -293,8 +293,8 @@ func (e *sqlite) mayWrite() error {
 
 // tendLog makes good a commit that did not get to the disk, and folds the log when it is long. The caller has taken the writer.
 func (e *sqlite) tendLog() error {
-	long := e.logPages >= e.foldAt
-	if l := e.landing.Load(); l != nil && long {
+	long := e.logPages >= e.checkpointAt
+	if l := e.pendingSync.Load(); l != nil && long {
 		<-l.ended // folding syncs the log too, and a failure of the disk is told to one sync alone
 	}
 	if err := e.saveLog(); err != nil {
@@ -303,31 +303,31 @@ func (e *sqlite) tendLog() error {
 	if !long {
 		return nil
 	}
-	if err := e.foldLog(); err != nil {
+	if err := e.checkpoint(); err != nil {
 		// What was committed is safe in the log, which is folded when it is longer.
-		e.foldAt = e.logPages + foldAgainPages
+		e.checkpointAt = e.logPages + checkpointAgainPages
 		return nil //nolint:nilerr // as said
 	}
-	e.foldAt, e.logPages = e.foldPages, 0
+	e.checkpointAt, e.logPages = e.checkpointPages, 0
 	return nil
 }
 
 // saveLog writes the log again when a commit that can be read has failed to get to the disk. Until that succeeds, nothing may
 // build on it. The caller has taken the writer.
 func (e *sqlite) saveLog() error {
-	if l := e.landing.Load(); l == nil || !l.hasFailed() {
+	if l := e.pendingSync.Load(); l == nil || !l.hasFailed() {
 		return nil
 	}
 	if err := e.log.rewrite(e.logPages); err != nil {
 		return &engineError{err: fmt.Errorf("sqlite: write the log again: %w", err), message: diskFull}
 	}
 	e.commits.Add(1)
-	e.landing.Store(nil)
+	e.pendingSync.Store(nil)
 	return nil
 }
 
 // hasFailed reports whether the commit has failed to get to the disk. One that is on its way has not.
-func (l *landing) hasFailed() bool {
+func (l *pendingSync) hasFailed() bool {
 	select {
 	case <-l.ended:
 		return l.err != nil
@@ -423,10 +423,10 @@ func (r *reader) end() error {
 	return r.exec(`ROLLBACK`)
 }
 
-// foldLog copies the log into the file and starts it anew. Most of the work is done beside the readers; only for the last
+// checkpoint copies the log into the file and starts it anew. Most of the work is done beside the readers; only for the last
 // step, which takes no longer than a view, there must be none. It does not wait for readers in other processes.
-func (e *sqlite) foldLog() error {
-	idle, err := e.takeReaders(0) // those that nobody uses must not hold the log back
+func (e *sqlite) checkpoint() error {
+	idle, err := e.takeReaders(0) // those that nobody uses must not lease the log back
 	e.giveBack(idle)
 	if err == nil {
 		_, _, err = e.writer.conn.WALCheckpoint("main", sqlite3.CHECKPOINT_PASSIVE)
@@ -434,7 +434,7 @@ func (e *sqlite) foldLog() error {
 	if err != nil {
 		return err
 	}
-	all, err := e.takeReaders(foldPatience)
+	all, err := e.takeReaders(checkpointPatience)
 	defer e.giveBack(all)
 	if err != nil {
 		return err
@@ -533,13 +533,13 @@ func (t *sqliteTransaction) commit(written func()) (uncertain bool, err error) {
 	if written == nil {
 		return t.commitSynced()
 	}
-	l := &landing{ended: make(chan struct{})}
-	e.landing.Store(l) // before anybody can see the commit
+	l := &pendingSync{ended: make(chan struct{})}
+	e.pendingSync.Store(l) // before anybody can see the commit
 	e.log.syncsLater = true
 	err = t.exec(`COMMIT`)
 	e.log.syncsLater = false
 	if err != nil {
-		e.landing.Store(nil)
+		e.pendingSync.Store(nil)
 		close(l.ended)
 		return false, err
 	}
@@ -552,7 +552,7 @@ func (t *sqliteTransaction) commit(written func()) (uncertain bool, err error) {
 		return true, &engineError{err: err, uncertain: true}
 	}
 	e.commits.Add(1)
-	e.landing.Store(nil)
+	e.pendingSync.Store(nil)
 	close(l.ended)
 	return false, nil
 }
@@ -563,7 +563,7 @@ func (t *sqliteTransaction) commitSynced() (uncertain bool, err error) {
 	log.syncFailed = false
 	err = t.exec(`COMMIT`)
 	if err != nil && log.syncFailed {
-		return true, &engineError{err: err, uncertain: true} // the log may hold it all the same when the server starts again
+		return true, &engineError{err: err, uncertain: true} // the log may lease it all the same when the server starts again
 	}
 	if err != nil {
 		return false, err

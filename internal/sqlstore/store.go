@@ -33,8 +33,8 @@ type engine interface {
 	pace() pace
 	// view runs fn in a read-only transaction that sees one state of the database.
 	view(ctx context.Context, fn func(session) error) error
-	// lane names the queue that writes of an app go through: writes in different lanes may run at the same time.
-	lane(app directory.AppID) string
+	// writeQueue names the queue that writes of an app go through: writes in different queues may run at the same time.
+	writeQueue(app directory.AppID) string
 	close() error
 }
 

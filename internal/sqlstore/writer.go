@@ -18,13 +18,13 @@ const maxBatch = 256
 
 var errClosed = &directory.Error{Code: directory.CodeOperationFailed, Message: "The server is shutting down. Nothing was changed; try again."}
 
-// writer runs the updates of each lane one after another and commits together whatever is waiting. Each update
+// writer runs the updates of each write queue one after another and commits together whatever is waiting. Each update
 // succeeds or fails by itself: nothing of a refused one is written, and when the database fails in the middle of a
 // batch, all its updates are run again one by one, so that only the one at fault fails, and nobody is refused because of it.
 //
-// The caller who finds its lane idle leads: it writes its own update, and those that come meanwhile, without a switch
-// between goroutines. When more are waiting by then, a goroutine of the lane's own goes on until nobody is: to hand the
-// lead to one of those who wait would leave the lane idle until the scheduler has come to it.
+// The caller who finds its write queue idle leads: it writes its own update, and those that come meanwhile, without a switch
+// between goroutines. When more are waiting by then, a goroutine of the write queue's own goes on until nobody is: to hand the
+// lead to one of those who wait would leave the write queue idle until the scheduler has come to it.
 //
 // Where it is worth it, that goroutine prepares each batch while the one before is being committed, on what that one will have
 // left. Should it fail, what was built on it is run again.
@@ -35,15 +35,15 @@ type writer struct {
 	hot       *hotUsers
 	followers atomic.Pointer[[]func(directory.Commit)]
 	mu        sync.Mutex
-	lanes     map[string]*lane // guarded by mu
-	closed    bool             // guarded by mu
-	active    sync.WaitGroup   // the callers within update, and the goroutines of busy lanes
+	queues    map[string]*writeQueue // guarded by mu
+	closed    bool                   // guarded by mu
+	active    sync.WaitGroup         // the callers within update, and the goroutines of busy queues
 	// generation is raised when somebody else may have written.
 	generation atomic.Uint64
 }
 
-// lane is the queue of updates that run one after another.
-type lane struct {
+// writeQueue is the queue of updates that run one after another.
+type writeQueue struct {
 	mu      sync.Mutex
 	led     bool      // guarded by mu: somebody is writing
 	waiting []*update // guarded by mu
@@ -52,11 +52,11 @@ type lane struct {
 	// enough, when it is not nil, is closed as soon as so many are waiting as wanted says.
 	enough chan struct{} // guarded by mu
 	wanted int           // guarded by mu
-	// known is what the lane's last commit left. It belongs to the leader.
+	// known is what the write queue's last commit left. It belongs to the leader.
 	known known
 }
 
-// known is what need not be read again, since nobody but the lane writes it.
+// known is what need not be read again, since nobody but the write queue writes it.
 type known struct {
 	// heads holds where the logs of apps are. Should that be wrong, what builds on it fails.
 	heads map[directory.AppID]head
@@ -131,7 +131,7 @@ func (u *update) mayBegin() error {
 }
 
 func newWriter(engine engine) *writer {
-	w := &writer{engine: engine, pace: engine.pace(), lanes: map[string]*lane{}}
+	w := &writer{engine: engine, pace: engine.pace(), queues: map[string]*writeQueue{}}
 	w.followers.Store(new([]func(directory.Commit)))
 	return w
 }
@@ -157,9 +157,9 @@ func (w *writer) update(
 	return u.err
 }
 
-// pace is how the leader of a busy lane goes about its batches.
+// pace is how the leader of a busy write queue goes about its batches.
 type pace struct {
-	// overlapFrom is how many updates a batch must hold for the next one to be prepared while it is committed. For fewer, it costs
+	// overlapFrom is how many updates a batch must lease for the next one to be prepared while it is committed. For fewer, it costs
 	// more to switch between goroutines than to wait.
 	overlapFrom int
 	// refill is how much of a batch under way must be waiting before the next is begun: small batches cost more than the overlap saves.
@@ -168,8 +168,8 @@ type pace struct {
 	patience time.Duration
 }
 
-// lead commits updates, and what is waiting in the lane, until nothing is.
-func (w *writer) lead(l *lane, updates []*update) {
+// lead commits updates, and what is waiting in the write queue, until nothing is.
+func (w *writer) lead(l *writeQueue, updates []*update) {
 	for len(updates) > 0 {
 		if len(updates) >= w.pace.overlapFrom {
 			updates = w.leadAhead(l, updates)
@@ -188,7 +188,7 @@ func (w *writer) lead(l *lane, updates []*update) {
 
 // leadAhead commits updates, and those that come while it does. It prepares each batch while the one before is committed: of
 // the first updates, half, so that the others can be prepared meanwhile. It returns updates that are too few for that.
-func (w *writer) leadAhead(l *lane, updates []*update) (few []*update) {
+func (w *writer) leadAhead(l *writeQueue, updates []*update) (few []*update) {
 	var rest []*update
 	if half := (len(updates) + 1) / 2; half >= w.pace.overlapFrom {
 		updates, rest = updates[:half:half], updates[half:]
@@ -202,7 +202,7 @@ func (w *writer) leadAhead(l *lane, updates []*update) (few []*update) {
 		}
 		b := w.prepare(l, updates, before, rest...)
 		if before != nil {
-			b.landOn(before)
+			b.awaitBefore(before)
 			l.settle(before)
 		}
 		b.followed = true
@@ -222,7 +222,7 @@ func (w *writer) leadAhead(l *lane, updates []*update) (few []*update) {
 }
 
 // awaitNext returns when enough are waiting for the batch behind b, or when there is nothing to gain any more by waiting.
-func (w *writer) awaitNext(l *lane, b *batch) {
+func (w *writer) awaitNext(l *writeQueue, b *batch) {
 	until := b.ended
 	if w.pace.patience > 0 {
 		late := make(chan struct{})
@@ -233,18 +233,18 @@ func (w *writer) awaitNext(l *lane, b *batch) {
 	l.await(1+int(w.pace.refill*float64(len(b.updates))), until)
 }
 
-// enter returns the app's lane, and holds close off until the caller is no longer active.
-func (w *writer) enter(app directory.AppID) (*lane, error) {
+// enter returns the app's write queue, and holds close off until the caller is no longer active.
+func (w *writer) enter(app directory.AppID) (*writeQueue, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.closed {
 		return nil, errClosed
 	}
-	name := w.engine.lane(app)
-	l := w.lanes[name]
+	name := w.engine.writeQueue(app)
+	l := w.queues[name]
 	if l == nil {
-		l = &lane{known: newKnown()}
-		w.lanes[name] = l
+		l = &writeQueue{known: newKnown()}
+		w.queues[name] = l
 	}
 	w.active.Add(1)
 	return l, nil
@@ -258,8 +258,8 @@ func (w *writer) close() {
 	w.active.Wait()
 }
 
-// join makes the caller the leader of an idle lane and returns true, or queues its update.
-func (l *lane) join(u *update) (leads bool) {
+// join makes the caller the leader of an idle write queue and returns true, or queues its update.
+func (l *writeQueue) join(u *update) (leads bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if !l.led {
@@ -278,7 +278,7 @@ func (l *lane) join(u *update) (leads bool) {
 
 // watchLocked has those refused who are still waiting when it is too late for them to begin: whoever leads may be waiting for a
 // database that does not answer. The first in the queue is the first whose time runs out, as a rule; the others are looked at then.
-func (l *lane) watchLocked() {
+func (l *writeQueue) watchLocked() {
 	if l.late != nil {
 		return
 	}
@@ -290,7 +290,7 @@ func (l *lane) watchLocked() {
 	}
 }
 
-func (l *lane) refuseLate() {
+func (l *writeQueue) refuseLate() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.late = nil
@@ -304,7 +304,7 @@ func (l *lane) refuseLate() {
 }
 
 // await returns when so many updates are waiting, or when ended is closed.
-func (l *lane) await(wanted int, ended <-chan struct{}) {
+func (l *writeQueue) await(wanted int, ended <-chan struct{}) {
 	l.mu.Lock()
 	if len(l.waiting) >= wanted {
 		l.mu.Unlock()
@@ -323,13 +323,13 @@ func (l *lane) await(wanted int, ended <-chan struct{}) {
 }
 
 // take returns the updates that are waiting, at most limit.
-func (l *lane) take(limit int) []*update {
+func (l *writeQueue) take(limit int) []*update {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.takeLocked(limit)
 }
 
-func (l *lane) takeLocked(limit int) []*update {
+func (l *writeQueue) takeLocked(limit int) []*update {
 	count := min(limit, len(l.waiting))
 	taken := l.waiting[:count:count] // whoever adds to it leaves the others alone
 	l.waiting = l.waiting[count:]
@@ -339,8 +339,8 @@ func (l *lane) takeLocked(limit int) []*update {
 	return taken
 }
 
-// next returns the updates of the next batch. When there are none, the lane is idle.
-func (l *lane) next() []*update {
+// next returns the updates of the next batch. When there are none, the write queue is idle.
+func (l *writeQueue) next() []*update {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	taken := l.takeLocked(maxBatch)
@@ -349,7 +349,7 @@ func (l *lane) next() []*update {
 }
 
 // settle notes what a batch has left, or forgets what is known when it failed. Only the leader may call it.
-func (l *lane) settle(b *batch) {
+func (l *writeQueue) settle(b *batch) {
 	if b.committed {
 		maps.Copy(l.known.heads, b.leaves())
 	} else {
@@ -359,7 +359,7 @@ func (l *lane) settle(b *batch) {
 
 // prepare runs updates in one transaction that is not committed yet, and if they are few, also others that arrive meanwhile. It
 // may be begun while the batch before it is still being committed. Those who come behind it wait for both no longer than they can.
-func (w *writer) prepare(l *lane, updates []*update, before *batch, behind ...*update) *batch {
+func (w *writer) prepare(l *writeQueue, updates []*update, before *batch, behind ...*update) *batch {
 	within := limitsOf(append(slices.Clip(behind), updates...)...)
 	if before != nil && before.transaction != nil {
 		before.narrow(within)
@@ -387,12 +387,12 @@ func (w *writer) prepare(l *lane, updates []*update, before *batch, behind ...*u
 }
 
 // commit finishes a batch that no other follows yet.
-func (w *writer) commit(l *lane, b *batch) {
+func (w *writer) commit(l *writeQueue, b *batch) {
 	w.finish(b)
 	l.settle(b)
 }
 
-// finish commits a batch and answers its updates. The leader of the lane, whom the next batch waits for, learns of it first.
+// finish commits a batch and answers its updates. The leader of the write queue, whom the next batch waits for, learns of it first.
 func (w *writer) finish(b *batch) {
 	w.decide(b)
 	b.end()

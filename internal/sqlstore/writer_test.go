@@ -14,8 +14,8 @@ import (
 	"github.com/rollcall/rollcall/internal/storetest"
 )
 
-// blockLane begins an update that goes on until end is called, and returns its lane.
-func blockLane(t *testing.T, store *Store) (l *lane, end func()) {
+// blockLane begins an update that goes on until end is called, and returns its write queue.
+func blockLane(t *testing.T, store *Store) (l *writeQueue, end func()) {
 	t.Helper()
 	running, ending, ended := make(chan struct{}), make(chan struct{}), make(chan error)
 	go func() {
@@ -28,7 +28,7 @@ func blockLane(t *testing.T, store *Store) (l *lane, end func()) {
 	storetest.Await(t, running, "an update to begin")
 	store.writer.mu.Lock()
 	defer store.writer.mu.Unlock()
-	return store.writer.lanes[""], func() {
+	return store.writer.queues[""], func() {
 		close(ending)
 		if err := storetest.Await(t, ended, "an update to end"); err != nil {
 			t.Error(err)

@@ -232,7 +232,7 @@ func TestDiskFailsUnderLoad(t *testing.T) {
 	var syncs, syncing atomic.Int64
 	var healed atomic.Bool
 	store := openSQLite(t)
-	store.FoldAt(100)
+	store.CheckpointAt(100)
 	beforeSyncs(t, store, func() error {
 		if syncing.Add(1) > 1 {
 			t.Error("the log is synced twice at once")
