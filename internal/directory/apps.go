@@ -4,7 +4,6 @@ import (
 	"context"
 	"slices"
 	"strings"
-	"sync"
 
 	"github.com/rollcall/rollcall/internal/searchtext"
 )
@@ -52,14 +51,6 @@ type AppSettingsPatch struct {
 	DenyEvictionByAuthOnlyKeys     *bool
 	TokensValidFrom                *int64
 	MetadataKeys                   *[]string
-}
-
-// Collaborator is someone who manages an app.
-type Collaborator struct {
-	Email     string
-	Name      string
-	Role      string // admin, moderator or developer
-	CreatedAt int64
 }
 
 // NewApp is what CreateApp needs.
@@ -167,22 +158,6 @@ func (d *Directory) CreateApp(ctx context.Context, actor Actor, wanted NewApp) (
 		}
 		return created, err
 	})
-}
-
-func (d *Directory) addSampleUsers(tx Writer, log *logbook) error {
-	for _, sample := range []struct{ uid, name string }{
-		{"cometchat-uid-1", "Ada Abara"},
-		{"cometchat-uid-2", "Bruno Costa"},
-		{"cometchat-uid-3", "Chidi Eze"},
-		{"cometchat-uid-4", "Dana Fields"},
-		{"cometchat-uid-5", "Emi Goto"},
-	} {
-		user := User{UID: UID(sample.uid), Name: sample.name, Role: DefaultRole, CreatedAt: log.at}
-		if err := d.addUser(tx, log, user); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // GetApp returns an app, archived or not. Errors: CodeAppNotFound.
@@ -328,120 +303,8 @@ func (d *Directory) RestoreApp(ctx context.Context, caller Caller) (App, error) 
 	})
 }
 
-// collaboratorRoles are those of contract rest.md section 9.1.
-var collaboratorRoles = []string{"admin", "moderator", "developer"}
-
-// AddCollaborator gives somebody a role in managing an app; doing it again changes the role.
-// Errors: CodeAppNotFound, CodeBadRequest, CodeAlreadyOwner, CodeQuota.
-func (d *Directory) AddCollaborator(ctx context.Context, caller Caller, wanted Collaborator) (Collaborator, error) {
-	var wrong FieldErrors
-	wanted.Email = strings.ToLower(strings.TrimSpace(wanted.Email))
-	checkEmail(&wrong, "email", wanted.Email)
-	if wanted.Name != "" {
-		d.checkName(&wrong, wanted.Name)
-	}
-	checkOneOf(&wrong, "role", wanted.Role, collaboratorRoles)
-	if err := wrong.Err(); err != nil {
-		return Collaborator{}, err
-	}
-	return write(ctx, d, caller, nil, func(tx Writer, log *logbook) (Collaborator, error) {
-		app, err := requireApp(tx, caller.App)
-		if err != nil {
-			return Collaborator{}, err
-		}
-		if strings.EqualFold(app.Owner, wanted.Email) {
-			return Collaborator{}, fail(CodeAlreadyOwner, "%s owns this app already.", wanted.Email)
-		}
-		present, err := tx.Collaborators(app.ID)
-		if err != nil {
-			return Collaborator{}, err
-		}
-		wanted.CreatedAt = log.at
-		known := false
-		for _, other := range present {
-			if other.Email == wanted.Email {
-				wanted.CreatedAt, known = other.CreatedAt, true
-				if other == wanted {
-					return wanted, nil
-				}
-			}
-		}
-		if !known && len(present) >= d.limits.Collaborators {
-			return Collaborator{}, fail(CodeQuota, "An app has at most %d collaborators.", d.limits.Collaborators)
-		}
-		if err := tx.PutCollaborator(app.ID, wanted); err != nil {
-			return Collaborator{}, err
-		}
-		return wanted, log.append(CollaboratorAdded, wanted.Email, "role")
-	})
-}
-
-// RemoveCollaborator ends somebody's role in managing an app. Errors: CodeAppNotFound, CodeNotCollaborator.
-func (d *Directory) RemoveCollaborator(ctx context.Context, caller Caller, email string) error {
-	email = strings.ToLower(strings.TrimSpace(email))
-	_, err := write(ctx, d, caller, nil, func(tx Writer, log *logbook) (struct{}, error) {
-		if _, err := requireApp(tx, caller.App); err != nil {
-			return struct{}{}, err
-		}
-		present, err := tx.Collaborators(caller.App)
-		if err != nil {
-			return struct{}{}, err
-		}
-		for _, other := range present {
-			if other.Email == email {
-				if err := tx.DeleteCollaborator(caller.App, email); err != nil {
-					return struct{}{}, err
-				}
-				return struct{}{}, log.append(CollaboratorRemoved, email)
-			}
-		}
-		return struct{}{}, fail(CodeNotCollaborator, "%s is not a collaborator of this app.", email)
-	})
-	return err
-}
-
-// ListCollaborators lists who manages an app, oldest first. Errors: CodeAppNotFound.
-func (d *Directory) ListCollaborators(ctx context.Context, app AppID, page Page) (list List[Collaborator], err error) {
-	err = d.store.View(ctx, func(tx Reader) error {
-		if _, err := requireApp(tx, app); err != nil {
-			return err
-		}
-		all, err := tx.Collaborators(app)
-		list = PageOf(all, page)
-		return err
-	})
-	return list, err
-}
-
-// Policy is what every request to an app needs of it, held in memory: the app, its keys and its roles.
-type Policy struct {
-	App   App
-	keys  map[string]Key // by hash
-	roles map[string]Role
-	// recognized holds keys of the app by their texts, as they are used: it spares hashing one again on each request.
-	recognized sync.Map
-}
-
 // RemembersApp reports whether an app is one that was used since the server was started, without asking the store.
 func (d *Directory) RemembersApp(id AppID) bool { return d.apps.hasSeen(id) }
-
-// Policy returns the current policy of an app.
-// Errors: CodeInvalidApp for an unknown app, CodeAppArchived for one that is scheduled for deletion.
-func (d *Directory) Policy(ctx context.Context, id AppID) (*Policy, error) {
-	policy, generation := d.apps.get(id)
-	if policy == nil {
-		loaded, err := d.loadPolicy(ctx, id)
-		if err != nil {
-			return nil, err
-		}
-		d.apps.put(id, loaded, generation)
-		policy = loaded
-	}
-	if policy.App.DeleteAt != 0 {
-		return nil, fail(CodeAppArchived, "The app %s is scheduled for deletion. Restore it to use it again.", id)
-	}
-	return policy, nil
-}
 
 func (d *Directory) loadPolicy(ctx context.Context, id AppID) (*Policy, error) {
 	policy := &Policy{keys: map[string]Key{}, roles: map[string]Role{}}
@@ -471,53 +334,4 @@ func (d *Directory) loadPolicy(ctx context.Context, id AppID) (*Policy, error) {
 		return nil
 	})
 	return policy, err
-}
-
-// appCache holds the policies of apps. A policy loaded before a change is never stored after it: drop raises the
-// generation, and put refuses what was loaded under an older one.
-type appCache struct {
-	mu         sync.RWMutex
-	policies   map[AppID]*Policy  // guarded by mu
-	seen       map[AppID]struct{} // all whose policy was ever here. Guarded by mu
-	generation uint64             // guarded by mu
-}
-
-func newAppCache() *appCache {
-	return &appCache{policies: map[AppID]*Policy{}, seen: map[AppID]struct{}{}}
-}
-
-func (c *appCache) hasSeen(id AppID) bool {
-	c.mu.RLock()
-	defer c.mu.RUnlock()
-	_, seen := c.seen[id]
-	return seen
-}
-
-func (c *appCache) get(id AppID) (*Policy, uint64) {
-	c.mu.RLock()
-	defer c.mu.RUnlock()
-	return c.policies[id], c.generation
-}
-
-func (c *appCache) put(id AppID, policy *Policy, generation uint64) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.seen[id] = struct{}{}
-	if c.generation == generation {
-		c.policies[id] = policy
-	}
-}
-
-func (c *appCache) drop(id AppID) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	delete(c.policies, id)
-	c.generation++
-}
-
-func (c *appCache) dropAll() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	clear(c.policies)
-	c.generation++
 }

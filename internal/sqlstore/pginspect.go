@@ -1,0 +1,65 @@
+package sqlstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// PostgresCondition is what an inspection of a PostgreSQL database found.
+type PostgresCondition struct {
+	// Server is the version of PostgreSQL in words.
+	Server string
+	// Version is the schema version, 0 for none, and LatestVersion the one this program needs.
+	Version, LatestVersion int64
+	// Owner tells in words which connection holds the database for a server; empty when none does.
+	Owner string
+}
+
+// InspectPostgres looks at the database that url names, also while a server is using it.
+func InspectPostgres(ctx context.Context, url string) (condition PostgresCondition, err error) {
+	conn, err := pgx.Connect(ctx, url)
+	if err != nil {
+		return condition, fmt.Errorf("connect to database: %w", err)
+	}
+	defer func() { err = errors.Join(err, conn.Close(ctx)) }()
+	condition.LatestVersion, condition.Owner = latestVersion, strings.Trim(describeHolder(ctx, conn), " ()")
+	var used bool
+	err = conn.QueryRow(ctx, `SELECT 'PostgreSQL ' || current_setting('server_version'), to_regclass('goose_db_version') IS NOT NULL`).
+		Scan(&condition.Server, &used)
+	if err == nil && used {
+		err = conn.QueryRow(ctx, `SELECT coalesce(max(version_id), 0) FROM goose_db_version`).Scan(&condition.Version)
+	}
+	return condition, err
+}
+
+// SealedKeysInPostgres is SealedKeysInSQLite for the database that url names.
+func SealedKeysInPostgres(ctx context.Context, url string) ([][]byte, error) {
+	return columnInPostgres(ctx, url, readSealed, pgx.RowTo[[]byte])
+}
+
+// AppsInPostgres is AppsInSQLite for the database that url names.
+func AppsInPostgres(ctx context.Context, url string) ([]string, error) {
+	return columnInPostgres(ctx, url, readAppIDs, pgx.RowTo[string])
+}
+
+// columnInPostgres reads one column of a database. One without a schema has none.
+func columnInPostgres[T any](ctx context.Context, url, question string, read pgx.RowToFunc[T]) (column []T, err error) {
+	conn, err := pgx.Connect(ctx, url)
+	if err != nil {
+		return nil, fmt.Errorf("connect to database: %w", err)
+	}
+	defer func() { err = errors.Join(err, conn.Close(ctx)) }()
+	var used bool
+	if err := conn.QueryRow(ctx, `SELECT to_regclass('api_keys') IS NOT NULL`).Scan(&used); err != nil || !used {
+		return nil, err
+	}
+	rows, err := conn.Query(ctx, question)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, read)
+}
