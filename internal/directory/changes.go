@@ -139,17 +139,32 @@ func (l *logbook) add(change Change) error {
 	return nil
 }
 
-// about returns the user whom a change is about, and the other one when it is about two. Both are empty when it is about the app.
+// Kinds of changes about one user, and about two.
+var (
+	kindsAboutOne = []Kind{
+		UserCreated, UserUpdated, UserDeactivated, UserReactivated, UserDeleted, TokenCreated, TokenUpdated, TokenRevoked,
+	}
+	kindsAboutTwo = []Kind{
+		UserBlocked, UserUnblocked, FriendAdded, FriendRemoved, FriendRequested, FriendRefused, FriendWithdrawn,
+	}
+	kindsAboutUsers = slices.Concat(kindsAboutOne, kindsAboutTwo)
+)
+
+// about returns the user whom a change is about, and the other one when it is about two. Both are empty when it is about
+// the app.
 func (c Change) about() (user, other UID) {
-	switch c.Kind {
-	case UserCreated, UserUpdated, UserDeactivated, UserReactivated, UserDeleted, TokenCreated, TokenUpdated, TokenRevoked:
+	switch {
+	case slices.Contains(kindsAboutOne, c.Kind):
 		return UID(c.Subject), ""
-	case UserBlocked, UserUnblocked, FriendAdded, FriendRemoved, FriendRequested, FriendRefused, FriendWithdrawn:
+	case slices.Contains(kindsAboutTwo, c.Kind):
 		return UID(c.Subject), UID(c.Object)
 	default:
 		return "", ""
 	}
 }
+
+// actorOf is a user who does something.
+func actorOf(uid UID) Actor { return Actor("user:" + string(uid)) }
 
 // ForbidsSessions reports whether sessions may have to end after the change.
 func (c Change) ForbidsSessions() bool {

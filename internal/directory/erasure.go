@@ -76,7 +76,10 @@ func (d *Directory) erase(tx Writer, log *logbook, user User) (Tombstone, error)
 	if err := tx.PutTombstone(tombstone); err != nil {
 		return Tombstone{}, err
 	}
-	return tombstone, tx.EraseChanges(log.app, uid, tombstone.pseudonym(), log.revision)
+	return tombstone, tx.EraseChanges(log.app, ErasedChanges{
+		Kinds: kindsAboutUsers, Subject: string(uid), Becomes: tombstone.pseudonym(), Keep: log.revision,
+		Actor: actorOf(uid), ActorBecomes: actorOf(UID(tombstone.pseudonym())),
+	})
 }
 
 // Tombstones lists all tombstones, oldest first.

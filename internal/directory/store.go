@@ -207,8 +207,8 @@ type RoleWriter interface {
 type ChangeReader interface {
 	// Changes lists changes with a revision above since, in order.
 	Changes(app AppID, since int64, limit int) ([]Change, error)
-	// ChangesAbout lists the changes about a user and, of pairs, those with it, in order.
-	ChangesAbout(app AppID, uid UID, limit int) ([]Change, error)
+	// ChangesAbout lists the changes of some kinds that have a subject or an object, in order.
+	ChangesAbout(app AppID, subject string, kinds []Kind, limit int) ([]Change, error)
 	// Revision returns the last revision of an app, 0 before the first change.
 	Revision(app AppID) (int64, error)
 }
@@ -219,9 +219,17 @@ type ChangeWriter interface {
 	AppendChange(app AppID, change Change) (int64, error)
 	// EraseChange puts pseudonym in the place of the subject of one change.
 	EraseChange(app AppID, revision int64, pseudonym string) error
-	// EraseChanges takes a user's uid out of the change log, putting pseudonym in its place. The row with revision
-	// keep is left as it is.
-	EraseChanges(app AppID, uid UID, pseudonym string, keep int64) error
+	// EraseChanges takes somebody out of the change log.
+	EraseChanges(app AppID, erased ErasedChanges) error
+}
+
+// ErasedChanges says what in a change log becomes what: in changes of some Kinds with a Subject, also as their object, but
+// for the one with revision Keep.
+type ErasedChanges struct {
+	Kinds               []Kind
+	Subject, Becomes    string
+	Actor, ActorBecomes Actor
+	Keep                int64
 }
 
 // TombstoneReader reads what remembers permanent deletions without remembering who was deleted.

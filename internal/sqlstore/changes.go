@@ -40,11 +40,16 @@ func (t *tx) Changes(app directory.AppID, since int64, limit int) ([]directory.C
 		[]any{string(app), since, limit}, readChange)
 }
 
-func (t *tx) ChangesAbout(app directory.AppID, uid directory.UID, limit int) ([]directory.Change, error) {
-	return all(t, `SELECT `+changeColumns+` FROM (
-			SELECT `+changeColumns+` FROM changes WHERE app = $1 AND subject = $2 AND (kind LIKE 'user.%' OR kind LIKE 'token.%' OR kind LIKE 'friend.%')
-			UNION ALL SELECT `+changeColumns+` FROM changes WHERE app = $1 AND object = $2 AND object <> ''
-		) AS about ORDER BY revision LIMIT $3`, []any{string(app), string(uid), limit}, readChange)
+func (t *tx) ChangesAbout(app directory.AppID, subject string, kinds []directory.Kind, limit int) ([]directory.Change, error) {
+	s := statement{args: []any{string(app), subject, limit}}
+	for i, column := range []string{`subject`, `object`} {
+		if i > 0 {
+			s.add(` UNION ALL `)
+		}
+		s.add(`SELECT ` + changeColumns + ` FROM changes WHERE app = $1 AND ` + column + ` = $2 AND ` + column + ` <> '' AND `)
+		in(&s, `kind`, kinds)
+	}
+	return all(t, `SELECT `+changeColumns+` FROM (`+s.sql.String()+`) AS about ORDER BY revision LIMIT $3`, s.args, readChange)
 }
 
 func (t *tx) Revision(app directory.AppID) (int64, error) {
@@ -73,13 +78,13 @@ func (t *tx) EraseChange(app directory.AppID, revision int64, pseudonym string) 
 	return t.exec(`UPDATE changes SET subject = $3 WHERE app = $1 AND revision = $2`, string(app), revision, pseudonym)
 }
 
-func (t *tx) EraseChanges(app directory.AppID, uid directory.UID, pseudonym string, keep int64) error {
-	const about = ` AND revision <> $6 AND (kind LIKE 'user.%' OR kind LIKE 'token.%' OR kind LIKE 'friend.%')`
+func (t *tx) EraseChanges(app directory.AppID, e directory.ErasedChanges) error {
 	for _, column := range []string{"subject", "object"} {
-		err := t.exec(`UPDATE changes SET actor = CASE WHEN actor = $3 THEN $4 ELSE actor END, `+column+` = $5
-			WHERE app = $1 AND `+column+` = $2 AND `+column+` <> ''`+about,
-			string(app), string(uid), "user:"+string(uid), "user:"+pseudonym, pseudonym, keep)
-		if err != nil {
+		s := statement{args: []any{string(app), e.Subject, string(e.Actor), string(e.ActorBecomes), e.Becomes, e.Keep}}
+		s.add(`UPDATE changes SET actor = CASE WHEN actor = $3 THEN $4 ELSE actor END, ` + column + ` = $5
+			WHERE app = $1 AND ` + column + ` = $2 AND ` + column + ` <> '' AND revision <> $6 AND `)
+		in(&s, `kind`, e.Kinds)
+		if err := t.exec(s.sql.String(), s.args...); err != nil {
 			return err
 		}
 	}

@@ -480,7 +480,10 @@ func testEraseChanges(t *testing.T, s directory.Store) {
 				return err
 			}
 		}
-		return tx.EraseChanges(app, "u", "~x", 5)
+		return tx.EraseChanges(app, directory.ErasedChanges{
+			Kinds: []directory.Kind{directory.UserCreated, directory.UserUpdated, directory.UserDeleted}, Subject: "u", Becomes: "~x",
+			Actor: "user:u", ActorBecomes: "user:~x", Keep: 5,
+		})
 	})
 	subjects := func() (subjects []string) {
 		view(t, s, func(tx directory.Reader) error {
@@ -494,9 +497,10 @@ func testEraseChanges(t *testing.T, s directory.Store) {
 	}
 	equal(t, subjects(), []string{"~x key:k", "~x user:~x", "u key:k", "uu key:k", "u key:k"})
 	view(t, s, func(tx directory.Reader) error {
-		about, err := tx.ChangesAbout(app, "uu", 10)
+		kinds := []directory.Kind{directory.UserCreated, directory.UserDeleted}
+		about, err := tx.ChangesAbout(app, "uu", kinds, 10)
 		equal(t, len(about), 1)
-		role, errRole := tx.ChangesAbout(app, "u", 10)
+		role, errRole := tx.ChangesAbout(app, "u", kinds, 10)
 		equal(t, len(role), 1) // the deletion that was kept, not the role of that name
 		return errors.Join(err, errRole)
 	})
