@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -46,7 +47,7 @@ func (r *run) listAsUsers(query string) func([]byte, int64) []byte {
 	headers := r.keyHeaders()
 	return func(buffer []byte, n int64) []byte {
 		acting := fmt.Sprintf("onBehalfOf: user-%d", n%1000)
-		return appendRequest(buffer, "GET", "/v3/users?"+query, append(headers[:len(headers):len(headers)], acting), "")
+		return appendRequest(buffer, "GET", "/v3/users?"+query, append(slices.Clip(headers), acting), "")
 	}
 }
 
@@ -101,8 +102,12 @@ func (r *run) measureLists(ctx context.Context, users int, suffix string, goals 
 		{"names typed letter by letter", r.lists(typed(1000)), filterGoal[goals]},
 	}
 	for _, filter := range []struct{ name, query string }{
-		{"tag of 50 %", "tags=eu"}, {"tag of 10 %", "tags=tenth"}, {"tag of 1 %", "tags=hundredth"}, {"tag of 0.1 %", "tags=thousandth"},
-		{"role of 1 %", "role=staff"}, {"metadata value of 1 %", "metadata%5Bcity%5D=city-7"},
+		{"tag of 50 %", "tags=eu"},
+		{"tag of 10 %", "tags=tenth"},
+		{"tag of 1 %", "tags=hundredth"},
+		{"tag of 0.1 %", "tags=thousandth"},
+		{"role of 1 %", "role=staff"},
+		{"metadata value of 1 %", "metadata%5Bcity%5D=city-7"},
 	} {
 		rows = append(rows,
 			directoryGoal{filter.name + ", newest first", r.list("perPage=100&" + filter.query), filterGoal[goals]},

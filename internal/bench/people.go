@@ -31,7 +31,7 @@ var (
 )
 
 // mixed spreads numbers that follow each other.
-func mixed(n int64) uint64 { return uint64(n) * 0x9e3779b97f4a7c15 >> 20 } //nolint:gosec // a hash
+func mixed(n int64) uint64 { return uint64(n) * 0x9e3779b97f4a7c15 >> 20 }
 
 func nameOf(n int64) string {
 	h := mixed(n)

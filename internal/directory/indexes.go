@@ -3,6 +3,7 @@ package directory
 import (
 	"context"
 	"fmt"
+	"math"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -362,7 +363,7 @@ func (x *builtIndex) apply(commit Commit) {
 // indexed returns what an index holds of a user.
 func indexed(user *User, keys []string) userindex.User {
 	entry := userindex.User{
-		UID: string(user.UID), Name: searchtext.Fold(user.Name), Created: user.CreatedAt, Changed: user.changedAt(),
+		UID: string(user.UID), Name: beginning(searchtext.Fold(user.Name)), Created: user.CreatedAt, Changed: user.changedAt(),
 		Active: user.LastActiveAt, Deactivated: user.DeactivatedAt != 0,
 		Terms: make([]userindex.Term, 1, 1+len(user.Tags)),
 	}
@@ -375,6 +376,9 @@ func indexed(user *User, keys []string) userindex.User {
 	entry.Terms = append(entry.Terms, metadataTerms(user.Metadata, keys)...)
 	return entry
 }
+
+// beginning cuts a text off where the index would: nobody has such a name.
+func beginning(text string) string { return text[:min(len(text), math.MaxUint16)] }
 
 func tagged(tag string) userindex.Term {
 	return userindex.Term{Kind: tagTerm, Value: norm.NFC.String(tag)}
@@ -434,4 +438,27 @@ func (d *Directory) IndexProgress() (progress []string) {
 		a.mu.Unlock()
 	}
 	return progress
+}
+
+// IndexSize returns how many users are held in memory so that they can be listed, and about how many bytes that takes.
+func (d *Directory) IndexSize() (users int, bytes int64) {
+	for _, index := range d.indexes.built() {
+		users += index.Len()
+		bytes += index.Memory()
+	}
+	return users, bytes
+}
+
+// built returns all indexes that are in use.
+func (x *indexes) built() (built []*builtIndex) {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	for _, a := range x.apps {
+		a.mu.Lock()
+		if a.current != nil {
+			built = append(built, a.current)
+		}
+		a.mu.Unlock()
+	}
+	return built
 }

@@ -281,7 +281,8 @@ func (d *Directory) userQuery(caller Caller, filter UserFilter, page Page) (user
 		size  int
 		limit int
 	}{
-		{"uids", len(filter.UIDs), d.limits.BulkUIDs}, {"roles", len(filter.Roles), d.limits.RolesPerApp},
+		{"uids", len(filter.UIDs), d.limits.BulkUIDs},
+		{"roles", len(filter.Roles), d.limits.RolesPerApp},
 		{"tags", len(filter.Tags), d.limits.Tags},
 	} {
 		if list.size > list.limit {

@@ -54,6 +54,7 @@ func Diagnose(ctx context.Context, config Config) []Finding {
 		{"disk", checkDisk},
 		{"master key", checkMasterKey},
 		{"database", checkDatabase},
+		{"memory", checkMemory},
 		{"credentials", checkCredentials},
 		{"tombstones", checkTombstones},
 		{"clock", checkClock},
@@ -240,6 +241,33 @@ func checkCredentials(ctx context.Context, config Config) (level, detail, advice
 			"if the app was deleted, move the file away; else this is another database"
 	}
 	return levelOK, path, ""
+}
+
+// bytesPerUser is what lists of a user take in memory, with a name of two words and a few tags: some 90, and what the
+// collector needs besides.
+const bytesPerUser = 150
+
+// checkMemory tells what lists of everybody take.
+func checkMemory(ctx context.Context, config Config) (level, detail, advice string) {
+	users, err := countUsers(ctx, config)
+	if err != nil { // which is the database's matter
+		return levelOK, "nothing is known of the users", ""
+	}
+	return levelOK, fmt.Sprintf("%d users; when all of them are listed, that takes about %d MB", users, 1+users*bytesPerUser/1_000_000), ""
+}
+
+func countUsers(ctx context.Context, config Config) (int64, error) {
+	if config.Database != "" {
+		return sqlstore.UsersInPostgres(ctx, config.Database)
+	}
+	path := filepath.Join(config.DataDir, DatabaseFile)
+	if _, err := os.Stat(path); err != nil {
+		return 0, err
+	}
+	if lost := lostUnderServer(config); lost != "" {
+		return 0, errors.New(lost)
+	}
+	return sqlstore.UsersInSQLite(path)
 }
 
 // readAppIDs returns the ids of the apps in a database that a server may be using.

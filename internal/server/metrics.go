@@ -5,6 +5,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/rollcall/rollcall/internal/directory"
 	"github.com/rollcall/rollcall/internal/presence"
 )
 
@@ -49,6 +50,24 @@ func newPresenceMetrics(registerer prometheus.Registerer) *presenceMetrics {
 	}
 	registerer.MustRegister(m.sockets, m.sessions, m.online, m.ended, m.transitions, m.deliveries, m.dropped, m.waited, m.listeners, m.falselyOffline, m.stuck)
 	return m
+}
+
+// countIndexed tells the size of what lists are answered from.
+func countIndexed(registerer prometheus.Registerer, d *directory.Directory) {
+	registerer.MustRegister(
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "rollcall_index_users", Help: "Users who are held in memory so that they can be listed.",
+		}, func() float64 {
+			users, _ := d.IndexSize()
+			return float64(users)
+		}),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "rollcall_index_bytes", Help: "About how much memory that takes.",
+		}, func() float64 {
+			_, bytes := d.IndexSize()
+			return float64(bytes)
+		}),
+	)
 }
 
 func (m *presenceMetrics) SocketsChanged(by int) { m.sockets.Add(float64(by)) }

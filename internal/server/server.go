@@ -150,6 +150,7 @@ func (s *Server) buildEdges(d *directory.Directory, feed *changefeed.Feed, keyri
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	numbers := newPresenceMetrics(registry)
+	countIndexed(registry, d)
 	s.acceptFailures = newAcceptFailures(registry)
 	if s.config.LogLost != nil {
 		countLostRecords(registry, s.config.LogLost)

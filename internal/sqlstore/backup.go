@@ -67,6 +67,7 @@ func InspectSQLite(ctx context.Context, path string) (condition Condition, err e
 const (
 	readSealed = `SELECT sealed FROM api_keys`
 	readAppIDs = `SELECT app FROM apps`
+	countUsers = `SELECT count(*) FROM users`
 )
 
 // SealedKeysInSQLite returns the API keys in the database file at path as they are encrypted, also while a server is using it.
@@ -77,6 +78,15 @@ func SealedKeysInSQLite(path string) ([][]byte, error) {
 // AppsInSQLite returns the ids of the apps in the database file at path, also while a server is using it.
 func AppsInSQLite(path string) ([]string, error) {
 	return columnInSQLite(path, readAppIDs, func(r row) string { return r.text(0) })
+}
+
+// UsersInSQLite counts the users of all apps in the database file at path, also while a server is using it.
+func UsersInSQLite(path string) (int64, error) {
+	counts, err := columnInSQLite(path, countUsers, func(r row) int64 { return r.integer(0) })
+	if err != nil || len(counts) == 0 {
+		return 0, err
+	}
+	return counts[0], nil
 }
 
 // columnInSQLite reads one column of a database file. One without a schema has none.

@@ -265,7 +265,7 @@ func unpackUser(row []byte, app uint64, uid directory.UID, user *directory.User)
 		return false
 	}
 	memory := append(make([]byte, 0, size+len(metadata)), numbers[:size+len(metadata)]...)
-	joined := unsafe.String(unsafe.SliceData(memory), size) // nobody changes it any more
+	joined := unsafe.String(unsafe.SliceData(memory), size) //nolint:gosec // nobody changes it any more
 	cut := func(length int) (text string) {
 		text, joined = joined[:length], joined[length:]
 		return text

@@ -46,6 +46,15 @@ func AppsInPostgres(ctx context.Context, url string) ([]string, error) {
 	return columnInPostgres(ctx, url, readAppIDs, pgx.RowTo[string])
 }
 
+// UsersInPostgres is UsersInSQLite for the database that url names.
+func UsersInPostgres(ctx context.Context, url string) (int64, error) {
+	counts, err := columnInPostgres(ctx, url, countUsers, pgx.RowTo[int64])
+	if err != nil || len(counts) == 0 {
+		return 0, err
+	}
+	return counts[0], nil
+}
+
 // columnInPostgres reads one column of a database. One without a schema has none.
 func columnInPostgres[T any](ctx context.Context, url, question string, read pgx.RowToFunc[T]) (column []T, err error) {
 	conn, err := pgx.Connect(ctx, url)

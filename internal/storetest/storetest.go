@@ -281,9 +281,9 @@ func testFollow(t *testing.T, s directory.Store) {
 		defer mu.Unlock()
 		commits = append(commits, commit)
 	})
-	next := func(app directory.AppID, fn func(tx directory.Writer) error) directory.Commit {
+	next := func(fn func(tx directory.Writer) error) directory.Commit {
 		t.Helper()
-		updateApp(t, s, app, fn)
+		update(t, s, fn)
 		mu.Lock()
 		defer mu.Unlock()
 		if len(commits) != 1 {
@@ -295,14 +295,14 @@ func testFollow(t *testing.T, s directory.Store) {
 	}
 	u, v := fullUser(), fullUser()
 	v.UID = "v"
-	made := next(app, func(tx directory.Writer) error {
+	made := next(func(tx directory.Writer) error {
 		_, err := appendChange(tx, app, "u")
 		return errors.Join(err, tx.PutUser(app, u), tx.PutUser(app, v))
 	})
 	equal(t, made.Revision, int64(1))
 	equal(t, made.Changes[0].Subject, "u")
 	equal(t, made.Users, []directory.UserChange{{UID: "u", User: &u}, {UID: "v", User: &v}})
-	seen := next(app, func(tx directory.Writer) error {
+	seen := next(func(tx directory.Writer) error {
 		return errors.Join(tx.PutLastActive(app, "u", 9), tx.DeleteUser(app, "v"))
 	})
 	equal(t, seen, directory.Commit{
@@ -310,11 +310,11 @@ func testFollow(t *testing.T, s directory.Store) {
 		Users: []directory.UserChange{{UID: "u", LastActiveAt: 9}, {UID: "v", Gone: true}},
 	})
 	row := directory.App{ID: app, Name: "A", Salt: []byte("salt")}
-	changed := next(app, func(tx directory.Writer) error { return tx.PutApp(row) })
+	changed := next(func(tx directory.Writer) error { return tx.PutApp(row) })
 	equal(t, *changed.AppRow, row)
-	gone := next(app, func(tx directory.Writer) error { return tx.DeleteApp(app) })
+	gone := next(func(tx directory.Writer) error { return tx.DeleteApp(app) })
 	equal(t, gone.Gone, true)
-	again := next(app, func(tx directory.Writer) error {
+	again := next(func(tx directory.Writer) error {
 		_, err := appendChange(tx, app, "u")
 		return err
 	})

@@ -64,14 +64,14 @@ func (x *Index) arrangeUIDs() []entry {
 		first := x.uid(0)
 		common = len(first)
 		for i := range x.users {
-			uid := x.uid(uint32(i)) //nolint:gosec // see add
+			uid := x.uid(uint32(i))
 			for common = min(common, len(uid)); uid[:common] != first[:common]; common-- {
 			}
 		}
 	}
 	uids := make([]keyed, len(x.users))
 	for i := range x.users {
-		e := entry{user: uint32(i)} //nolint:gosec // see add
+		e := entry{user: uint32(i)}
 		uids[i] = keyed{prefixOf(x.uid(e.user)[common:]), e}
 	}
 	x.uids.load(uids, x.uids.compare)
@@ -89,10 +89,10 @@ func (x *Index) everyWord() []keyed {
 	words := make([]keyed, 0, 2*len(x.users))
 	var places []int
 	for i := range x.users {
-		e := entry{user: uint32(i)} //nolint:gosec // see add
+		e := entry{user: uint32(i)}
 		places = x.wordStarts(places[:0], x.name(e.user))
 		for _, at := range places {
-			e.offset = uint16(at) //nolint:gosec // names are no longer
+			e.offset = uint16(at)
 			words = append(words, keyed{x.words.prefix(e), e})
 		}
 	}
@@ -129,7 +129,7 @@ func (x *Index) Check() error {
 	defer x.mu.RUnlock()
 	there, words, postings := [2]int{}, 0, 0
 	for i := range x.users {
-		number := uint32(i) //nolint:gosec // see add
+		number := uint32(i)
 		if x.users[i].flags&isThere == 0 {
 			continue
 		}
@@ -184,4 +184,36 @@ func (s *sorted) check(name string, want int) error {
 		return fmt.Errorf("%s: has %d entries and counts %d, of %d", name, count, s.count, want)
 	}
 	return nil
+}
+
+// Memory returns about how many bytes the index takes.
+func (x *Index) Memory() int64 {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	const record, word, term = 24, 8, 120 // what a user, 64 bits, and a term without its users take
+	bytes := len(x.texts.chunks)*chunkSize + cap(x.users)*record + 4*len(x.byUID.slots) + 4*cap(x.free)
+	for _, s := range []*sorted{x.uids, x.words} {
+		bytes += s.memory()
+	}
+	for state := range x.orders {
+		bytes += word * cap(x.byState[state].bits)
+		for _, s := range x.orders[state] {
+			bytes += s.memory()
+		}
+	}
+	for how := range x.online {
+		bytes += word * cap(x.online[how].bits)
+	}
+	for i := range x.terms.postings {
+		p := &x.terms.postings[i]
+		bytes += term + len(p.term.Value) + 4*cap(p.few) + word*cap(p.many.bits)
+	}
+	return int64(bytes)
+}
+
+func (s *sorted) memory() (bytes int) {
+	for i := range s.blocks {
+		bytes += 48 + 4*cap(s.blocks[i].users) + 2*cap(s.blocks[i].offsets)
+	}
+	return bytes + 8*cap(s.firsts)
 }

@@ -20,7 +20,7 @@ func (l *lookup) init() { l.seed = maphash.MakeSeed() }
 // slot returns where to begin to look for a uid.
 func (l *lookup) slot(uid string) int {
 	at, _ := bits.Mul64(maphash.String(l.seed, uid), uint64(len(l.slots)))
-	return int(at) //nolint:gosec // it is less than the length
+	return int(at)
 }
 
 func (l *lookup) next(at int) int {
@@ -65,7 +65,7 @@ func (x *Index) noteAll() {
 	l := &x.byUID
 	l.slots, l.used = make([]uint32, max(16, len(x.users)*10/(fullest-1))), len(x.users)
 	for i := range x.users {
-		x.place(uint32(i)) //nolint:gosec // see add
+		x.place(uint32(i))
 	}
 }
 

@@ -285,15 +285,15 @@ func (c *cursor) walkOne(numbers []uint32, set bitset, offset, wanted int) []uin
 			if b == p.block {
 				users = users[:p.at]
 			}
-			for i := len(users) - 1; i >= 0; i-- {
-				if !set.has(users[i]) {
+			for _, number := range slices.Backward(users) {
+				if !set.has(number) {
 					continue
 				}
 				if offset > 0 {
 					offset--
 					continue
 				}
-				if numbers = append(numbers, users[i]); wanted == 1 {
+				if numbers = append(numbers, number); wanted == 1 {
 					return numbers
 				}
 				wanted--

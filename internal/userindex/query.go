@@ -491,7 +491,7 @@ func (f *finder) fillChanged(into bitset) {
 }
 
 // narrowed is a time as the prefixes of the orders by time have it.
-func narrowed(at int64) uint64 { return uint64(min(max(at, 0), maxTime)) } //nolint:gosec // it is not negative
+func narrowed(at int64) uint64 { return uint64(min(max(at, 0), maxTime)) }
 
 // texts returns the uids of users, which share their memory.
 func (f *finder) texts(numbers []uint32) []string {

@@ -54,7 +54,7 @@ func (b bitset) all() iter.Seq[uint32] {
 	return func(yield func(uint32) bool) {
 		for i, word := range b {
 			for ; word != 0; word &= word - 1 {
-				if !yield(uint32(i<<6 + bits.TrailingZeros64(word))) { //nolint:gosec // numbers have 32 bits
+				if !yield(uint32(i<<6 + bits.TrailingZeros64(word))) {
 					return
 				}
 			}
@@ -164,7 +164,7 @@ func (t *terms) numbers(of []Term, into []uint32) []uint32 {
 	for _, term := range of {
 		id, known := t.byTerm[term]
 		if !known {
-			id = uint32(len(t.postings)) //nolint:gosec // there are fewer
+			id = uint32(len(t.postings))
 			if last := len(t.free) - 1; last >= 0 {
 				id, t.free = t.free[last], t.free[:last]
 			} else {

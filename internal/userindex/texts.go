@@ -34,7 +34,7 @@ func (a *arena) take(length int) uint32 {
 	}
 	at := (len(a.chunks)-1)*chunkSize + a.used
 	a.used += size * unit
-	return uint32(at / unit) //nolint:gosec // 16 GiB of names
+	return uint32(at / unit)
 }
 
 func (a *arena) drop(at uint32, length int) {
@@ -55,7 +55,7 @@ func (a *arena) text(at uint32, from, length int) string {
 	if length == 0 {
 		return ""
 	}
-	return unsafe.String(&a.bytes(at)[from], length)
+	return unsafe.String(&a.bytes(at)[from], length) //nolint:gosec // nobody changes it before it is dropped
 }
 
 func (x *Index) uid(number uint32) string {
@@ -77,7 +77,7 @@ func (x *Index) termsOf(number uint32, into []uint32) []uint32 {
 		packed = packed[length:]
 		var id uint64
 		id, length = binary.Uvarint(packed)
-		into = append(into, uint32(id)) //nolint:gosec // it was one
+		into = append(into, uint32(id))
 	}
 	return into
 }
@@ -90,7 +90,7 @@ func (x *Index) putText(number uint32, uid, name string, terms []uint32) {
 	}
 	r := &x.users[number]
 	r.text = x.texts.take(length)
-	r.uidLength, r.nameLength = uint16(len(uid)), uint16(len(name)) //nolint:gosec // as User says
+	r.uidLength, r.nameLength = uint16(len(uid)), uint16(len(name))
 	room := x.texts.bytes(r.text)[:0:length]
 	room = append(append(room, uid...), name...)
 	room = binary.AppendUvarint(room, uint64(len(terms)))

@@ -190,7 +190,7 @@ func (x *Index) SetOnline(uid string, how Online) {
 // add adds a user who is not there. When many are added at once, they are found and come into the orders at the end of
 // that: see arrange.
 func (x *Index) add(user *User, many bool) {
-	number := uint32(len(x.users)) //nolint:gosec // an app with 4 billion users does not fit in memory
+	number := uint32(len(x.users))
 	if last := len(x.free) - 1; last >= 0 {
 		number, x.free = x.free[last], x.free[:last]
 	} else {
@@ -286,7 +286,7 @@ func (x *Index) change(number uint32, user *User) {
 func (x *Index) moveWords(number uint32, move func(*sorted, entry)) {
 	x.places = x.wordStarts(x.places[:0], x.name(number))
 	for _, at := range x.places {
-		move(x.words, entry{user: number, offset: uint16(at)}) //nolint:gosec // names are no longer
+		move(x.words, entry{user: number, offset: uint16(at)})
 	}
 }
 
@@ -317,7 +317,7 @@ func (x *Index) time(number uint32, which int) int64 {
 // setTimes writes the times of a user. Those that are no numbers of 32 bits are kept aside.
 func (x *Index) setTimes(number uint32, created, changed, active int64) {
 	r := &x.users[number]
-	narrow := func(at int64) uint32 { return uint32(min(max(at, 0), maxTime)) } //nolint:gosec // it is
+	narrow := func(at int64) uint32 { return uint32(min(max(at, 0), maxTime)) }
 	r.created, r.changed, r.active = narrow(created), narrow(changed), narrow(active)
 	if int64(r.created) != created || int64(r.changed) != changed || int64(r.active) != active {
 		r.flags |= isWide

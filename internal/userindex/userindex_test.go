@@ -177,7 +177,7 @@ func (r random) someTerms() (terms []userindex.Term) {
 		of := []string{"2", "10", "60", "none"}[r.IntN(4)]
 		terms = append(terms, userindex.Term{Kind: "tag", Value: of})
 	}
-	return append(terms, r.terms()[r.IntN(1):]...)
+	return append(terms, r.terms()[r.IntN(2):]...)
 }
 
 func (r random) user() userindex.User {
@@ -204,7 +204,8 @@ func (r random) query() userindex.Query {
 	}
 	chance := func(of int) bool { return r.IntN(of) == 0 }
 	if chance(3) {
-		q.NamePrefix = r.name()[:1+r.IntN(1)]
+		name := r.name()
+		q.NamePrefix = name[:1+r.IntN(len(name))]
 	}
 	if chance(6) {
 		q.UIDPrefix = []string{"u", "ua", "ub-1", "uc-12", "x"}[r.IntN(5)]
