@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -39,7 +40,7 @@ type exchange struct {
 	// second says that the path has the prefix of version 2.
 	second bool
 	// ctx ends with the time that a request has.
-	ctx *deadlineContext
+	ctx context.Context //nolint:containedctx // it is the request's
 	// call is the request on its way through a handler, when a route has taken it.
 	call call
 }
@@ -92,9 +93,10 @@ func (a *API) Refuse(w http.ResponseWriter, r *http.Request, status int, err *di
 func (a *API) serve(w http.ResponseWriter, r *http.Request, refused error) {
 	x := exchanges.Get().(*exchange) //nolint:forcetypeassert // the pool holds nothing else
 	started := time.Now()
+	ctx, end := context.WithDeadline(r.Context(), started.Add(a.config.RequestTimeout))
 	*x = exchange{
 		ResponseWriter: w, id: requestID(r), started: started, observer: a.metrics.unrouted,
-		ctx: withDeadline(r.Context(), started.Add(a.config.RequestTimeout)),
+		ctx: ctx,
 	}
 	header := w.Header()
 	header[requestIDHeader] = []string{x.id}
@@ -108,7 +110,7 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request, refused error) {
 		}
 		a.metrics.inFlight.Dec()
 		a.record(x, r)
-		x.ctx.end()
+		end()
 		*x = exchange{}
 		exchanges.Put(x)
 	}()

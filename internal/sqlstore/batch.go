@@ -18,13 +18,9 @@ type batch struct {
 	updates []*update
 	// err is the database's failure that ended it.
 	err error
-	// written is closed when the next batch can read what this one wrote, or when it has ended without that: readable, which may
-	// be read then, tells. ended is closed when all have their answers. committed, which may be read then, says that they were
-	// committed together.
-	written, ended      chan struct{}
-	readable, committed bool
-	// followed says that the next batch is prepared while this one is committed.
-	followed bool
+	// ended is closed when all have their answers. committed, which may be read then, says that they were committed together.
+	ended     chan struct{}
+	committed bool
 	// endsApp says that an app is gone with it, and users whom it did not name.
 	endsApp bool
 	// before is the batch that is still being committed, on which this one is built. Nil when there is none.
@@ -46,7 +42,7 @@ func (w *writer) newBatch(updates []*update, known known, before *batch) *batch 
 		maps.Copy(known.heads, before.leaves())
 	}
 	return &batch{
-		updates: updates, written: make(chan struct{}), ended: make(chan struct{}), before: before, known: known,
+		updates: updates, ended: make(chan struct{}), before: before, known: known,
 		heads: map[directory.AppID]head{}, commits: map[directory.AppID]*directory.Commit{}, hot: w.hot, followers: &w.followers,
 	}
 }
@@ -67,30 +63,6 @@ func (b *batch) begin(ctx context.Context, engine engine, within limits) (err er
 }
 
 var errBuiltOnNothing = &engineError{err: errors.New("the batch before was not committed")}
-
-// noteWritten notes that the next batch can read what this one wrote.
-func (b *batch) noteWritten() {
-	b.readable = true
-	close(b.written)
-}
-
-// end notes that all have their answers.
-func (b *batch) end() {
-	if !b.readable {
-		b.readable = b.committed
-		close(b.written)
-	}
-	close(b.ended)
-}
-
-// wrote waits until what the batch wrote can be read, and fails when that will never be.
-func (b *batch) wrote() error {
-	<-b.written
-	if !b.readable {
-		return errBuiltOnNothing
-	}
-	return nil
-}
 
 // awaitCommit waits until the batch has ended, and fails unless it was committed.
 func (b *batch) awaitCommit() error {
@@ -118,11 +90,7 @@ func (b *batch) commit() (uncertain bool, err error) {
 	}
 	changes := b.changes()
 	b.hot.changing(changes)
-	var written func()
-	if b.followed {
-		written = b.noteWritten
-	}
-	uncertain, err = b.transaction.commit(written)
+	uncertain, err = b.transaction.commit()
 	if uncertain {
 		b.hot.doubt(changes)
 	} else {

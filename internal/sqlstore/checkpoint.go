@@ -9,40 +9,32 @@ import (
 )
 
 const (
-	// checkpointPages is the length of the log, 16 MB, at which it is folded into the file.
+	// checkpointPages is the length of the log, 16 MB, at which it is copied into the file.
 	checkpointPages = 4000
-	// checkpointAgainPages is how much longer the log may get when it could not be folded to its end, since somebody, such
+	// checkpointAgainPages is how much longer the log may get when it could not be copied to its end, since somebody, such
 	// as a backup, still reads an old state.
 	checkpointAgainPages = 1000
-	// checkpointPatience is how long folding waits for the views under way.
+	// checkpointPatience is how long a checkpoint waits for the views under way.
 	checkpointPatience = 200 * time.Millisecond
 )
 
-// tendLog makes good a commit that did not get to the disk, and folds the log when it is long. The caller has taken the writer.
-func (e *sqlite) tendLog() error {
-	long := e.logPages >= e.checkpointAt
-	if l := e.pendingSync.Load(); l != nil && long {
-		<-l.ended // folding syncs the log too, and a failure of the disk is told to one sync alone
-	}
-	if err := e.saveLog(); err != nil {
-		return err
-	}
-	if !long {
-		return nil
+// tendLog copies the log into the file when it is long. The caller has taken the writer.
+func (e *sqlite) tendLog() {
+	if e.logPages < e.checkpointAt {
+		return
 	}
 	if err := e.checkpoint(); err != nil {
-		// What was committed is safe in the log, which is folded when it is longer.
+		// What was committed is safe in the log, which is copied when it is longer.
 		e.checkpointAt = e.logPages + checkpointAgainPages
-		return nil //nolint:nilerr // as said
+		return
 	}
 	e.checkpointAt, e.logPages = e.checkpointPages, 0
-	return nil
 }
 
 // checkpoint copies the log into the file and starts it anew. Most of the work is done beside the readers; only for the last
 // step, which takes no longer than a view, there must be none. It does not wait for readers in other processes.
 func (e *sqlite) checkpoint() error {
-	idle, err := e.takeReaders(0) // those that nobody uses must not lease the log back
+	idle, err := e.takeReaders(0) // those that nobody uses must not hold the log back
 	e.giveBack(idle)
 	if err == nil {
 		_, _, err = e.writer.conn.WALCheckpoint("main", sqlite3.CHECKPOINT_PASSIVE)

@@ -11,8 +11,6 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/ncruces/go-sqlite3/vfs"
-
-	"github.com/rollcall/rollcall/internal/directory"
 )
 
 // LatestVersion is the number of the newest migration.
@@ -51,17 +49,6 @@ func makeVersion(ctx context.Context, db *sql.DB, dialect dialect, version int64
 		}
 	}
 	return nil
-}
-
-// OverlapFrom sets how many updates a batch must lease for the next one to be prepared while it is committed.
-func (s *Store) OverlapFrom(updates int) { s.writer.pace.overlapFrom = updates }
-
-// AwaitWaiting returns when so many updates of an app wait for the one under way, or when ended is closed.
-func (s *Store) AwaitWaiting(app directory.AppID, updates int, ended <-chan struct{}) {
-	s.writer.mu.Lock()
-	writeQueue := s.writer.queues[s.engine.writeQueue(app)]
-	s.writer.mu.Unlock()
-	writeQueue.await(updates, ended)
 }
 
 // CheckpointAt sets the length in pages at which the log of a store on SQLite is folded into the file.

@@ -88,7 +88,7 @@ const (
 )
 
 // check tells what has become of the files, nil when they are in their place and the log begins as it should.
-func (w *fileWatch) check(log *gatheringFile) *LostFilesError {
+func (w *fileWatch) check(log *logFile) *LostFilesError {
 	if lost := w.place(); lost != nil {
 		return lost
 	}

@@ -82,7 +82,7 @@ func (v *hotView) get(key userKey, user *directory.User) (known bool) {
 // errSpoiled ends a view that has to be run again.
 var errSpoiled = errors.New("a user has changed before the snapshot was taken")
 
-// noteAsked notes that the snapshot is taken, and fails when it may not lease a user as it was given away.
+// noteAsked notes that the snapshot is taken, and fails when it may not hold a user as it was given away.
 func (v *hotView) noteAsked() error {
 	if v == nil || v.asked {
 		return nil

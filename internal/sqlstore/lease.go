@@ -107,7 +107,7 @@ func (e *postgres) keepLease(ctx context.Context, owner *pgx.Conn) {
 	}
 }
 
-// watchLease returns when the connection does not lease the database any more, when the lease was given up, or when ctx ends.
+// watchLease returns when the connection does not hold the database any more, when the lease was given up, or when ctx ends.
 func (e *postgres) watchLease(ctx context.Context, owner *pgx.Conn) {
 	for e.lease.Load() != nil {
 		waiting, cancel := context.WithTimeout(ctx, askLease)
@@ -214,7 +214,7 @@ func (s *Store) FollowLease(lost, regained func()) {
 	}
 	e.follower.Store(&leaseFollower{
 		lost: func() {
-			lost() // first: what the rules lease in memory is used without asking the store, and what the store holds is not
+			lost() // first: what the rules hold in memory is used without asking the store, and what the store holds is not
 			forget()
 		},
 		regaining: func() {

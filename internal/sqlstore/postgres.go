@@ -233,7 +233,7 @@ func (t *pgTransaction) fetchUsers(app directory.AppID, uids []directory.UID) ([
 	return all(&tx{session: session}, `SELECT `+userColumns+` FROM users WHERE app = $1 AND uid = ANY($2)`, []any{string(app), texts}, readUser)
 }
 
-func (t *pgTransaction) commit(func()) (uncertain bool, err error) {
+func (t *pgTransaction) commit() (uncertain bool, err error) {
 	err = t.end(`COMMIT`)
 	if err == nil {
 		t.release()

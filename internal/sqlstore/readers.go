@@ -24,23 +24,9 @@ func (s *Store) Readers() int {
 // reader is a connection that reads. Its connection is nil until it is first used.
 type reader struct {
 	*connection
-	engine *sqlite
 	// open says that a read transaction is open, and seen how many commits it sees, at least.
 	open bool
 	seen uint64
-	// looked says that the transaction has read something, which fixes what it sees.
-	looked bool
-	// unsynced is a commit that it may see and that was not on the disk when it was looked for. Nil when there is none.
-	unsynced *pendingSync
-}
-
-func (r *reader) query(text string, args []any, each func(row) error) error {
-	err := r.connection.query(text, args, each)
-	if !r.looked {
-		// Only now: what was on its way to the disk before may be seen, and what was not cannot.
-		r.looked, r.unsynced = true, r.engine.pendingSync.Load()
-	}
-	return err
 }
 
 func (e *sqlite) view(ctx context.Context, fn func(session) error) error {
@@ -64,9 +50,6 @@ func (e *sqlite) view(ctx context.Context, fn func(session) error) error {
 	if isEngineError(err) {
 		return errors.Join(err, r.end())
 	}
-	if unsynced := r.awaitDisk(ctx); unsynced != nil {
-		return errors.Join(unsynced, r.end())
-	}
 	return err
 }
 
@@ -76,7 +59,6 @@ func (e *sqlite) refresh(r *reader) (err error) {
 		if lost := e.files.place(); lost != nil { // it would open another file, and its end could take the log with it
 			return &engineError{err: lost, message: filesLost}
 		}
-		r.engine = e
 		if r.connection, err = openConnection(e.path, readerPragmas); err != nil {
 			return orOutOfFiles(err)
 		}
@@ -91,7 +73,7 @@ func (e *sqlite) refresh(r *reader) (err error) {
 	if err := r.exec(`BEGIN`); err != nil {
 		return err
 	}
-	r.open, r.seen, r.looked, r.unsynced = true, commits, false, nil
+	r.open, r.seen = true, commits
 	return nil
 }
 

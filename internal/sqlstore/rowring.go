@@ -22,7 +22,7 @@ type ringShard struct {
 	mu sync.Mutex
 	// index holds where rows begin, in buckets that are chosen by hash. See slots. Nil until there is memory.
 	index []byte
-	// chunks lease the rows. They are used in turn, and each is filled from its begin to its end.
+	// chunks hold the rows. They are used in turn, and each is filled from its begin to its end.
 	chunks [chunksPerShard]ringRows
 	// writing is the chunk that rows are put into.
 	writing int

@@ -67,7 +67,7 @@ const busyTimeout = 10 * time.Second
 
 func dataSource(path string, pragmas []string) string {
 	registerVFS()
-	query := url.Values{"vfs": {gatheringVFS}, "_pragma": pragmas}
+	query := url.Values{"vfs": {watchingVFS}, "_pragma": pragmas}
 	return (&url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(), RawQuery: query.Encode()}).String()
 }
 
@@ -76,9 +76,6 @@ func dataSource(path string, pragmas []string) string {
 // A reader keeps its read transaction open for the next view, and begins another only when something was committed since:
 // while nothing is written, a view takes no lock and asks the kernel nothing. The price is that open readers keep
 // the log from being folded into the file, so the engine does that itself, at a moment without readers.
-//
-// A commit that another transaction waits for is written to the log, where that and the readers find it, and then synced to
-// the disk, while the other goes on. Nobody learns of it before it is on the disk: a view that may have seen it waits.
 type sqlite struct {
 	path    string
 	readers *readerPool
@@ -87,7 +84,7 @@ type sqlite struct {
 	// writing holds a token while nobody uses the writer. Who has taken it may use what follows.
 	writing chan struct{}
 	writer  *connection
-	log     *gatheringFile
+	log     *logFile
 	files   fileWatch
 	// looked is when it was last looked whether the files are in their place.
 	looked time.Time
@@ -103,9 +100,6 @@ type sqlite struct {
 	commits atomic.Uint64
 	// lost is why nothing is written, as it was found last. Nil when the files are in their place.
 	lost atomic.Pointer[LostFilesError]
-	// pendingSync is the commit that views can see and that is not on the disk, nil when there is none. One that has failed to get
-	// there stays.
-	pendingSync atomic.Pointer[pendingSync]
 }
 
 func (e *sqlite) prepare(ctx context.Context, path string) error {
@@ -118,7 +112,7 @@ func (e *sqlite) prepare(ctx context.Context, path string) error {
 	if err != nil {
 		return sqliteError("find the log", err)
 	}
-	log, ok := file.(*gatheringFile)
+	log, ok := file.(*logFile)
 	if !ok {
 		return errors.New("sqlite: the database has no write-ahead log")
 	}
@@ -199,34 +193,25 @@ func (e *sqlite) close() error {
 			failures = append(failures, r.end(), r.close())
 		}
 	}
-	err := e.saveLog()
-	if err == nil && e.log != nil && !e.log.headerStands() {
+	var err error
+	if e.log != nil && !e.log.headerStands() {
 		err = e.log.verify(e.log.header, e.logPages)
 	}
-	if err != nil { // the last connection would fold the log
+	if err != nil { // the last connection would copy the log into the file
 		_, keep := e.writer.conn.Config(sqlite3.DBCONFIG_NO_CKPT_ON_CLOSE, true)
 		failures = append(failures, err, keep)
 	}
 	return errors.Join(append(failures, e.writer.close())...)
 }
 
-func (e *sqlite) pace() pace {
-	return pace{overlapFrom: 32, refill: 0.9, patience: 2 * time.Millisecond}
-}
+func (e *sqlite) pace() pace { return pace{} }
 
-func (e *sqlite) begin(_ context.Context, before *batch, _ limits) (transaction, error) {
-	if before != nil {
-		if err := before.wrote(); err != nil {
-			return nil, err
-		}
-	}
+func (e *sqlite) begin(context.Context, *batch, limits) (transaction, error) {
 	<-e.writing // given back by a transaction that does not wait for anything but the disk
 	t := &sqliteTransaction{connection: e.writer, engine: e}
 	err := e.mayWrite()
 	if err == nil {
-		err = e.tendLog()
-	}
-	if err == nil {
+		e.tendLog()
 		err = e.writer.exec(`BEGIN IMMEDIATE`)
 	}
 	if err != nil {
@@ -266,42 +251,13 @@ func (t *sqliteTransaction) lockApp(app directory.AppID, _ *head) (head, error) 
 // narrow does nothing: what the disk does cannot be broken off.
 func (t *sqliteTransaction) narrow(limits) {}
 
-func (t *sqliteTransaction) commit(written func()) (uncertain bool, err error) {
-	e := t.engine
-	if written == nil {
-		return t.commitSynced()
-	}
-	l := &pendingSync{ended: make(chan struct{})}
-	e.pendingSync.Store(l) // before anybody can see the commit
-	e.log.syncsLater = true
-	err = t.exec(`COMMIT`)
-	e.log.syncsLater = false
-	if err != nil {
-		e.pendingSync.Store(nil)
-		close(l.ended)
-		return false, err
-	}
-	t.release()
-	written()
-	if err := e.log.syncNow(); err != nil {
-		err = fmt.Errorf("sqlite: sync the log: %w", err)
-		l.err = &engineError{err: err, message: diskFull}
-		close(l.ended)
-		return true, &engineError{err: err, uncertain: true}
-	}
-	e.commits.Add(1)
-	e.pendingSync.Store(nil)
-	close(l.ended)
-	return false, nil
-}
-
-// commitSynced commits in one step: nobody can read it before it is on the disk.
-func (t *sqliteTransaction) commitSynced() (uncertain bool, err error) {
+// commit returns when everything is on the disk: nobody can read it before.
+func (t *sqliteTransaction) commit() (uncertain bool, err error) {
 	log := t.engine.log
 	log.syncFailed = false
 	err = t.exec(`COMMIT`)
 	if err != nil && log.syncFailed {
-		return true, &engineError{err: err, uncertain: true} // the log may lease it all the same when the server starts again
+		return true, &engineError{err: err, uncertain: true} // the log may hold it all the same when the server starts again
 	}
 	if err != nil {
 		return false, err

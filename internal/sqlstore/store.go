@@ -25,8 +25,8 @@ var _ directory.Store = (*Store)(nil)
 
 // engine is one kind of database.
 type engine interface {
-	// begin starts a write transaction. before, when it is not nil, is the batch whose transaction is being committed: begin, or
-	// the first statement, waits until what it wrote can be read, and fails when that will never be. The transaction is given up
+	// begin starts a write transaction. before, when it is not nil, is the batch whose transaction is being committed: the
+	// first statement waits until that has ended, and fails unless it was committed. The transaction is given up
 	// when limits say so, where that is possible.
 	begin(ctx context.Context, before *batch, limits limits) (transaction, error)
 	// pace is how the writer goes about batches.
@@ -55,9 +55,8 @@ type transaction interface {
 	// lockApp keeps other transactions from writing to the app until this one ends, and returns where its log is. An
 	// expectation spares the question: when it is wrong, the transaction fails.
 	lockApp(app directory.AppID, expected *head) (head, error)
-	// commit makes everything durable, or nothing. uncertain means that the outcome is not known. written, which is nil when
-	// nobody waits for that, is called when the next transaction can read it all, where that is sooner.
-	commit(written func()) (uncertain bool, err error)
+	// commit makes everything durable, or nothing. uncertain means that the outcome is not known.
+	commit() (uncertain bool, err error)
 	rollback()
 }
 

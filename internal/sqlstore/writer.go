@@ -159,19 +159,22 @@ func (w *writer) update(
 
 // pace is how the leader of a busy write queue goes about its batches.
 type pace struct {
-	// overlapFrom is how many updates a batch must lease for the next one to be prepared while it is committed. For fewer, it costs
-	// more to switch between goroutines than to wait.
+	// overlapFrom is how many updates a batch must hold for the next one to be prepared while it is committed. Zero means that
+	// none is.
 	overlapFrom int
 	// refill is how much of a batch under way must be waiting before the next is begun: small batches cost more than the overlap saves.
 	refill float64
-	// patience is how long it waits for them. Zero means until the batch under way has ended.
-	patience time.Duration
+}
+
+// overlaps reports whether the batch behind one of these updates is prepared while it is committed.
+func (p pace) overlaps(updates []*update) bool {
+	return p.overlapFrom > 0 && len(updates) >= p.overlapFrom
 }
 
 // lead commits updates, and what is waiting in the write queue, until nothing is.
 func (w *writer) lead(l *writeQueue, updates []*update) {
 	for len(updates) > 0 {
-		if len(updates) >= w.pace.overlapFrom {
+		if w.pace.overlaps(updates) {
 			updates = w.leadAhead(l, updates)
 		} else {
 			w.commit(l, w.prepare(l, updates, nil))
@@ -205,7 +208,6 @@ func (w *writer) leadAhead(l *writeQueue, updates []*update) (few []*update) {
 			b.awaitBefore(before)
 			l.settle(before)
 		}
-		b.followed = true
 		go w.finish(b) // awaited in the next round, or below
 		before = b
 		if updates, rest = rest, nil; len(updates) > 0 {
@@ -223,14 +225,7 @@ func (w *writer) leadAhead(l *writeQueue, updates []*update) (few []*update) {
 
 // awaitNext returns when enough are waiting for the batch behind b, or when there is nothing to gain any more by waiting.
 func (w *writer) awaitNext(l *writeQueue, b *batch) {
-	until := b.ended
-	if w.pace.patience > 0 {
-		late := make(chan struct{})
-		timer := time.AfterFunc(w.pace.patience, func() { close(late) })
-		defer timer.Stop()
-		until = late
-	}
-	l.await(1+int(w.pace.refill*float64(len(b.updates))), until)
+	l.await(1+int(w.pace.refill*float64(len(b.updates))), b.ended)
 }
 
 // enter returns the app's write queue, and holds close off until the caller is no longer active.
@@ -375,7 +370,11 @@ func (w *writer) prepare(l *writeQueue, updates []*update, before *batch, behind
 		for ; ran < len(b.updates) && b.err == nil; ran++ {
 			b.err = b.run(b.updates[ran])
 		}
-		if few := w.pace.overlapFrom - len(b.updates); few > 0 { // more are for the next, while this one is committed
+		most := maxBatch
+		if w.pace.overlapFrom > 0 {
+			most = w.pace.overlapFrom
+		}
+		if few := most - len(b.updates); few > 0 { // more are for the next, while this one is committed
 			more := l.take(few)
 			b.updates = append(b.updates, more...)
 			if b.err == nil {
@@ -395,7 +394,7 @@ func (w *writer) commit(l *writeQueue, b *batch) {
 // finish commits a batch and answers its updates. The leader of the write queue, whom the next batch waits for, learns of it first.
 func (w *writer) finish(b *batch) {
 	w.decide(b)
-	b.end()
+	close(b.ended)
 	for _, u := range b.updates {
 		u.tell()
 	}
