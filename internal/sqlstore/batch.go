@@ -2,7 +2,6 @@ package sqlstore
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"runtime/debug"
@@ -18,13 +17,10 @@ type batch struct {
 	updates []*update
 	// err is the database's failure that ended it.
 	err error
-	// ended is closed when all have their answers. committed, which may be read then, says that they were committed together.
-	ended     chan struct{}
+	// committed says that all updates were committed together.
 	committed bool
 	// endsApp says that an app is gone with it, and users whom it did not name.
 	endsApp bool
-	// before is the batch that is still being committed, on which this one is built. Nil when there is none.
-	before *batch
 	// heads are where the batch has found the logs of the apps that it has locked, and commits what it does to them.
 	heads   map[directory.AppID]head
 	commits map[directory.AppID]*directory.Commit
@@ -35,15 +31,11 @@ type batch struct {
 	followers *atomic.Pointer[[]func(directory.Commit)]
 }
 
-// newBatch returns a batch that knows what the write queue knows, and what the batch before will have left.
-func (w *writer) newBatch(updates []*update, known known, before *batch) *batch {
-	if before != nil {
-		known.heads = maps.Clone(known.heads)
-		maps.Copy(known.heads, before.leaves())
-	}
+// newBatch returns a batch that knows what the write queue knows.
+func (w *writer) newBatch(updates []*update, known known) *batch {
 	return &batch{
-		updates: updates, ended: make(chan struct{}), before: before, known: known,
-		heads: map[directory.AppID]head{}, commits: map[directory.AppID]*directory.Commit{}, hot: w.hot, followers: &w.followers,
+		updates: updates, known: known, heads: map[directory.AppID]head{}, commits: map[directory.AppID]*directory.Commit{},
+		hot: w.hot, followers: &w.followers,
 	}
 }
 
@@ -58,27 +50,8 @@ func (b *batch) leaves() map[directory.AppID]head {
 
 func (b *batch) begin(ctx context.Context, engine engine, within limits) (err error) {
 	// The batch serves more callers than the one whose context this is: only its values are passed on.
-	b.transaction, err = engine.begin(context.WithoutCancel(ctx), b.before, within)
+	b.transaction, err = engine.begin(context.WithoutCancel(ctx), within)
 	return err
-}
-
-var errBuiltOnNothing = &engineError{err: errors.New("the batch before was not committed")}
-
-// awaitCommit waits until the batch has ended, and fails unless it was committed.
-func (b *batch) awaitCommit() error {
-	<-b.ended
-	if !b.committed {
-		return errBuiltOnNothing
-	}
-	return nil
-}
-
-// awaitBefore waits for the batch before to end. When that was not committed, nothing that this one has found is true.
-func (b *batch) awaitBefore(before *batch) {
-	if err := before.awaitCommit(); err != nil {
-		b.err = err
-	}
-	b.before = nil
 }
 
 // commit makes the batch durable, and tells who follows of it before anybody else learns.

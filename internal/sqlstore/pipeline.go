@@ -20,8 +20,6 @@ type pgSession struct {
 	conn    *pgxpool.Conn
 	texts   *insertTexts
 	pending []heldStatement
-	// behind, when it is not nil, must succeed before anything is sent.
-	behind func() error
 	// asked says that something has been sent.
 	asked bool
 }
@@ -40,12 +38,6 @@ func (s *pgSession) query(sql string, args []any, each func(row) error) error {
 
 // flush sends what is pending, and behind it a question whose rows each gets, when there is one.
 func (s *pgSession) flush(question string, args []any, each func(row) error) (err error) {
-	if s.behind != nil {
-		if err := s.behind(); err != nil {
-			return err
-		}
-		s.behind = nil
-	}
 	s.asked = true
 	var batch pgx.Batch
 	for _, statement := range s.texts.groupInserts(s.pending) {

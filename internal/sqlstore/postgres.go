@@ -118,9 +118,7 @@ func (e *postgres) session(ctx context.Context, begin string) (*pgSession, error
 	return session, nil
 }
 
-func (e *postgres) pace() pace { return pace{overlapFrom: 1, refill: 0.5} }
-
-func (e *postgres) begin(_ context.Context, before *batch, within limits) (transaction, error) {
+func (e *postgres) begin(_ context.Context, within limits) (transaction, error) {
 	h := e.lease.Load()
 	if h == nil {
 		return nil, errNoLease
@@ -134,9 +132,6 @@ func (e *postgres) begin(_ context.Context, before *batch, within limits) (trans
 		t.timer.Stop()
 		cancel(nil)
 		return nil, err
-	}
-	if before != nil {
-		session.behind = before.awaitCommit
 	}
 	t.pgSession = session
 	return t, nil
@@ -221,16 +216,7 @@ func (t *pgTransaction) fetchUsers(app directory.AppID, uids []directory.UID) ([
 	for i, uid := range uids {
 		texts[i] = string(uid)
 	}
-	session := t.pgSession
-	if t.behind != nil { // this transaction has to wait; whoever asks knows what the one before it writes
-		aside, err := t.engine.session(t.ctx, "")
-		if err != nil {
-			return nil, err
-		}
-		defer aside.conn.Release()
-		session = aside
-	}
-	return all(&tx{session: session}, `SELECT `+userColumns+` FROM users WHERE app = $1 AND uid = ANY($2)`, []any{string(app), texts}, readUser)
+	return all(&tx{session: t.pgSession}, `SELECT `+userColumns+` FROM users WHERE app = $1 AND uid = ANY($2)`, []any{string(app), texts}, readUser)
 }
 
 func (t *pgTransaction) commit() (uncertain bool, err error) {

@@ -204,9 +204,7 @@ func (e *sqlite) close() error {
 	return errors.Join(append(failures, e.writer.close())...)
 }
 
-func (e *sqlite) pace() pace { return pace{} }
-
-func (e *sqlite) begin(context.Context, *batch, limits) (transaction, error) {
+func (e *sqlite) begin(context.Context, limits) (transaction, error) {
 	<-e.writing // given back by a transaction that does not wait for anything but the disk
 	t := &sqliteTransaction{connection: e.writer, engine: e}
 	err := e.mayWrite()

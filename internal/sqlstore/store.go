@@ -25,12 +25,8 @@ var _ directory.Store = (*Store)(nil)
 
 // engine is one kind of database.
 type engine interface {
-	// begin starts a write transaction. before, when it is not nil, is the batch whose transaction is being committed: the
-	// first statement waits until that has ended, and fails unless it was committed. The transaction is given up
-	// when limits say so, where that is possible.
-	begin(ctx context.Context, before *batch, limits limits) (transaction, error)
-	// pace is how the writer goes about batches.
-	pace() pace
+	// begin starts a write transaction. It is given up when limits say so, where that is possible.
+	begin(ctx context.Context, limits limits) (transaction, error)
 	// view runs fn in a read-only transaction that sees one state of the database.
 	view(ctx context.Context, fn func(session) error) error
 	// writeQueue names the queue that writes of an app go through: writes in different queues may run at the same time.

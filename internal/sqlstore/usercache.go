@@ -39,13 +39,7 @@ func (b *batch) fetchUsers(updates []*update) error {
 	}
 	wanted := map[directory.AppID][]directory.UID{}
 	for _, u := range updates {
-		for _, uid := range u.reads {
-			if user, known := b.leftBefore(u.app, uid); known {
-				b.users.known[userKey{u.app, uid}] = user
-			} else {
-				wanted[u.app] = append(wanted[u.app], uid)
-			}
-		}
+		wanted[u.app] = append(wanted[u.app], u.reads...)
 	}
 	for app, uids := range wanted {
 		if err := b.lock(app); err != nil {
@@ -64,14 +58,6 @@ func (b *batch) fetchUsers(updates []*update) error {
 		}
 	}
 	return nil
-}
-
-// leftBefore returns a user as the batch before this one will have left it, if that is known. It knows whom it writes.
-func (b *batch) leftBefore(app directory.AppID, uid directory.UID) (user *directory.User, known bool) {
-	if b.before == nil {
-		return nil, false
-	}
-	return b.before.users.get(app, uid)
 }
 
 // overlay returns a cache for one update, whose changes can be merged or dropped.

@@ -2,7 +2,6 @@ package sqlstore
 
 import (
 	"context"
-	"errors"
 	"maps"
 	"runtime"
 	"slices"
@@ -25,12 +24,8 @@ var errClosed = &directory.Error{Code: directory.CodeOperationFailed, Message: "
 // The caller who finds its write queue idle leads: it writes its own update, and those that come meanwhile, without a switch
 // between goroutines. When more are waiting by then, a goroutine of the write queue's own goes on until nobody is: to hand the
 // lead to one of those who wait would leave the write queue idle until the scheduler has come to it.
-//
-// Where it is worth it, that goroutine prepares each batch while the one before is being committed, on what that one will have
-// left. Should it fail, what was built on it is run again.
 type writer struct {
 	engine engine
-	pace   pace
 	// hot and followers follow what commits do, before anybody is told of the commit.
 	hot       *hotUsers
 	followers atomic.Pointer[[]func(directory.Commit)]
@@ -49,9 +44,6 @@ type writeQueue struct {
 	waiting []*update // guarded by mu
 	// late refuses those who have waited too long. Nil while nobody waits who could. Guarded by mu
 	late *time.Timer
-	// enough, when it is not nil, is closed as soon as so many are waiting as wanted says.
-	enough chan struct{} // guarded by mu
-	wanted int           // guarded by mu
 	// known is what the write queue's last commit left. It belongs to the leader.
 	known known
 }
@@ -131,7 +123,7 @@ func (u *update) mayBegin() error {
 }
 
 func newWriter(engine engine) *writer {
-	w := &writer{engine: engine, pace: engine.pace(), queues: map[string]*writeQueue{}}
+	w := &writer{engine: engine, queues: map[string]*writeQueue{}}
 	w.followers.Store(new([]func(directory.Commit)))
 	return w
 }
@@ -150,82 +142,22 @@ func (w *writer) update(
 		<-u.answered // fn may be running: its variables are the caller's again only when it is answered
 		return u.err
 	}
-	w.commit(l, w.prepare(l, []*update{u}, nil))
+	w.commit(l, w.prepare(l, []*update{u}))
 	if next := l.next(); len(next) > 0 {
 		w.active.Go(func() { w.lead(l, next) })
 	}
 	return u.err
 }
 
-// pace is how the leader of a busy write queue goes about its batches.
-type pace struct {
-	// overlapFrom is how many updates a batch must hold for the next one to be prepared while it is committed. Zero means that
-	// none is.
-	overlapFrom int
-	// refill is how much of a batch under way must be waiting before the next is begun: small batches cost more than the overlap saves.
-	refill float64
-}
-
-// overlaps reports whether the batch behind one of these updates is prepared while it is committed.
-func (p pace) overlaps(updates []*update) bool {
-	return p.overlapFrom > 0 && len(updates) >= p.overlapFrom
-}
-
 // lead commits updates, and what is waiting in the write queue, until nothing is.
 func (w *writer) lead(l *writeQueue, updates []*update) {
 	for len(updates) > 0 {
-		if w.pace.overlaps(updates) {
-			updates = w.leadAhead(l, updates)
-		} else {
-			w.commit(l, w.prepare(l, updates, nil))
-			// Those who were answered, and those they make way for, come first: what they bring next makes the next batch fuller.
-			runtime.Gosched()
-			runtime.Gosched()
-			updates = nil
-		}
-		if len(updates) == 0 {
-			updates = l.next()
-		}
+		w.commit(l, w.prepare(l, updates))
+		// Those who were answered, and those they make way for, come first: what they bring next makes the next batch fuller.
+		runtime.Gosched()
+		runtime.Gosched()
+		updates = l.next()
 	}
-}
-
-// leadAhead commits updates, and those that come while it does. It prepares each batch while the one before is committed: of
-// the first updates, half, so that the others can be prepared meanwhile. It returns updates that are too few for that.
-func (w *writer) leadAhead(l *writeQueue, updates []*update) (few []*update) {
-	var rest []*update
-	if half := (len(updates) + 1) / 2; half >= w.pace.overlapFrom {
-		updates, rest = updates[:half:half], updates[half:]
-	}
-	var before *batch
-	for len(updates) > 0 {
-		if before != nil && before.endsApp { // it does not know what it leaves
-			<-before.ended
-			l.settle(before)
-			before = nil
-		}
-		b := w.prepare(l, updates, before, rest...)
-		if before != nil {
-			b.awaitBefore(before)
-			l.settle(before)
-		}
-		go w.finish(b) // awaited in the next round, or below
-		before = b
-		if updates, rest = rest, nil; len(updates) > 0 {
-			continue
-		}
-		w.awaitNext(l, b)
-		if updates = l.take(maxBatch); len(updates) < w.pace.overlapFrom {
-			few, updates = updates, nil
-		}
-	}
-	<-before.ended
-	l.settle(before)
-	return few
-}
-
-// awaitNext returns when enough are waiting for the batch behind b, or when there is nothing to gain any more by waiting.
-func (w *writer) awaitNext(l *writeQueue, b *batch) {
-	l.await(1+int(w.pace.refill*float64(len(b.updates))), b.ended)
 }
 
 // enter returns the app's write queue, and holds close off until the caller is no longer active.
@@ -264,10 +196,6 @@ func (l *writeQueue) join(u *update) (leads bool) {
 	u.answered = make(chan struct{})
 	l.waiting = append(l.waiting, u)
 	l.watchLocked()
-	if l.enough != nil && len(l.waiting) >= l.wanted {
-		close(l.enough)
-		l.enough = nil
-	}
 	return false
 }
 
@@ -296,25 +224,6 @@ func (l *writeQueue) refuseLate() {
 		return u.err != nil
 	})
 	l.watchLocked()
-}
-
-// await returns when so many updates are waiting, or when ended is closed.
-func (l *writeQueue) await(wanted int, ended <-chan struct{}) {
-	l.mu.Lock()
-	if len(l.waiting) >= wanted {
-		l.mu.Unlock()
-		return
-	}
-	enough := make(chan struct{})
-	l.enough, l.wanted = enough, wanted
-	l.mu.Unlock()
-	select {
-	case <-enough:
-	case <-ended:
-		l.mu.Lock()
-		l.enough = nil
-		l.mu.Unlock()
-	}
 }
 
 // take returns the updates that are waiting, at most limit.
@@ -352,30 +261,22 @@ func (l *writeQueue) settle(b *batch) {
 	}
 }
 
-// prepare runs updates in one transaction that is not committed yet, and if they are few, also others that arrive meanwhile. It
-// may be begun while the batch before it is still being committed. Those who come behind it wait for both no longer than they can.
-func (w *writer) prepare(l *writeQueue, updates []*update, before *batch, behind ...*update) *batch {
-	within := limitsOf(append(slices.Clip(behind), updates...)...)
-	if before != nil && before.transaction != nil {
-		before.narrow(within)
-	}
+// prepare runs updates in one transaction that is not committed yet, and others that arrive meanwhile, as long as there is
+// room.
+func (w *writer) prepare(l *writeQueue, updates []*update) *batch {
 	if generation := w.generation.Load(); generation != l.known.generation {
 		l.known.forget()
 		l.known.generation = generation
 	}
-	b := w.newBatch(updates, l.known, before)
-	b.err = b.begin(updates[0].ctx, w.engine, within)
+	b := w.newBatch(updates, l.known)
+	b.err = b.begin(updates[0].ctx, w.engine, limitsOf(updates...))
 	for ran := 0; ran < len(b.updates) && b.err == nil; {
 		b.err = b.fetchUsers(b.updates[ran:])
 		for ; ran < len(b.updates) && b.err == nil; ran++ {
 			b.err = b.run(b.updates[ran])
 		}
-		most := maxBatch
-		if w.pace.overlapFrom > 0 {
-			most = w.pace.overlapFrom
-		}
-		if few := most - len(b.updates); few > 0 { // more are for the next, while this one is committed
-			more := l.take(few)
+		if room := maxBatch - len(b.updates); room > 0 {
+			more := l.take(room)
 			b.updates = append(b.updates, more...)
 			if b.err == nil {
 				b.narrow(limitsOf(more...))
@@ -385,16 +286,15 @@ func (w *writer) prepare(l *writeQueue, updates []*update, before *batch, behind
 	return b
 }
 
-// commit finishes a batch that no other follows yet.
+// commit finishes a batch, and notes what it has left.
 func (w *writer) commit(l *writeQueue, b *batch) {
 	w.finish(b)
 	l.settle(b)
 }
 
-// finish commits a batch and answers its updates. The leader of the write queue, whom the next batch waits for, learns of it first.
+// finish commits a batch and answers its updates.
 func (w *writer) finish(b *batch) {
 	w.decide(b)
-	close(b.ended)
 	for _, u := range b.updates {
 		u.tell()
 	}
@@ -421,7 +321,7 @@ func (w *writer) decide(b *batch) {
 	for i, u := range b.updates {
 		switch {
 		case err == nil: // the rules have left the answer
-		case uncertain, b.transaction == nil && !errors.Is(err, errBuiltOnNothing):
+		case uncertain, b.transaction == nil:
 			u.err = err // refusals too: what they were found on may not be so
 		default:
 			u.err = w.commitAlone(u, b.updates[i+1:])
@@ -436,7 +336,7 @@ func (w *writer) commitAlone(u *update, after []*update) error {
 	if err := u.mayBegin(); err != nil {
 		return err
 	}
-	b := w.newBatch(nil, newKnown(), nil)
+	b := w.newBatch(nil, newKnown())
 	err := b.begin(u.ctx, w.engine, limitsOf(append(slices.Clip(after), u)...))
 	if err != nil {
 		return err

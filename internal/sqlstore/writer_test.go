@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -14,8 +15,8 @@ import (
 	"github.com/rollcall/rollcall/internal/storetest"
 )
 
-// blockLane begins an update that goes on until end is called, and returns its write queue.
-func blockLane(t *testing.T, store *Store) (l *writeQueue, end func()) {
+// blockQueue begins an update that goes on until end is called, and returns its write queue.
+func blockQueue(t *testing.T, store *Store) (l *writeQueue, end func()) {
 	t.Helper()
 	running, ending, ended := make(chan struct{}), make(chan struct{}), make(chan error)
 	go func() {
@@ -39,7 +40,7 @@ func blockLane(t *testing.T, store *Store) (l *writeQueue, end func()) {
 func TestMoreUpdatesThanABatchHolds(t *testing.T) {
 	t.Parallel()
 	store := emptyStore(t)
-	l, end := blockLane(t, store)
+	l, end := blockQueue(t, store)
 	const count = 4*maxBatch + 10
 	var ran [count]atomic.Int64
 	var callers sync.WaitGroup
@@ -54,9 +55,16 @@ func TestMoreUpdatesThanABatchHolds(t *testing.T) {
 			}
 		})
 	}
-	late := make(chan struct{})
-	defer time.AfterFunc(storetest.Patience, func() { close(late) }).Stop()
-	l.await(count, late)
+	waiting := func() int {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return len(l.waiting)
+	}
+	for late := time.Now().Add(storetest.Patience); waiting() < count; runtime.Gosched() {
+		if time.Now().After(late) {
+			t.Fatalf("%d of %d updates wait", waiting(), count)
+		}
+	}
 	end()
 	storetest.AwaitReturn(t, callers.Wait, "all updates to be answered")
 	for i := range ran {
@@ -71,7 +79,7 @@ func TestMoreUpdatesThanABatchHolds(t *testing.T) {
 func TestTooLateToBegin(t *testing.T) {
 	t.Parallel()
 	store := emptyStore(t)
-	_, end := blockLane(t, store)
+	_, end := blockQueue(t, store)
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
 	var ran atomic.Bool
