@@ -69,7 +69,6 @@ type API struct {
 	limiter *limiter
 	lists   *lists
 	metrics *metrics
-	docs    *docs
 	closing chan struct{}
 }
 
@@ -99,7 +98,7 @@ func New(config Config) (*API, error) {
 	}
 	a := &API{
 		config: config, dir: config.Directory, mux: http.NewServeMux(), limiter: limiter, metrics: newMetrics(config.Registerer),
-		docs: newDocs(), closing: make(chan struct{}),
+		closing: make(chan struct{}),
 	}
 	if config.Directory != nil {
 		a.lists = newLists(config.Directory.ListsAtOnce(), config.Registerer)

@@ -1,10 +1,12 @@
 package httpapi
 
 import (
+	_ "embed" // the front page is part of the program
 	"errors"
 	"net/http"
 
 	"github.com/rollcall/rollcall/api"
+	"github.com/rollcall/rollcall/internal/apidocs"
 	"github.com/rollcall/rollcall/internal/directory"
 )
 
@@ -30,6 +32,20 @@ func getMetrics(c *call) (answer, error) {
 	c.api.config.Metrics.ServeHTTP(c.w, c.r)
 	return written, nil
 }
+
+func getOpenAPI(c *call) (answer, error) {
+	c.w.Header()["Content-Type"] = jsonContentType
+	c.w.WriteHeader(http.StatusOK)
+	_, err := c.w.Write(apidocs.OpenAPI)
+	return written, err
+}
+
+func getDocs(c *call) (answer, error) {
+	return written, writeHTML(c.w, apidocs.Page)
+}
+
+//go:embed front.html
+var frontPage []byte
 
 func getFrontPage(c *call) (answer, error) {
 	return written, writeHTML(c.w, frontPage)
