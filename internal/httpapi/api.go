@@ -5,6 +5,7 @@ package httpapi
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -25,13 +26,16 @@ type Signer interface {
 	IdentityKeys() (ids []string, seeds map[string][]byte)
 }
 
-// Config is what an API needs. Directory and Signer are required; everything else has a useful zero value.
+// Config is what an API needs. Directory, Signer, SocketSigner and Presence are required; everything else has a useful zero
+// value.
 type Config struct {
+	// Directory decides what calls mean. Required.
 	Directory *directory.Directory
-	Signer    Signer
-	// SocketSigner signs the JWTs that sockets authenticate with.
+	// Signer has the keys of the identity tokens of users. Required.
+	Signer Signer
+	// SocketSigner signs the JWTs that sockets authenticate with. Required.
 	SocketSigner *socketjwt.Signer
-	// Presence is who is online.
+	// Presence is who is online. Required.
 	Presence *presence.Presence
 	// OpensManagement reports whether a key and secret open the management calls. Nil means that none do.
 	OpensManagement func(key, secret string) bool
@@ -72,8 +76,27 @@ type API struct {
 	closing chan struct{}
 }
 
-// New returns the API. Close ends the streams that would otherwise keep a server from shutting down.
+// missing returns the name of a required field that is not set, empty when all are.
+func (c Config) missing() string {
+	switch {
+	case c.Directory == nil:
+		return "Directory"
+	case c.Signer == nil:
+		return "Signer"
+	case c.SocketSigner == nil:
+		return "SocketSigner"
+	case c.Presence == nil:
+		return "Presence"
+	}
+	return ""
+}
+
+// New returns the API. Close ends the streams that would otherwise keep a server from shutting down. It refuses a config in
+// which a required field is not set.
 func New(config Config) (*API, error) {
+	if field := config.missing(); field != "" {
+		return nil, fmt.Errorf("httpapi.Config.%s is not set, and is required", field)
+	}
 	if config.BodyLimit <= 0 {
 		config.BodyLimit = DefaultBodyLimit
 	}
@@ -97,13 +120,11 @@ func New(config Config) (*API, error) {
 		return nil, err
 	}
 	a := &API{
-		config: config, dir: config.Directory, mux: http.NewServeMux(), limiter: limiter, metrics: newMetrics(config.Registerer),
+		config: config, dir: config.Directory, mux: http.NewServeMux(), limiter: limiter,
+		lists: newLists(config.Directory.ListsAtOnce(), config.Registerer), metrics: newMetrics(config.Registerer),
 		closing: make(chan struct{}),
 	}
-	if config.Directory != nil {
-		a.lists = newLists(config.Directory.ListsAtOnce(), config.Registerer)
-	}
-	for _, route := range a.routes() {
+	for _, route := range Routes() {
 		a.mount(route)
 	}
 	a.mux.HandleFunc("/", a.notFound)

@@ -14,7 +14,9 @@ import (
 	"github.com/rollcall/rollcall/api"
 	"github.com/rollcall/rollcall/internal/directory"
 	"github.com/rollcall/rollcall/internal/httpapi"
+	"github.com/rollcall/rollcall/internal/presence"
 	"github.com/rollcall/rollcall/internal/secret"
+	"github.com/rollcall/rollcall/internal/socketjwt"
 	"github.com/rollcall/rollcall/internal/sqlstore"
 )
 
@@ -46,13 +48,15 @@ func serveOver(t testing.TB, config httpapi.Config, over func(*sqlstore.Store) d
 		t.Fatal(err)
 	}
 	d := directory.New(directory.Config{Store: over(store), Secrets: keyring})
-	config.Directory, config.Signer = d, keyring
+	config.Directory, config.Signer, config.SocketSigner = d, keyring, socketjwt.NewSigner(keyring)
+	config.Presence = presence.New(presence.Config{Directory: d})
 	a, err := httpapi.New(config)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
 		a.Close()
+		config.Presence.Close()
 		if err := store.Close(); err != nil {
 			t.Error(err)
 		}

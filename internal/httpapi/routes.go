@@ -63,9 +63,7 @@ var readsLists = map[string]bool{
 }
 
 // Routes returns the route table, without the version prefixes under which each row is served too.
-func (a *API) Routes() []Route { return a.routes() }
-
-func (a *API) routes() []Route {
+func Routes() []Route {
 	return []Route{
 		{"POST", "/users", AnyKey, Core, createUser},
 		{"GET", "/users", KeyOrToken, Standard, listUsers},
