@@ -36,7 +36,8 @@ type Seen struct {
 	Present bool
 }
 
-// seen joins users with what is between them and the viewer. An empty viewer sees everything.
+// seen joins users with what is between them and the viewer, who does not see private metadata. An empty viewer sees
+// everything.
 func seen(tx Tx, app AppID, viewer UID, users []User) ([]Seen, error) {
 	items := make([]Seen, len(users))
 	var relations map[UID]Relation
@@ -54,6 +55,9 @@ func seen(tx Tx, app AppID, viewer UID, users []User) ([]Seen, error) {
 		item := &items[i]
 		item.User, item.Relation = &users[i], relations[users[i].UID]
 		item.Present = !item.Relation.Blocked()
+		if viewer != "" {
+			item.Metadata = PublicMetadata(item.Metadata)
+		}
 	}
 	return items, nil
 }

@@ -235,6 +235,9 @@ func isOnlineStatus(status string) bool {
 // gets the newest first, and a user those online first and then all by name, without itself.
 // Errors: CodeBadRequest, CodePermissionDenied.
 func (d *Directory) ListUsers(ctx context.Context, caller Caller, policy *Policy, viewer User, filter UserFilter) (List[Seen], error) {
+	if err := policy.mayListUsers(caller, viewer); err != nil {
+		return List[Seen]{}, err
+	}
 	list := List[Seen]{Page: filter.Page.orDefault()}
 	if len(filter.Metadata) > 0 {
 		if err := policy.App.Settings.checkMetadataFilters(filter.Metadata); err != nil {

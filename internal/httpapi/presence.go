@@ -32,10 +32,11 @@ func (c *call) showPresence(seen directory.Seen) api.PresenceStatus {
 
 // queryPresence tells how many users present themselves, in one round trip.
 func queryPresence(c *call) (answer, error) {
-	if err := c.mayUse(directory.FeatureListUsers); err != nil {
+	uids, err := c.askedUIDs()
+	if err != nil {
 		return answer{}, err
 	}
-	found, missing, err := c.findAsked()
+	found, missing, err := c.api.dir.QueryPresence(c.ctx(), c.caller, c.policy, c.user, uids)
 	if err != nil {
 		return answer{}, err
 	}

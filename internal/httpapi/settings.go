@@ -27,15 +27,15 @@ const (
 	chatPort     = "443"
 )
 
-// settings returns the map of sdk-wire.md section A2.
-func (c *call) settings() api.Settings {
+// settings returns the map of sdk-wire.md section A2 for an app.
+func (c *call) settings(app directory.App) api.Settings {
 	host := c.host()
 	return api.Settings{
 		AdminAPIHost: host, ClientAPIHost: host, ChatAPIVersion: apiVersion, WSAPIVersion: apiVersion,
 		ChatHost: host + chatHostPath, ChatWSSPort: chatPort,
 		AnalyticsHost: host, AnalyticsVersion: apiVersion, AnalyticsUseSSL: true, AppVersion: 4, Mode: "DEFAULT",
-		Region: c.policy.App.Region, ExtensionDomain: host, Extensions: []string{},
-		SettingsHash: settingsHash(host, c.policy.App), SettingsHashReceivedAt: c.api.dir.Now(),
+		Region: app.Region, ExtensionDomain: host, Extensions: []string{},
+		SettingsHash: settingsHash(host, app), SettingsHashReceivedAt: c.api.dir.Now(),
 	}
 }
 
@@ -46,10 +46,11 @@ func settingsHash(host string, app directory.App) string {
 }
 
 func getSettings(c *call) (answer, error) {
-	if err := c.policy.MayUse(c.user, directory.FeatureListSettings); err != nil {
+	app, err := c.api.dir.GetSettings(c.caller, c.policy, c.user)
+	if err != nil {
 		return answer{}, err
 	}
-	return data(c.settings())
+	return data(c.settings(app))
 }
 
 // keepsJWT reports whether the client is of a version whose socket goes on using the JWT of its login when it has got another
