@@ -26,8 +26,8 @@ type Signer interface {
 	IdentityKeys() (ids []string, seeds map[string][]byte)
 }
 
-// Config is what an API needs. Directory, Signer, SocketSigner and Presence are required; everything else has a useful zero
-// value.
+// Config is what an API needs. Directory, Signer, SocketSigner and Presence are required; everything else has a useful
+// zero value.
 type Config struct {
 	// Directory decides what calls mean. Required.
 	Directory *directory.Directory
@@ -52,8 +52,8 @@ type Config struct {
 	Logger *slog.Logger
 	// Registerer gets the metrics. Nil keeps them unregistered.
 	Registerer prometheus.Registerer
-	// Ready reports why the server cannot serve, nil when it can; callers are told the message of a directory.Error. Nil means
-	// always ready.
+	// Ready reports why the server cannot serve, nil when it can; callers are told the message of a directory.Error. Nil
+	// means always ready.
 	Ready func(context.Context) error
 	// Metrics serves /metrics. Nil means 404.
 	Metrics http.Handler
@@ -91,8 +91,8 @@ func (c Config) missing() string {
 	return ""
 }
 
-// New returns the API. Close ends the streams that would otherwise keep a server from shutting down. It refuses a config in
-// which a required field is not set.
+// New returns the API. Close ends the streams that would otherwise keep a server from shutting down. It refuses a
+// config in which a required field is not set.
 func New(config Config) (*API, error) {
 	if field := config.missing(); field != "" {
 		return nil, fmt.Errorf("httpapi.Config.%s is not set, and is required", field)
@@ -243,7 +243,8 @@ func (c *call) serve() (answer, error) {
 // is the one of version 2, which some calls are served under too.
 func splitVersion(path string) (rest string, second bool, err error) {
 	first, rest, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
-	if len(first) < 2 || first[0] != 'v' || first[1] < '0' || first[1] > '9' || strings.Trim(first[1:], "0123456789.") != "" {
+	if len(first) < 2 || first[0] != 'v' || first[1] < '0' || first[1] > '9' ||
+		strings.Trim(first[1:], "0123456789.") != "" {
 		return path, false, nil
 	}
 	switch first {

@@ -59,7 +59,9 @@ func listBlockedUsers(c *call) (answer, error) {
 }
 
 // listRelated answers with the users who are related to the one the call is about, as that one sees them.
-func (c *call) listRelated(q *query, list func(uid string, filter directory.UserFilter) (directory.List[directory.Seen], error)) (answer, error) {
+func (c *call) listRelated(
+	q *query, list func(uid string, filter directory.UserFilter) (directory.List[directory.Seen], error),
+) (answer, error) {
 	filter := directory.UserFilter{Search: q.text("searchKey"), Cursor: q.text("cursor"), Page: q.page()}
 	withTags := q.boolean("withTags")
 	if err := q.err(); err != nil {

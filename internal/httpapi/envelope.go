@@ -63,7 +63,8 @@ func writeEncoded(w http.ResponseWriter, status int, encode func(*bytes.Buffer) 
 }
 
 func (a *API) writeAnswer(x *exchange, answer answer) {
-	if err := writeEncoded(x, http.StatusOK, func(buffer *bytes.Buffer) error { return encodeAnswer(buffer, answer) }); err != nil {
+	err := writeEncoded(x, http.StatusOK, func(buffer *bytes.Buffer) error { return encodeAnswer(buffer, answer) })
+	if err != nil {
 		a.writeError(x, err)
 	}
 }
@@ -88,12 +89,16 @@ func (a *API) writeError(x *exchange, err error) {
 			status = http.StatusServiceUnavailable
 		}
 	case errors.Is(err, context.DeadlineExceeded):
-		domain, status = errorf(api.CodeOperationFailed, "The server did not finish this request in time. It may be overloaded; try again."), http.StatusServiceUnavailable
-		domain.Cause = err
+		domain = errorf(
+			api.CodeOperationFailed, "The server did not finish this request in time. It may be overloaded; try again.",
+		)
+		domain.Cause, status = err, http.StatusServiceUnavailable
 	case errors.Is(err, context.Canceled):
 		domain, status = errorf(api.CodeOperationFailed, "The request was canceled."), 499
 	default:
-		domain = errorf(api.CodeException, "Something went wrong in the server. Its log has the details under request id %s.", x.id)
+		domain = errorf(
+			api.CodeException, "Something went wrong in the server. Its log has the details under request id %s.", x.id,
+		)
 		domain.Cause = err
 	}
 	if status == 0 {

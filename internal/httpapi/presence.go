@@ -40,7 +40,9 @@ func queryPresence(c *call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	response := api.PresenceQueryResponse{Users: make([]api.PresenceStatus, len(found)), NotFound: append([]string{}, missing...)}
+	response := api.PresenceQueryResponse{
+		Users: make([]api.PresenceStatus, len(found)), NotFound: append([]string{}, missing...),
+	}
 	for i, seen := range found {
 		response.Users[i] = c.showPresence(seen)
 	}
@@ -59,8 +61,8 @@ func countOnline(c *call) (answer, error) {
 	return data(api.OnlineCount{OnlineUsersCount: count})
 }
 
-// countOnlineMembers is countOnline for the SDK, which authenticates with its socket JWT (contract sdk-wire.md section B12). Without
-// a socket it gets no new one: an expired JWT is as good as the auth token that it was issued for.
+// countOnlineMembers is countOnline for the SDK, which authenticates with its socket JWT (contract sdk-wire.md section
+// B12). Without a socket it gets no new one: an expired JWT is as good as the auth token that it was issued for.
 func countOnlineMembers(c *call) (answer, error) {
 	text := strings.TrimPrefix(headerValue(c.r, "Authorization"), "Bearer ")
 	claims, err := c.api.config.SocketSigner.VerifyOrigin(text)
@@ -72,7 +74,10 @@ func countOnlineMembers(c *call) (answer, error) {
 		return answer{}, err
 	}
 	c.user = attendee.User
-	c.setCaller(directory.Caller{App: c.policy.App.ID, Actor: directory.Actor("user:" + claims.UID), User: directory.UID(claims.UID), Token: directory.TokenID(claims.Token)})
+	c.setCaller(directory.Caller{
+		App: c.policy.App.ID, Actor: directory.Actor("user:" + claims.UID), User: directory.UID(claims.UID),
+		Token: directory.TokenID(claims.Token),
+	})
 	if err := c.api.limiter.take(c); err != nil {
 		return answer{}, err
 	}
@@ -106,7 +111,9 @@ func listTransitions(c *call) (answer, error) {
 func showTransitions(transitions []directory.Transition) []api.PresenceTransition {
 	shown := make([]api.PresenceTransition, len(transitions))
 	for i, transition := range transitions {
-		shown[i] = api.PresenceTransition{DeviceID: transition.Device, At: transition.At, Status: transition.Status, Cause: transition.Cause}
+		shown[i] = api.PresenceTransition{
+			DeviceID: transition.Device, At: transition.At, Status: transition.Status, Cause: transition.Cause,
+		}
 	}
 	return shown
 }
@@ -125,8 +132,8 @@ func disconnect(c *call) (answer, error) {
 }
 
 // streamPresence tells who is online, or, asked for text/event-stream, sends what becomes of everybody's presence as
-// server-sent events, until the client goes away, the server stops or the key is not good any more. An id is where to go
-// on from; after one that is not known any more, and at first, a snapshot event has everybody online.
+// server-sent events, until the client goes away, the server stops or the key is not good any more. An id is where to
+// go on from; after one that is not known any more, and at first, a snapshot event has everybody online.
 func streamPresence(c *call) (answer, error) {
 	var from *presence.Position
 	if epoch, sequence, ok := strings.Cut(headerValue(c.r, "Last-Event-Id"), ":"); ok {
@@ -141,7 +148,9 @@ func streamPresence(c *call) (answer, error) {
 	defer stream.Close()
 	snapshot := api.SnapshotBody{Complete: complete, Last: true, Users: make([]api.PresenceStatus, len(people))}
 	for i, standing := range people {
-		snapshot.Users[i] = api.PresenceStatus{UID: string(standing.UID), Status: standing.Status.String(), StatusText: standing.Text, LastActiveAt: standing.At}
+		snapshot.Users[i] = api.PresenceStatus{
+			UID: string(standing.UID), Status: standing.Status.String(), StatusText: standing.Text, LastActiveAt: standing.At,
+		}
 	}
 	if !c.wantsEvents() {
 		return data(snapshot)
@@ -176,7 +185,9 @@ func (c *call) sendPresence(stream *presence.Stream, snapshot api.SnapshotBody, 
 			return nil // the next attempt is told why
 		}
 		for _, event := range events {
-			status := api.PresenceStatus{UID: string(event.User.UID), Status: event.True.String(), StatusText: event.Text, LastActiveAt: event.At}
+			status := api.PresenceStatus{
+				UID: string(event.User.UID), Status: event.True.String(), StatusText: event.Text, LastActiveAt: event.At,
+			}
 			if err := send("presence", stream.Position(event).String(), status); err != nil {
 				return err
 			}

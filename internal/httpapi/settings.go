@@ -20,8 +20,8 @@ func (c *call) host() string {
 	return c.r.Host
 }
 
-// The SDK makes wss://{chat host}:{port} of them and https://{chat host}/api/…, without the port: with a path in the host
-// and any text for a port, both reach this server on whatever port it listens (contract sdk-wire.md section C8).
+// The SDK makes wss://{chat host}:{port} of them and https://{chat host}/api/…, without the port: with a path in the
+// host and any text for a port, both reach this server on whatever port it listens (contract sdk-wire.md section C8).
 const (
 	chatHostPath = "/ws"
 	chatPort     = "443"
@@ -53,8 +53,8 @@ func getSettings(c *call) (answer, error) {
 	return data(c.settings(app))
 }
 
-// keepsJWT reports whether the client is of a version whose socket goes on using the JWT of its login when it has got another
-// (sdk-wire.md section F): only logging in again gives it a new one.
+// keepsJWT reports whether the client is of a version whose socket goes on using the JWT of its login when it has got
+// another (sdk-wire.md section F): only logging in again gives it a new one.
 func (c *call) keepsJWT() bool {
 	_, version, _ := strings.Cut(headerValue(c.r, headerSDK), "@")
 	return strings.HasPrefix(version, "3.")
@@ -64,7 +64,8 @@ func (c *call) keepsJWT() bool {
 // its JWT are outdated, or that its token was revoked (sdk-wire.md section A5).
 func ping(c *call) (answer, error) {
 	if err := c.authenticateToken(); err != nil {
-		if directory.IsCode(err, directory.CodeTokenUnknown) || directory.IsCode(err, directory.Code(api.CodeEmptyAuthToken)) {
+		if directory.IsCode(err, directory.CodeTokenUnknown) ||
+			directory.IsCode(err, directory.Code(api.CodeEmptyAuthToken)) {
 			return answer{}, errorf(api.CodeNoAuth, "The auth token or the JWT is not valid any more: get /me.")
 		}
 		return answer{}, err
@@ -72,7 +73,8 @@ func ping(c *call) (answer, error) {
 	if err := c.api.limiter.take(c); err != nil {
 		return answer{}, err
 	}
-	if sent := headerValue(c.r, http.CanonicalHeaderKey("settingsHash")); sent != "" && sent != settingsHash(c.host(), c.policy.App) {
+	if sent := headerValue(c.r, http.CanonicalHeaderKey("settingsHash")); sent != "" &&
+		sent != settingsHash(c.host(), c.policy.App) {
 		return answer{}, errorf(api.CodeSettingsHashOutdated, "The settings have changed: log in again with the same token.")
 	}
 	lifetime := c.api.config.JWTLifetime

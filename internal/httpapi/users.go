@@ -15,9 +15,10 @@ import (
 // showUser returns a user, as the directory shows it to the caller, with its presence.
 func (c *call) showUser(user *directory.User) api.User {
 	shown := api.User{
-		UID: string(user.UID), Name: user.Name, Avatar: user.Avatar, Link: user.Link, Metadata: user.Metadata, Status: directory.StatusOffline,
-		Role: user.Role, StatusMessage: user.StatusMessage, Tags: user.Tags, LastActiveAt: user.LastActiveAt,
-		CreatedAt: user.CreatedAt, UpdatedAt: user.UpdatedAt, DeactivatedAt: user.DeactivatedAt,
+		UID: string(user.UID), Name: user.Name, Avatar: user.Avatar, Link: user.Link, Metadata: user.Metadata,
+		Status: directory.StatusOffline, Role: user.Role, StatusMessage: user.StatusMessage, Tags: user.Tags,
+		LastActiveAt: user.LastActiveAt, CreatedAt: user.CreatedAt, UpdatedAt: user.UpdatedAt,
+		DeactivatedAt: user.DeactivatedAt,
 	}
 	online, lastActiveAt := c.api.dir.PresenceOf(c.caller, user.UID)
 	if online {
@@ -61,7 +62,8 @@ func createUser(c *call) (answer, error) {
 	}
 	wanted := directory.NewUser{
 		UID: f.id("uid"), Name: f.text("name"), Avatar: f.text("avatar"), Link: f.text("link"), Role: f.text("role"),
-		StatusMessage: f.text("statusMessage"), Metadata: f.object("metadata"), Tags: f.texts("tags"), WithAuthToken: f.boolean("withAuthToken"),
+		StatusMessage: f.text("statusMessage"), Metadata: f.object("metadata"), Tags: f.texts("tags"),
+		WithAuthToken: f.boolean("withAuthToken"),
 	}
 	f.pass(sentBySDKs...)
 	if err := f.err(); err != nil {
@@ -94,10 +96,10 @@ func listUsers(c *call) (answer, error) {
 func (q *query) userFilter() directory.UserFilter {
 	filter := directory.UserFilter{
 		Search: q.text("searchKey"), SearchIn: q.ids("searchIn"), NameContains: q.text("nameContains"),
-		Roles: slices.Concat(q.ids("roles"), q.ids("role")), Tags: q.texts("tags"), UIDs: q.ids("uids"), Metadata: q.metadata(),
-		FriendsOnly: q.boolean("friendsOnly"), HideBlockedUsers: q.boolean("hideBlockedUsers"), Status: q.text("status"),
-		SortBy: q.text("sortBy"), SortOrder: q.text("sortOrder"), UpdatedAt: q.integer(latestTime, "updatedAt"), Affix: q.text("affix"),
-		Cursor: q.text("cursor"), Page: q.page(),
+		Roles: slices.Concat(q.ids("roles"), q.ids("role")), Tags: q.texts("tags"), UIDs: q.ids("uids"),
+		Metadata: q.metadata(), FriendsOnly: q.boolean("friendsOnly"), HideBlockedUsers: q.boolean("hideBlockedUsers"),
+		Status: q.text("status"), SortBy: q.text("sortBy"), SortOrder: q.text("sortOrder"),
+		UpdatedAt: q.integer(latestTime, "updatedAt"), Affix: q.text("affix"), Cursor: q.text("cursor"), Page: q.page(),
 	}
 	if filter.Status == "online" {
 		filter.Status = directory.StatusAvailable
@@ -125,7 +127,9 @@ func (c *call) userList(list directory.List[directory.Seen], affix string, withT
 			}
 		}
 	}
-	answer := answer{data: iter.Seq[*api.User](shown), meta: &api.Meta{Pagination: paginationOf(list), NextCursor: list.Next}}
+	answer := answer{
+		data: iter.Seq[*api.User](shown), meta: &api.Meta{Pagination: paginationOf(list), NextCursor: list.Next},
+	}
 	if len(list.Items) > 0 {
 		last := list.Items[len(list.Items)-1]
 		answer.meta.Cursor = &api.Cursor{UpdatedAt: max(last.CreatedAt, last.UpdatedAt), Affix: cmp.Or(affix, "append")}
@@ -300,5 +304,7 @@ func reactivateUsers(c *call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	return data(api.ReactivateUsersResponse{Reactivated: done.Changed, NonDeactivated: done.Already, NotFound: done.NotFound})
+	return data(api.ReactivateUsersResponse{
+		Reactivated: done.Changed, NonDeactivated: done.Already, NotFound: done.NotFound,
+	})
 }

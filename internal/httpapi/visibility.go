@@ -22,7 +22,8 @@ func explainVisibility(c *call) (answer, error) {
 	}
 	return data(api.Explanation{
 		Viewer: string(e.Viewer.UID), Subject: string(e.Subject.UID), Relation: api.Relation(e.Relation),
-		Listed: e.Sight.Listed, Detailed: e.Sight.Detailed, Presence: e.Sight.Presence, Contact: e.Sight.Contact, Rule: e.Sight.Rule,
+		Listed: e.Sight.Listed, Detailed: e.Sight.Detailed, Presence: e.Sight.Presence, Contact: e.Sight.Contact,
+		Rule: e.Sight.Rule,
 	})
 }
 
