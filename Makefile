@@ -40,6 +40,9 @@ $(GOLANGCI):
 check: lint test ## what CI runs, and that nothing generated differs
 	git diff --exit-code
 
+generate: ## render the API reference again, after a change of api/openapi.yaml
+	$(GO) generate ./...
+
 update: build ## rewrite the golden transcripts; look at the diff, then commit
 	$(GO) test ./internal/apitest -run Transcripts -update
 
@@ -49,5 +52,5 @@ bench: build ## the benchmarks that the README quotes
 fuzz: ## every fuzz target for half a minute
 	./scripts/fuzz 30s
 
-.PHONY: help run signup people test build test-deps lint check update bench fuzz
+.PHONY: help run signup people test build test-deps lint check generate update bench fuzz
 .DEFAULT_GOAL := help

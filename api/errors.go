@@ -2,6 +2,8 @@
 // It imports nothing but the standard library.
 package api
 
+import "net/http"
+
 // Code is an error code of the contract. A code is never renamed.
 type Code string
 
@@ -48,6 +50,53 @@ const (
 	CodeNoAuth                Code = "ERR_NO_AUTH"
 	CodeSettingsHashOutdated  Code = "ERR_SETTINGS_HASH_OUTDATED"
 )
+
+// Status returns the HTTP status of an error with this code, unless openapi.yaml has another under a call; 0 for an unknown
+// code.
+func (c Code) Status() int { return statuses[c] }
+
+// statuses are the HTTP statuses of the contract's codes (rest.md section 10.2).
+var statuses = map[Code]int{
+	CodeEmptyAppID:            http.StatusUnauthorized,
+	CodeInvalidAppID:          http.StatusNotFound,
+	CodeEmptyAPIKey:           http.StatusUnauthorized,
+	CodeAPIKeyUnknown:         http.StatusUnauthorized,
+	CodeNoAccess:              http.StatusForbidden,
+	CodeEmptyAuthHeader:       http.StatusUnauthorized,
+	CodeEmptyAuthToken:        http.StatusUnauthorized,
+	CodeAuthTokenUnknown:      http.StatusUnauthorized,
+	CodeNoAuth:                http.StatusUnauthorized,
+	CodeAppNotFound:           http.StatusNotFound,
+	CodeAppArchived:           http.StatusForbidden,
+	CodeAppLimit:              http.StatusForbidden,
+	CodeAlreadyAnOwner:        http.StatusBadRequest,
+	CodeNotACollaborator:      http.StatusNotFound,
+	CodeAPIKeyNotFound:        http.StatusNotFound,
+	CodeAPIKeyNoSelfAction:    http.StatusForbidden,
+	CodeAuthTokenNotFound:     http.StatusNotFound,
+	CodeUIDNotFound:           http.StatusNotFound,
+	CodeOnBehalfOfUIDNotFound: http.StatusNotFound,
+	CodeUIDAlreadyExists:      http.StatusBadRequest,
+	CodeRoleNotFound:          http.StatusNotFound,
+	CodeRoleAlreadyExists:     http.StatusBadRequest,
+	CodeRoleDeleteDenied:      http.StatusForbidden,
+	CodePermissionDenied:      http.StatusForbidden,
+	CodeCannotBlockSelf:       http.StatusForbidden,
+	CodeBlockedReceiver:       http.StatusForbidden,
+	CodeBlockedSender:         http.StatusForbidden,
+	CodeSelfRelation:          http.StatusForbidden,
+	CodeAlreadyFriend:         http.StatusBadRequest,
+	CodeNoFriendRequest:       http.StatusNotFound,
+	CodeImportFormat:          http.StatusBadRequest,
+	CodeQuota:                 http.StatusForbidden,
+	CodeBadRequest:            http.StatusBadRequest,
+	CodeAPINotFound:           http.StatusNotFound,
+	CodeInvalidAPIVersion:     http.StatusBadRequest,
+	CodeTooManyRequests:       http.StatusTooManyRequests,
+	CodeSettingsHashOutdated:  http.StatusConflict,
+	CodeOperationFailed:       http.StatusInternalServerError,
+	CodeException:             http.StatusInternalServerError,
+}
 
 // Source is the value of Error.Source in every error.
 const Source = "chat-api"

@@ -53,7 +53,9 @@ func (s *AppsService) Settings(ctx context.Context, id string) (api.AppSettings,
 }
 
 // UpdateSettings changes the settings of an app that request sets.
-func (s *AppsService) UpdateSettings(ctx context.Context, id string, request api.UpdateAppSettingsRequest) (api.AppSettings, error) {
+func (s *AppsService) UpdateSettings(
+	ctx context.Context, id string, request api.UpdateAppSettingsRequest,
+) (api.AppSettings, error) {
 	return post[api.AppSettings](ctx, s.service, appPath(id)+"/settings", request)
 }
 
@@ -63,12 +65,16 @@ func (s *AppsService) Usage(ctx context.Context, id string, request api.UsageReq
 }
 
 // Collaborators returns one page of those who manage an app.
-func (s *AppsService) Collaborators(ctx context.Context, id string, options PageOptions) (Page[api.Collaborator], error) {
+func (s *AppsService) Collaborators(
+	ctx context.Context, id string, options PageOptions,
+) (Page[api.Collaborator], error) {
 	return list[api.Collaborator](ctx, s.service, appPath(id)+"/collaborators", options.query())
 }
 
 // AddCollaborator gives somebody a role in managing an app.
-func (s *AppsService) AddCollaborator(ctx context.Context, id string, request api.Collaborator) (api.Collaborator, error) {
+func (s *AppsService) AddCollaborator(
+	ctx context.Context, id string, request api.Collaborator,
+) (api.Collaborator, error) {
 	return post[api.Collaborator](ctx, s.service, appPath(id)+"/collaborators", request)
 }
 
@@ -83,5 +89,7 @@ type StatsService struct{ service }
 
 // Get counts the users who logged in between two times in Unix seconds, by whole days of UTC.
 func (s *StatsService) Get(ctx context.Context, from, to int64) (api.Stats, error) {
-	return get[api.Stats](ctx, s.service, "/stats", url.Values{"fromDate": {strconv.FormatInt(from, 10)}, "toDate": {strconv.FormatInt(to, 10)}})
+	return get[api.Stats](ctx, s.service, "/stats", url.Values{
+		"fromDate": {strconv.FormatInt(from, 10)}, "toDate": {strconv.FormatInt(to, 10)},
+	})
 }

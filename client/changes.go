@@ -17,7 +17,9 @@ type ChangesService struct{ service }
 
 // List returns at most limit changes with a revision above since, in order, and the app's last revision. Zero limit
 // means 100.
-func (s *ChangesService) List(ctx context.Context, since int64, limit int) (changes []api.Change, last int64, err error) {
+func (s *ChangesService) List(
+	ctx context.Context, since int64, limit int,
+) (changes []api.Change, last int64, err error) {
 	query := url.Values{"since": {strconv.FormatInt(since, 10)}}
 	if limit > 0 {
 		query.Set("limit", strconv.Itoa(limit))

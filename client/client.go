@@ -88,7 +88,10 @@ func New(address string, options ...Option) (*Client, error) {
 	if err != nil || parsed.Host == "" || (parsed.Scheme != "http" && parsed.Scheme != "https") {
 		return nil, fmt.Errorf("%q is not the address of a server, such as https://chat.example.com", address)
 	}
-	c := &Client{base: strings.TrimSuffix(address, "/") + "/v3", http: &http.Client{Timeout: 30 * time.Second}, headers: http.Header{}, tries: 3}
+	c := &Client{
+		base: strings.TrimSuffix(address, "/") + "/v3", http: &http.Client{Timeout: 30 * time.Second}, headers: http.Header{},
+		tries: 3,
+	}
 	for _, option := range options {
 		option(c)
 	}
@@ -108,8 +111,9 @@ func (c *Client) OnBehalfOf(uid string) *Client {
 // serve makes the services of the client.
 func (c *Client) serve() {
 	s := service{c}
-	c.Users, c.AuthTokens, c.APIKeys, c.Roles = &UsersService{s}, &AuthTokensService{s}, &APIKeysService{s}, &RolesService{s}
-	c.Blocks, c.Friends, c.Visibility, c.Presence = &BlocksService{s}, &FriendsService{s}, &VisibilityService{s}, &PresenceService{s}
+	c.Users, c.AuthTokens, c.APIKeys = &UsersService{s}, &AuthTokensService{s}, &APIKeysService{s}
+	c.Roles, c.Blocks, c.Friends = &RolesService{s}, &BlocksService{s}, &FriendsService{s}
+	c.Visibility, c.Presence = &VisibilityService{s}, &PresenceService{s}
 	c.Me, c.Changes, c.Stats, c.Apps = &MeService{s}, &ChangesService{s}, &StatsService{s}, &AppsService{s}
 }
 

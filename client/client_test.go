@@ -39,7 +39,9 @@ func TestClient_Users(t *testing.T) {
 	c := apitest.Start(t, "", nil).Backend(t)
 	ctx := t.Context()
 	for i := range 5 {
-		user, err := c.Users.Create(ctx, api.CreateUserRequest{UID: fmt.Sprint("U", i), Name: fmt.Sprint("Name ", i), Tags: []string{"a,b"}})
+		user, err := c.Users.Create(
+			ctx, api.CreateUserRequest{UID: fmt.Sprint("U", i), Name: fmt.Sprint("Name ", i), Tags: []string{"a,b"}},
+		)
 		check(t, "created", must(t, user, err).UID == fmt.Sprint("u", i))
 	}
 	updated, err := c.Users.Update(ctx, "u1", api.UpdateUserRequest{Name: new("New"), StatusMessage: new("Hi")})
@@ -47,7 +49,10 @@ func TestClient_Users(t *testing.T) {
 	got, err := c.Users.Get(ctx, "u1")
 	check(t, "read back", must(t, got, err).StatusMessage == "Hi")
 	var walked []string
-	for user, err := range c.Users.All(ctx, client.UserListOptions{PageOptions: client.PageOptions{PerPage: 2}, WithTags: true, Tags: []string{"a,b"}, UIDs: []string{"u0", "u1", "u2"}, SearchIn: []string{"uid", "name"}}) {
+	for user, err := range c.Users.All(ctx, client.UserListOptions{
+		PageOptions: client.PageOptions{PerPage: 2}, WithTags: true, Tags: []string{"a,b"}, UIDs: []string{"u0", "u1", "u2"},
+		SearchIn: []string{"uid", "name"},
+	}) {
 		walked = append(walked, must(t, user, err).UID)
 	}
 	check(t, "walked "+strings.Join(walked, " "), len(walked) == 3)
@@ -60,7 +65,8 @@ func TestClient_Users(t *testing.T) {
 	}
 	_, err = c.Users.Get(ctx, "u1")
 	var refused *client.Error
-	if !errors.As(err, &refused) || refused.Code != api.CodeUIDNotFound || refused.Status != http.StatusNotFound || refused.RequestID == "" {
+	if !errors.As(err, &refused) || refused.Code != api.CodeUIDNotFound || refused.Status != http.StatusNotFound ||
+		refused.RequestID == "" {
 		t.Errorf("a deleted user: %#v", err)
 	}
 	_, err = c.Users.Create(ctx, api.CreateUserRequest{UID: "no good"})
@@ -73,7 +79,11 @@ func TestClient_Relations(t *testing.T) {
 	t.Parallel()
 	c := apitest.Start(t, "", nil).Backend(t)
 	ctx := t.Context()
-	rows := []api.UserRow{{UID: "ada", UpdateUserRequest: api.UpdateUserRequest{Name: new("Ada")}}, {UID: "bob", UpdateUserRequest: api.UpdateUserRequest{Name: new("Bob")}}, {UID: "cy"}}
+	rows := []api.UserRow{
+		{UID: "ada", UpdateUserRequest: api.UpdateUserRequest{Name: new("Ada")}},
+		{UID: "bob", UpdateUserRequest: api.UpdateUserRequest{Name: new("Bob")}},
+		{UID: "cy"},
+	}
 	results, err := c.Users.Batch(ctx, rows)
 	check(t, "batch", must(t, results, err)[0].Status == "created" && results[2].Status == "failed")
 	user, err := c.Users.Upsert(ctx, "cy", api.UpdateUserRequest{Name: new("Cy")})
@@ -91,12 +101,19 @@ func TestClient_Relations(t *testing.T) {
 	check(t, "contact", must(t, contact, err).Code == api.CodeBlockedSender)
 	explained, err := c.Visibility.Explain(ctx, "ada", "bob")
 	check(t, "explained", must(t, explained, err).Rule == "viewer blocked subject")
-	check(t, "blocked list", walked(t, c.Blocks.All(ctx, "ada", "")) == "bob" && walked(t, c.Blocks.All(ctx, "bob", "hasBlockedMe")) == "ada")
+	check(
+		t, "blocked list",
+		walked(t, c.Blocks.All(ctx, "ada", "")) == "bob" && walked(t, c.Blocks.All(ctx, "bob", "hasBlockedMe")) == "ada",
+	)
 	unblocked, err := c.Blocks.Unblock(ctx, "ada", "bob")
 	check(t, "unblocked", must(t, unblocked, err)["bob"].Success && walked(t, c.Blocks.All(ctx, "ada", "both")) == "")
 
 	asked, err := c.Friends.Ask(ctx, "ada", "bob", "cy")
-	check(t, "asked", must(t, asked, err)["cy"].Success && walked(t, c.Friends.Requests(ctx, "ada", true)) == "bob cy" && walked(t, c.Friends.Requests(ctx, "bob", false)) == "ada")
+	check(
+		t, "asked",
+		must(t, asked, err)["cy"].Success && walked(t, c.Friends.Requests(ctx, "ada", true)) == "bob cy" &&
+			walked(t, c.Friends.Requests(ctx, "bob", false)) == "ada",
+	)
 	answered, err := c.Friends.Answer(ctx, "bob", api.FriendRequestsRequest{Accept: []string{"ada"}})
 	check(t, "answered", must(t, answered, err)["ada"].Success)
 	added, err := c.Friends.Add(ctx, "cy", "ada")
@@ -104,7 +121,9 @@ func TestClient_Relations(t *testing.T) {
 	if err := c.Friends.Remove(ctx, "ada", "bob"); err != nil {
 		t.Fatal(err)
 	}
-	check(t, "friends only", walked(t, c.OnBehalfOf("ada").Users.All(ctx, client.UserListOptions{FriendsOnly: true})) == "cy")
+	check(
+		t, "friends only", walked(t, c.OnBehalfOf("ada").Users.All(ctx, client.UserListOptions{FriendsOnly: true})) == "cy",
+	)
 }
 
 func walked(t *testing.T, users iter.Seq2[api.User, error]) string {
@@ -124,7 +143,9 @@ func TestClient_TokensAndMe(t *testing.T) {
 	must(t, 0, err)
 	token, err := c.AuthTokens.Create(ctx, "ada", api.CreateAuthTokenRequest{Platform: "WEB"})
 	must(t, token, err)
-	bound, err := c.AuthTokens.Update(ctx, "ada", token.ID, api.UpdateAuthTokenRequest{Platform: new("IOS"), DeviceID: new("d")})
+	bound, err := c.AuthTokens.Update(
+		ctx, "ada", token.ID, api.UpdateAuthTokenRequest{Platform: new("IOS"), DeviceID: new("d")},
+	)
 	check(t, "bound", must(t, bound, err).Platform == "IOS")
 	read, err := c.AuthTokens.Get(ctx, "ada", token.Token)
 	check(t, "read by its text", must(t, read, err).DeviceID == "d" && read.Token == token.Token)
@@ -133,7 +154,11 @@ func TestClient_TokensAndMe(t *testing.T) {
 
 	me := s.Client(t, client.WithAuthToken(token.Token))
 	profile, err := me.Me.Update(ctx, api.UpdateUserRequest{Name: new("Ada L."), Role: new("admin")})
-	check(t, "own profile", must(t, profile, err).Name == "Ada L." && profile.Role == "default" && profile.AuthToken == token.Token && profile.JWT != "")
+	check(
+		t, "own profile",
+		must(t, profile, err).Name == "Ada L." && profile.Role == "default" && profile.AuthToken == token.Token &&
+			profile.JWT != "",
+	)
 	again, err := me.Me.Get(ctx)
 	check(t, "read back", must(t, again, err).Name == "Ada L.")
 	settings, err := me.Me.Settings(ctx)
@@ -165,15 +190,21 @@ func TestClient_KeysAndRoles(t *testing.T) {
 	_, err = c.APIKeys.Delete(ctx, key.ID, api.DeleteAPIKeyRequest{})
 	must(t, 0, err)
 
-	role, err := c.Roles.Create(ctx, api.CreateRoleRequest{Role: "vip", Name: "VIP", Settings: &api.RoleSettings{ListUsers: "friendsOnly"}})
+	role, err := c.Roles.Create(
+		ctx, api.CreateRoleRequest{Role: "vip", Name: "VIP", Settings: &api.RoleSettings{ListUsers: "friendsOnly"}},
+	)
 	check(t, "role", must(t, role, err).Settings.ListUsers == "friendsOnly")
 	_, err = c.Roles.Update(ctx, "vip", api.UpdateRoleRequest{Unset: []string{"settings"}, Description: new("d")})
 	must(t, 0, err)
 	role, err = c.Roles.Get(ctx, "vip")
 	check(t, "updated", must(t, role, err).Settings == nil && role.Description == "d")
-	set, err := c.Roles.SetPermissions(ctx, "vip", api.UpdatePermissionsRequest{Permissions: map[string]json.RawMessage{"listUsers": json.RawMessage(`"deny"`)}})
+	set, err := c.Roles.SetPermissions(ctx, "vip", api.UpdatePermissionsRequest{
+		Permissions: map[string]json.RawMessage{"listUsers": json.RawMessage(`"deny"`)},
+	})
 	check(t, "permission", string(must(t, set, err)["listUsers"]) == `"deny"`)
-	_, err = c.Roles.SetPermissions(ctx, "vip", api.UpdatePermissionsRequest{Permissions: map[string]json.RawMessage{"fly": json.RawMessage(`"deny"`)}})
+	_, err = c.Roles.SetPermissions(ctx, "vip", api.UpdatePermissionsRequest{
+		Permissions: map[string]json.RawMessage{"fly": json.RawMessage(`"deny"`)},
+	})
 	check(t, "unknown permission", err != nil)
 	definitions, err := c.Roles.Permissions(ctx, "vip")
 	check(t, "28 definitions", len(must(t, definitions, err)) == 28)
@@ -253,7 +284,9 @@ func TestClient_TriesAgainOnlyWhereThatIsSafe(t *testing.T) {
 		config.RateLimits = httpapi.RateLimits{Core: 60_000, Standard: 60_000, Token: 60_000}
 	})
 	transport := &counting{}
-	c := s.Client(t, client.WithAPIKey(s.Credentials.RestAPIKey), client.WithHTTPClient(&http.Client{Transport: transport}))
+	c := s.Client(
+		t, client.WithAPIKey(s.Credentials.RestAPIKey), client.WithHTTPClient(&http.Client{Transport: transport}),
+	)
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}

@@ -44,6 +44,8 @@ func (s *APIKeysService) Update(ctx context.Context, key string, request api.Upd
 }
 
 // Delete revokes another API key than the client's own, and with RevokeTokens the auth tokens it minted.
-func (s *APIKeysService) Delete(ctx context.Context, key string, request api.DeleteAPIKeyRequest) (api.RevokedResponse, error) {
+func (s *APIKeysService) Delete(
+	ctx context.Context, key string, request api.DeleteAPIKeyRequest,
+) (api.RevokedResponse, error) {
 	return remove[api.RevokedResponse](ctx, s.service, "/apikeys/"+segment(key), request)
 }

@@ -43,7 +43,9 @@ func list[T any](ctx context.Context, s service, path string, query url.Values) 
 }
 
 // pagesFrom iterates over the items of all pages from a number on, fetching each page when it is reached.
-func pagesFrom[T any](ctx context.Context, s service, path string, query url.Values, number int, yield func(T, error) bool) {
+func pagesFrom[T any](
+	ctx context.Context, s service, path string, query url.Values, number int, yield func(T, error) bool,
+) {
 	for ; ; number++ {
 		query.Set("page", strconv.Itoa(number))
 		page, err := list[T](ctx, s, path, query)

@@ -29,14 +29,14 @@ func (s *PresenceService) Devices(ctx context.Context, uid string) (api.UserPres
 	return get[api.UserPresence](ctx, s.service, presenceOf(uid), nil)
 }
 
-// Timeline returns what happened to the presence of a user and why, latest first, the last 100 for each device. It needs a
-// fullAccess key.
+// Timeline returns what happened to the presence of a user and why, latest first, the last 100 for each device. It
+// needs a fullAccess key.
 func (s *PresenceService) Timeline(ctx context.Context, uid string) ([]api.PresenceTransition, error) {
 	return get[[]api.PresenceTransition](ctx, s.service, presenceOf(uid)+"/timeline", nil)
 }
 
-// Disconnect ends the session of a user's device, or with an empty deviceID all of its sessions. The auth tokens stay good:
-// clients connect again. It needs a fullAccess key.
+// Disconnect ends the session of a user's device, or with an empty deviceID all of its sessions. The auth tokens stay
+// good: clients connect again. It needs a fullAccess key.
 func (s *PresenceService) Disconnect(ctx context.Context, uid, deviceID string) (api.DisconnectResponse, error) {
 	path := presenceOf(uid)
 	if deviceID != "" {
@@ -47,9 +47,9 @@ func (s *PresenceService) Disconnect(ctx context.Context, uid, deviceID string) 
 
 func presenceOf(uid string) string { return "/users/" + segment(uid) + "/presence" }
 
-// Follow iterates over what becomes of everybody's presence, as it happens: first those who are online, and from then on
-// each change. When the connection breaks, it connects again and catches up. Users come without their profiles. It ends
-// when ctx does, or with the server's refusal. It needs a fullAccess key.
+// Follow iterates over what becomes of everybody's presence, as it happens: first those who are online, and from then
+// on each change. When the connection breaks, it connects again and catches up. Users come without their profiles. It
+// ends when ctx does, or with the server's refusal. It needs a fullAccess key.
 func (s *PresenceService) Follow(ctx context.Context) iter.Seq2[api.PresenceStatus, error] {
 	return func(yield func(api.PresenceStatus, error) bool) {
 		seen := newRoll()
@@ -99,8 +99,8 @@ type roll struct {
 
 func newRoll() *roll { return &roll{looks: map[string]string{}} }
 
-// news notes how a user presents itself now, and returns whether that is new. When it was last active does not count: while
-// it is online, that is now.
+// news notes how a user presents itself now, and returns whether that is new. When it was last active does not count:
+// while it is online, that is now.
 func (r *roll) news(status api.PresenceStatus) bool {
 	before, online := r.looks[status.UID]
 	if status.Status == statusOffline {
@@ -121,7 +121,8 @@ func (r *roll) news(status api.PresenceStatus) bool {
 	return !online || before != look
 }
 
-// snapshot notes a frame of a snapshot and returns what is new in it. Who is in no frame of a complete one has gone offline.
+// snapshot notes a frame of a snapshot and returns what is new in it. Who is in no frame of a complete one has gone
+// offline.
 func (r *roll) snapshot(frame api.SnapshotBody) (told []api.PresenceStatus) {
 	if frame.Complete && r.named == nil {
 		r.named = map[string]bool{}

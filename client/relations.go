@@ -45,7 +45,9 @@ type FriendsService struct{ service }
 
 // Add makes a user and others friends. It needs an API key.
 func (s *FriendsService) Add(ctx context.Context, uid string, others ...string) (map[string]api.ItemResult, error) {
-	answer, err := post[api.AddFriendsResponse](ctx, s.service, own(uid, "friends"), api.AddFriendsRequest{Accepted: others})
+	answer, err := post[api.AddFriendsResponse](
+		ctx, s.service, own(uid, "friends"), api.AddFriendsRequest{Accepted: others},
+	)
 	return answer.Accepted, err
 }
 
@@ -62,11 +64,15 @@ func (s *FriendsService) All(ctx context.Context, uid string) iter.Seq2[api.User
 
 // Ask asks others to be friends.
 func (s *FriendsService) Ask(ctx context.Context, uid string, others ...string) (map[string]api.ItemResult, error) {
-	return post[map[string]api.ItemResult](ctx, s.service, own(uid, "friend_requests"), api.FriendRequestsRequest{UIDs: others})
+	return post[map[string]api.ItemResult](
+		ctx, s.service, own(uid, "friend_requests"), api.FriendRequestsRequest{UIDs: others},
+	)
 }
 
 // Answer accepts, refuses and withdraws friend requests.
-func (s *FriendsService) Answer(ctx context.Context, uid string, request api.FriendRequestsRequest) (map[string]api.ItemResult, error) {
+func (s *FriendsService) Answer(
+	ctx context.Context, uid string, request api.FriendRequestsRequest,
+) (map[string]api.ItemResult, error) {
 	return put[map[string]api.ItemResult](ctx, s.service, own(uid, "friend_requests"), request)
 }
 
@@ -84,7 +90,9 @@ type VisibilityService struct{ service }
 
 // Explain tells what a user may see of another, and the rule that decided.
 func (s *VisibilityService) Explain(ctx context.Context, viewer, subject string) (api.Explanation, error) {
-	return get[api.Explanation](ctx, s.service, "/visibility/explain", url.Values{"viewer": {viewer}, "subject": {subject}})
+	return get[api.Explanation](
+		ctx, s.service, "/visibility/explain", url.Values{"viewer": {viewer}, "subject": {subject}},
+	)
 }
 
 // CanContact tells whether a user may write to another: for your own messaging backend.
@@ -95,6 +103,8 @@ func (s *VisibilityService) CanContact(ctx context.Context, uid, other string) (
 // PutRelations makes up to 1,000 blocks, friendships and friend requests in one durable write, with their times, and
 // returns what became of each.
 func (s *VisibilityService) PutRelations(ctx context.Context, relations []api.RelationRow) ([]api.ItemResult, error) {
-	answer, err := post[api.RelationsResponse](ctx, s.service, "/relations/batch", api.RelationsRequest{Relations: relations})
+	answer, err := post[api.RelationsResponse](
+		ctx, s.service, "/relations/batch", api.RelationsRequest{Relations: relations},
+	)
 	return answer.Results, err
 }

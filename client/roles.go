@@ -46,7 +46,9 @@ func (s *RolesService) Permissions(ctx context.Context, role string) ([]api.Perm
 
 // SetPermissions sets permissions by id and returns all that the role sets then. It fails when one was refused; the
 // others are set all the same.
-func (s *RolesService) SetPermissions(ctx context.Context, role string, request api.UpdatePermissionsRequest) (map[string]json.RawMessage, error) {
+func (s *RolesService) SetPermissions(
+	ctx context.Context, role string, request api.UpdatePermissionsRequest,
+) (map[string]json.RawMessage, error) {
 	answer, err := put[map[string]json.RawMessage](ctx, s.service, rolePath(role)+"/permissions", request)
 	if err != nil {
 		return nil, err
@@ -74,14 +76,18 @@ func refusedItem(answer map[string]json.RawMessage) error {
 }
 
 // DeletePermission puts a permission back to its default and returns what the role still sets.
-func (s *RolesService) DeletePermission(ctx context.Context, role, permission string) (map[string]json.RawMessage, error) {
+func (s *RolesService) DeletePermission(
+	ctx context.Context, role, permission string,
+) (map[string]json.RawMessage, error) {
 	answer, err := remove[api.PermissionsResponse](ctx, s.service, rolePath(role)+"/permissions/"+segment(permission), nil)
 	return answer.Permissions, err
 }
 
 // RestrictFeatures keeps users with the role from using features. It fails when one was refused.
 func (s *RolesService) RestrictFeatures(ctx context.Context, role string, features ...string) error {
-	answer, err := post[map[string]json.RawMessage](ctx, s.service, rolePath(role)+"/restrictedfeatures", api.RestrictFeaturesRequest{Features: features})
+	answer, err := post[map[string]json.RawMessage](
+		ctx, s.service, rolePath(role)+"/restrictedfeatures", api.RestrictFeaturesRequest{Features: features},
+	)
 	if err != nil {
 		return err
 	}
@@ -89,7 +95,9 @@ func (s *RolesService) RestrictFeatures(ctx context.Context, role string, featur
 }
 
 // RestrictedFeatures returns one page of the features that users with the role may not use.
-func (s *RolesService) RestrictedFeatures(ctx context.Context, role string, options PageOptions) (Page[api.RestrictedFeature], error) {
+func (s *RolesService) RestrictedFeatures(
+	ctx context.Context, role string, options PageOptions,
+) (Page[api.RestrictedFeature], error) {
 	return list[api.RestrictedFeature](ctx, s.service, rolePath(role)+"/restrictedfeatures", options.query())
 }
 

@@ -28,7 +28,8 @@ type SessionOptions struct {
 	DeviceID string
 	// Status is how the device presents itself: available, away, busy or invisible. Empty means available.
 	Status string
-	// OnState is told when the connection changes, with what ended it: one call at a time, from a goroutine of the session.
+	// OnState is told when the connection changes, with what ended it: one call at a time, from a goroutine of the
+	// session.
 	OnState func(ConnectionState, error)
 }
 
@@ -52,8 +53,8 @@ const (
 	Disconnected ConnectionState = "disconnected"
 )
 
-// Session is a device of the user whose token the client has. While its Events are read, the user is online and the session
-// hears of others. Its methods may be called from any goroutine.
+// Session is a device of the user whose token the client has. While its Events are read, the user is online and the
+// session hears of others. Its methods may be called from any goroutine.
 type Session struct {
 	client  *Client
 	options SessionOptions
@@ -80,8 +81,8 @@ func (s *PresenceService) Session(options SessionOptions) *Session {
 	return &Session{client: s.client, options: options, status: status, lasting: status}
 }
 
-// SetStatus changes how the device presents itself, now and whenever it connects again, until it ends: then it is again what it was
-// when it had no end. Errors are those of the connection; the status is kept all the same.
+// SetStatus changes how the device presents itself, now and whenever it connects again, until it ends: then it is again
+// what it was when it had no end. Errors are those of the connection; the status is kept all the same.
 func (s *Session) SetStatus(ctx context.Context, status api.StatusBody) error {
 	if status.Status == "" {
 		status.Status = "available"
@@ -137,13 +138,13 @@ var ErrSessionInUse = errors.New("the events of this session are being read alre
 // Events connects, and iterates over how others present themselves: first those who are online, and from then on each
 // change, in order for each user. It may be read once at a time, and again later.
 //
-// The connection does not wait for the loop: of a user who changes while the loop is busy, only the last status is told. When
-// the connection breaks, it is made again after a pause that grows to 20 s, and goes on where it was: a user whose status
-// has changed meanwhile is told once.
+// The connection does not wait for the loop: of a user who changes while the loop is busy, only the last status is
+// told. When the connection breaks, it is made again after a pause that grows to 20 s, and goes on where it was: a user
+// whose status has changed meanwhile is told once.
 //
-// It ends when ctx does or the loop is left, which takes the device offline at once, and with an error when connecting again
-// is of no use: an *Error when the token was revoked, the user deactivated or the subscription refused, else what the server
-// said when it closed the socket.
+// It ends when ctx does or the loop is left, which takes the device offline at once, and with an error when connecting
+// again is of no use: an *Error when the token was revoked, the user deactivated or the subscription refused, else what
+// the server said when it closed the socket.
 func (s *Session) Events(ctx context.Context) iter.Seq2[api.PresenceStatus, error] {
 	return func(yield func(api.PresenceStatus, error) bool) {
 		if !s.running.CompareAndSwap(false, true) {
@@ -209,7 +210,8 @@ const (
 	maxBackOff   = 20 * time.Second
 )
 
-// backOff is how long to wait after so many failures in a row: at random, so that many clients do not come back at once.
+// backOff is how long to wait after so many failures in a row: at random, so that many clients do not come back at
+// once.
 func backOff(failures int) time.Duration {
 	most := min(firstBackOff<<min(failures, 10), maxBackOff)
 	return most/2 + mathrand.N(most/2)
@@ -221,7 +223,8 @@ func final(err error) bool {
 		return refused.final()
 	}
 	switch websocket.CloseStatus(err) { //nolint:exhaustive // the others are passing
-	case websocket.StatusProtocolError, websocket.StatusInvalidFramePayloadData, websocket.StatusPolicyViolation, websocket.StatusMessageTooBig:
+	case websocket.StatusProtocolError, websocket.StatusInvalidFramePayloadData, websocket.StatusPolicyViolation,
+		websocket.StatusMessageTooBig:
 		return true
 	}
 	return false
@@ -241,7 +244,8 @@ type sessionRun struct {
 	fresh          bool // me was read for this attempt
 }
 
-// inbox keeps what is to be told until the loop has time: of each user the last status, in the order in which they came.
+// inbox keeps what is to be told until the loop has time: of each user the last status, in the order in which they
+// came.
 type inbox struct {
 	mu      sync.Mutex
 	latest  map[string]api.PresenceStatus // guarded by mu
@@ -349,7 +353,8 @@ func (r *sessionRun) connect(ctx context.Context) error {
 
 // explain finds out what a close code leaves open.
 func (r *sessionRun) explain(ctx context.Context, err error) error {
-	if r.refusal != nil && (r.refusal.Status == http.StatusBadRequest || r.fresh && websocket.CloseStatus(err) == api.CloseAuthFailed) {
+	if r.refusal != nil &&
+		(r.refusal.Status == http.StatusBadRequest || r.fresh && websocket.CloseStatus(err) == api.CloseAuthFailed) {
 		return r.refusal
 	}
 	switch websocket.CloseStatus(err) { //nolint:exhaustive // the others need no explanation
@@ -423,7 +428,8 @@ func (r *sessionRun) authenticate(ctx context.Context, conn *websocket.Conn) err
 	auth := api.AuthBody{
 		Auth: r.me.JWT, DeviceID: r.options.DeviceID,
 		Rollcall: &api.SocketExtension{
-			Status: status.Status, StatusText: status.StatusText, ExpiresAt: status.ExpiresAt, Then: then, Snapshot: r.position == nil, Resume: r.position,
+			Status: status.Status, StatusText: status.StatusText, ExpiresAt: status.ExpiresAt, Then: then,
+			Snapshot: r.position == nil, Resume: r.position,
 		},
 	}
 	subscribe := r.options.Subscribe
@@ -468,7 +474,9 @@ func (r *sessionRun) take(ctx context.Context, conn *websocket.Conn, heart *hear
 		if r.position != nil {
 			r.position.Sequence = body.Sequence
 		}
-		status := api.PresenceStatus{UID: body.User.UID, Status: body.Action, StatusText: body.StatusText, LastActiveAt: body.Timestamp, User: &body.User}
+		status := api.PresenceStatus{
+			UID: body.User.UID, Status: body.Action, StatusText: body.StatusText, LastActiveAt: body.Timestamp, User: &body.User,
+		}
 		if body.Action == "online" {
 			status.Status = "available"
 		}
@@ -490,9 +498,11 @@ func (r *sessionRun) take(ctx context.Context, conn *websocket.Conn, heart *hear
 	return nil
 }
 
-// welcome begins what an authenticated connection does. The position stays where it was until the snapshot is complete that
-// brings the session up to the new one: who is cut off in the middle of it asks for it again.
-func (r *sessionRun) welcome(ctx context.Context, conn *websocket.Conn, heart *heartbeat, welcome api.SocketWelcome) error {
+// welcome begins what an authenticated connection does. The position stays where it was until the snapshot is complete
+// that brings the session up to the new one: who is cut off in the middle of it asks for it again.
+func (r *sessionRun) welcome(
+	ctx context.Context, conn *websocket.Conn, heart *heartbeat, welcome api.SocketWelcome,
+) error {
 	r.welcomedAt, r.seen.named = time.Now(), nil
 	r.next = &api.PresencePosition{Epoch: welcome.Epoch, Sequence: welcome.Sequence}
 	heart.start(ctx, time.Duration(welcome.HeartbeatSeconds)*time.Second)

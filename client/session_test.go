@@ -146,7 +146,9 @@ func TestSession_tellsWhoComesAndGoes(t *testing.T) {
 	ada := listen(t, clients["ada"], everybody)
 	ada.hears("bob available")
 	bob.hears("ada available")
-	cy := listen(t, clients["cy"], client.SessionOptions{Status: "away", Subscribe: client.Subscription{UIDs: []string{"ada"}}})
+	cy := listen(
+		t, clients["cy"], client.SessionOptions{Status: "away", Subscribe: client.Subscription{UIDs: []string{"ada"}}},
+	)
 	cy.hears("ada available")
 	ada.hears("cy away")
 	bob.hears("cy away")
@@ -162,8 +164,8 @@ func TestSession_tellsWhoComesAndGoes(t *testing.T) {
 	check(t, "two are online", must(t, count, err) == 2)
 }
 
-// TestSession_returnsAsItWas connects again, after the server has forgotten the session: others are told once, of all that it had
-// set.
+// TestSession_returnsAsItWas connects again, after the server has forgotten the session: others are told once, of all
+// that it had set.
 func TestSession_returnsAsItWas(t *testing.T) {
 	t.Parallel()
 	s := apitest.Start(t, "", nil)
@@ -172,7 +174,9 @@ func TestSession_returnsAsItWas(t *testing.T) {
 	bob := listen(t, clients["bob"], client.SessionOptions{})
 	ada.hears("bob available")
 	end := time.Now().Add(time.Hour).Unix()
-	must(t, 0, bob.session.SetStatus(t.Context(), api.StatusBody{Status: "busy", StatusText: "In a meeting", ExpiresAt: end}))
+	must(
+		t, 0, bob.session.SetStatus(t.Context(), api.StatusBody{Status: "busy", StatusText: "In a meeting", ExpiresAt: end}),
+	)
 	ada.hears("bob busy In a meeting")
 	bob.leave()
 	ada.hears("bob offline")
@@ -181,7 +185,8 @@ func TestSession_returnsAsItWas(t *testing.T) {
 	bob.leave()
 	ada.hears("bob offline")
 	must(t, 0, bob.session.SetStatus(t.Context(), api.StatusBody{Status: "away"}))
-	must(t, 0, bob.session.SetStatus(t.Context(), api.StatusBody{Status: "busy", ExpiresAt: time.Now().Unix()})) // which has ended
+	// This one has ended.
+	must(t, 0, bob.session.SetStatus(t.Context(), api.StatusBody{Status: "busy", ExpiresAt: time.Now().Unix()}))
 	bob.listen()
 	ada.hears("bob away")
 }
@@ -205,20 +210,23 @@ func TestSession_endsAStatus(t *testing.T) {
 	ada.hears("bob away")
 }
 
-// TestSession_doesNotWaitForTheLoop changes a status while the loop is busy: the last is told. The state's listener may use the
-// session.
+// TestSession_doesNotWaitForTheLoop changes a status while the loop is busy: the last is told. The state's listener may
+// use the session.
 func TestSession_doesNotWaitForTheLoop(t *testing.T) {
 	t.Parallel()
 	s := apitest.Start(t, "", nil)
 	clients := people(t, s, "ada", "bob")
 	states := make(chan client.ConnectionState, 100)
 	var session *client.Session
-	session = clients["ada"].Presence.Session(client.SessionOptions{Subscribe: client.Subscription{All: true}, OnState: func(state client.ConnectionState, _ error) {
-		if state == client.Connected { // the natural place to say how one is
-			must(t, 0, session.SetStatus(t.Context(), api.StatusBody{Status: "busy"}))
-		}
-		states <- state
-	}})
+	session = clients["ada"].Presence.Session(client.SessionOptions{
+		Subscribe: client.Subscription{All: true},
+		OnState: func(state client.ConnectionState, _ error) {
+			if state == client.Connected { // the natural place to say how one is
+				must(t, 0, session.SetStatus(t.Context(), api.StatusBody{Status: "busy"}))
+			}
+			states <- state
+		},
+	})
 	bob := listen(t, clients["bob"], everybody)
 	ctx, stop := context.WithTimeout(t.Context(), patience)
 	defer stop()
@@ -280,8 +288,8 @@ func TestSession_subscribesToRolesAndFriends(t *testing.T) {
 	check(t, "who subscribes to nobody hears nobody", nobody.ends() == nil)
 }
 
-// TestSession_resumes breaks the connection of a listener while others come and go. What it missed is told once, whether the
-// server still knows how far it had come or not.
+// TestSession_resumes breaks the connection of a listener while others come and go. What it missed is told once,
+// whether the server still knows how far it had come or not.
 func TestSession_resumes(t *testing.T) {
 	t.Parallel()
 	s := apitest.Start(t, "", func(config *server.Config) { config.Grace = time.Second })
@@ -331,7 +339,8 @@ func TestSession_noticesSilence(t *testing.T) {
 	}
 }
 
-// TestSession_survivesARestart restarts the server. Whoever comes back has not gone, and whoever does not is told to have.
+// TestSession_survivesARestart restarts the server. Whoever comes back has not gone, and whoever does not is told to
+// have.
 func TestSession_survivesARestart(t *testing.T) {
 	t.Parallel()
 	folder := t.TempDir()
@@ -372,7 +381,10 @@ func TestSession_endsWhenRevoked(t *testing.T) {
 	must(t, 0, err)
 	ended := ada.ends()
 	check(t, "a revoked token ends the events: "+fmt.Sprint(ended), client.IsCode(ended, api.CodeAuthTokenUnknown))
-	check(t, "and so does one that was revoked before", client.IsCode(listen(t, clients["ada"], everybody).ends(), api.CodeAuthTokenUnknown))
+	check(
+		t, "and so does one that was revoked before",
+		client.IsCode(listen(t, clients["ada"], everybody).ends(), api.CodeAuthTokenUnknown),
+	)
 
 	bob := listen(t, clients["bob"], client.SessionOptions{})
 	bob.becomes(client.Connecting, client.Connected)
@@ -388,7 +400,8 @@ func TestSession_endsWhenRevoked(t *testing.T) {
 	_, err = s.Backend(t).Presence.Disconnect(t.Context(), "cy", "phone")
 	must(t, 0, err)
 	cy.becomes(client.Disconnected, client.Connecting, client.Connected)
-	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) { // what is stored follows within a second
+	// What is stored follows within a second.
+	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
 		timeline, err := s.Backend(t).Presence.Timeline(t.Context(), "cy")
 		if len(must(t, timeline, err)) > 0 {
 			break
@@ -433,11 +446,14 @@ func TestSession_leaksNothing(t *testing.T) {
 	round := func() {
 		ctx, stop := context.WithCancel(t.Context())
 		defer stop()
-		session := clients["ada"].Presence.Session(client.SessionOptions{DeviceID: "one", OnState: func(state client.ConnectionState, _ error) {
-			if state == client.Connected {
-				stop()
-			}
-		}})
+		session := clients["ada"].Presence.Session(client.SessionOptions{
+			DeviceID: "one",
+			OnState: func(state client.ConnectionState, _ error) {
+				if state == client.Connected {
+					stop()
+				}
+			},
+		})
 		for _, err := range session.Events(ctx) {
 			must(t, 0, err)
 		}
@@ -565,7 +581,10 @@ func (l *line) mend() {
 func loggedInVia(t *testing.T, s *apitest.Server, uid string, l *line) *client.Client {
 	t.Helper()
 	token, err := s.Backend(t).AuthTokens.Create(t.Context(), uid, api.CreateAuthTokenRequest{})
-	c, err2 := client.New("http://"+l.listen.Addr().String(), client.WithApp(s.Credentials.AppID), client.WithAuthToken(must(t, token, err).Token),
-		client.WithHTTPClient(&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}))
+	c, err2 := client.New(
+		"http://"+l.listen.Addr().String(), client.WithApp(s.Credentials.AppID),
+		client.WithAuthToken(must(t, token, err).Token),
+		client.WithHTTPClient(&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}),
+	)
 	return must(t, c, err2)
 }

@@ -16,9 +16,12 @@ const reconnectPause = time.Second
 // serverEvent is one server-sent event.
 type serverEvent struct{ id, name, data string }
 
-// follow reads a stream of server-sent events until ctx ends, each returns false or an error, or the server refuses. When
-// the connection breaks, it connects again: request says from where on.
-func (c *Client) follow(ctx context.Context, path string, request func() (query url.Values, lastEventID string), each func(serverEvent) (more bool, err error)) error {
+// follow reads a stream of server-sent events until ctx ends, each returns false or an error, or the server refuses.
+// When the connection breaks, it connects again: request says from where on.
+func (c *Client) follow(
+	ctx context.Context, path string, request func() (query url.Values, lastEventID string),
+	each func(serverEvent) (more bool, err error),
+) error {
 	for {
 		query, lastEventID := request()
 		more, err := c.stream(ctx, path, query, lastEventID, each)
@@ -43,7 +46,9 @@ func (e *Error) final() bool {
 }
 
 // stream reads one connection's events until it breaks. It returns false when each wanted no more.
-func (c *Client) stream(ctx context.Context, path string, query url.Values, lastEventID string, each func(serverEvent) (bool, error)) (more bool, err error) {
+func (c *Client) stream(
+	ctx context.Context, path string, query url.Values, lastEventID string, each func(serverEvent) (bool, error),
+) (more bool, err error) {
 	request, err := c.request(ctx, http.MethodGet, path, query, nil)
 	if err != nil {
 		return false, err

@@ -58,7 +58,10 @@ type UserListOptions struct {
 
 func (o UserListOptions) query() url.Values {
 	query := o.PageOptions.query()
-	for name, value := range map[string]string{"searchKey": o.SearchKey, "nameContains": o.NameContains, "status": o.Status, "sortBy": o.SortBy, "sortOrder": o.SortOrder} {
+	for name, value := range map[string]string{
+		"searchKey": o.SearchKey, "nameContains": o.NameContains, "status": o.Status, "sortBy": o.SortBy,
+		"sortOrder": o.SortOrder,
+	} {
 		if value != "" {
 			query.Set(name, value)
 		}
@@ -113,7 +116,9 @@ func (s *UsersService) Lookup(ctx context.Context, uids ...string) (api.LookupRe
 
 // Upsert creates a user, or changes the fields that request sets. An authOnly key suffices.
 func (s *UsersService) Upsert(ctx context.Context, uid string, request api.UpdateUserRequest) (api.User, error) {
-	answer, err := call[api.User](ctx, s.service, http.MethodPut, "/users/"+segment(uid), url.Values{"upsert": {"true"}}, request)
+	answer, err := call[api.User](
+		ctx, s.service, http.MethodPut, "/users/"+segment(uid), url.Values{"upsert": {"true"}}, request,
+	)
 	return answer.Data, err
 }
 
@@ -125,7 +130,9 @@ func (s *UsersService) Batch(ctx context.Context, rows []api.UserRow) ([]api.Use
 
 // BatchDryRun returns what would become of the rows of a batch, and writes nothing.
 func (s *UsersService) BatchDryRun(ctx context.Context, rows []api.UserRow) ([]api.UserRowResult, error) {
-	answer, err := call[api.BatchResponse](ctx, s.service, http.MethodPost, "/users/batch", url.Values{"dryRun": {"true"}}, api.BatchRequest{Users: rows})
+	answer, err := call[api.BatchResponse](
+		ctx, s.service, http.MethodPost, "/users/batch", url.Values{"dryRun": {"true"}}, api.BatchRequest{Users: rows},
+	)
 	return answer.Data.Results, err
 }
 
@@ -160,7 +167,9 @@ type AuthTokensService struct{ service }
 func tokensOf(uid string) string { return "/users/" + segment(uid) + "/auth_tokens" }
 
 // Create mints an auth token for a user: what the user's client logs in with. An authOnly key suffices.
-func (s *AuthTokensService) Create(ctx context.Context, uid string, request api.CreateAuthTokenRequest) (api.AuthToken, error) {
+func (s *AuthTokensService) Create(
+	ctx context.Context, uid string, request api.CreateAuthTokenRequest,
+) (api.AuthToken, error) {
 	return post[api.AuthToken](ctx, s.service, tokensOf(uid), request)
 }
 
@@ -175,7 +184,9 @@ func (s *AuthTokensService) Get(ctx context.Context, uid, token string) (api.Aut
 }
 
 // Update records the device that an auth token is used on.
-func (s *AuthTokensService) Update(ctx context.Context, uid, token string, request api.UpdateAuthTokenRequest) (api.AuthToken, error) {
+func (s *AuthTokensService) Update(
+	ctx context.Context, uid, token string, request api.UpdateAuthTokenRequest,
+) (api.AuthToken, error) {
 	return put[api.AuthToken](ctx, s.service, tokensOf(uid)+"/"+segment(token), request)
 }
 
@@ -185,11 +196,17 @@ func (s *AuthTokensService) Revoke(ctx context.Context, uid, token string) (api.
 }
 
 // RevokeOfUser ends a user's auth tokens that were issued before a time in Unix seconds; zero means all.
-func (s *AuthTokensService) RevokeOfUser(ctx context.Context, uid string, issuedBefore int64) (api.RevokedResponse, error) {
-	return remove[api.RevokedResponse](ctx, s.service, tokensOf(uid), api.DeleteAuthTokensRequest{IssuedBefore: issuedBefore})
+func (s *AuthTokensService) RevokeOfUser(
+	ctx context.Context, uid string, issuedBefore int64,
+) (api.RevokedResponse, error) {
+	return remove[api.RevokedResponse](
+		ctx, s.service, tokensOf(uid), api.DeleteAuthTokensRequest{IssuedBefore: issuedBefore},
+	)
 }
 
 // RevokeOfApp ends all auth tokens of the app that were issued before a time in Unix seconds.
 func (s *AuthTokensService) RevokeOfApp(ctx context.Context, issuedBefore int64) (api.RevokedResponse, error) {
-	return remove[api.RevokedResponse](ctx, s.service, "/auth_tokens", api.DeleteAuthTokensRequest{IssuedBefore: issuedBefore})
+	return remove[api.RevokedResponse](
+		ctx, s.service, "/auth_tokens", api.DeleteAuthTokensRequest{IssuedBefore: issuedBefore},
+	)
 }

@@ -9,7 +9,8 @@ import (
 )
 
 const (
-	// writeEvery is how long a record may wait to be written with others, and how long a failed write waits to be tried again.
+	// writeEvery is how long a record may wait to be written with others, and how long a failed write waits to be tried
+	// again.
 	writeEvery = 100 * time.Millisecond
 	// pieceSize is how many bytes are written at a time, and how many may wait without the writing being woken.
 	pieceSize = 64 << 10
@@ -21,13 +22,14 @@ const (
 	farewell = time.Second
 )
 
-// asyncWriter takes records and writes them from a goroutine of its own, many at a time. Whoever writes to it never waits, though
-// the disk may be full, or the reader of a pipe have stopped, or be gone. What cannot be written is tried again and again; records
-// that find no room meanwhile are lost, and a notice in their place says how many they were. It is safe for concurrent use.
+// asyncWriter takes records and writes them from a goroutine of its own, many at a time. Whoever writes to it never
+// waits, though the disk may be full, or the reader of a pipe have stopped, or be gone. What cannot be written is tried
+// again and again; records that find no room meanwhile are lost, and a notice in their place says how many they were.
+// It is safe for concurrent use.
 type asyncWriter struct {
 	out io.Writer
-	// notice makes the record that stands in the place of lost ones. cause is why writing failed meanwhile, nil when it took too
-	// long. No notice is given when it is nil. It may be set before the first record.
+	// notice makes the record that stands in the place of lost ones. cause is why writing failed meanwhile, nil when it
+	// took too long. No notice is given when it is nil. It may be set before the first record.
 	notice func(lost int, cause error) []byte
 	// eager says that every record is written without delay. It may be set before the first.
 	eager bool
@@ -99,8 +101,8 @@ func (w *asyncWriter) Flush() {
 	}
 }
 
-// Close writes what is left, if that is possible within a moment. The goroutine of a write that never returns is left behind: the
-// program ends.
+// Close writes what is left, if that is possible within a moment. The goroutine of a write that never returns is left
+// behind: the program ends.
 func (w *asyncWriter) Close() {
 	close(w.closing)
 	late := time.NewTimer(farewell)

@@ -16,13 +16,14 @@ func newBackup() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "backup FILE",
 		Short: "Copy the embedded database while the server runs",
-		Long: "Writes the database as it is at one moment to a new file and checks it; the server goes on writing meanwhile.\n" +
-			"Without the master key nobody can read the keys and tokens in it: back up DATA/master.key too, elsewhere.\n" +
-			"To restore, stop the server, put the file in the place of DATA/rollcall.db, remove rollcall.db-wal and\n" +
-			"rollcall.db-shm, and start it. Users deleted permanently since then are deleted again, from\n" +
-			"DATA/tombstones.jsonl. On PostgreSQL use pg_dump.",
-		Example: "  rollcall backup /backups/rollcall-$(date +%F).db\n  rollcall backup --data /var/lib/rollcall monday.db --json",
-		Args:    cobra.ExactArgs(1),
+		Long: "Writes the database as it is at one moment to a new file and checks it; the server goes on writing\n" +
+			"meanwhile. Without the master key nobody can read the keys and tokens in it: back up DATA/master.key too,\n" +
+			"elsewhere. To restore, stop the server, put the file in the place of DATA/rollcall.db, remove\n" +
+			"rollcall.db-wal and rollcall.db-shm, and start it. Users deleted permanently since then are deleted again,\n" +
+			"from DATA/tombstones.jsonl. On PostgreSQL use pg_dump.",
+		Example: "  rollcall backup /backups/rollcall-$(date +%F).db\n" +
+			"  rollcall backup --data /var/lib/rollcall monday.db --json",
+		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := s.load(os.LookupEnv); err != nil {
 				return err
@@ -41,12 +42,15 @@ func newBackup() *cobra.Command {
 			}
 			if asJSON {
 				return printJSON(cmd, map[string]any{
-					"file": args[0], "bytes": info.Size(), "apps": condition.Apps, "users": condition.Users, "changes": condition.Changes,
+					"file": args[0], "bytes": info.Size(), "apps": condition.Apps, "users": condition.Users,
+					"changes": condition.Changes,
 					"seconds": time.Since(started).Seconds(),
 				})
 			}
-			printf(cmd, "%s: %d bytes, %d apps, %d users, %d changes, checked, in %s\n", args[0], info.Size(), condition.Apps, condition.Users,
-				condition.Changes, time.Since(started).Round(time.Millisecond))
+			printf(
+				cmd, "%s: %d bytes, %d apps, %d users, %d changes, checked, in %s\n", args[0], info.Size(), condition.Apps,
+				condition.Users, condition.Changes, time.Since(started).Round(time.Millisecond),
+			)
 			return nil
 		},
 	}

@@ -13,8 +13,8 @@ import (
 	"github.com/rollcall/rollcall/internal/server"
 )
 
-// TestBackupCutOff interrupts a backup, and lets another one fill the disk. Nobody else can look at the copy meanwhile, and nothing
-// is left of it.
+// TestBackupCutOff interrupts a backup, and lets another one fill the disk. Nobody else can look at the copy meanwhile,
+// and nothing is left of it.
 func TestBackupCutOff(t *testing.T) {
 	t.Parallel()
 	p := startServer(t, "--data", filepath.Join(t.TempDir(), "data"))

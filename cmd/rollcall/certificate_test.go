@@ -18,7 +18,8 @@ import (
 // longestLifetime is how long a certificate may be valid for browsers to accept it.
 const longestLifetime = 397 * 24 * time.Hour
 
-// TestOwnCertificate starts servers without a certificate, and with one of their own that has ended, is about to, or is good.
+// TestOwnCertificate starts servers without a certificate, and with one of their own that has ended, is about to, or is
+// good.
 func TestOwnCertificate(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
@@ -27,10 +28,16 @@ func TestOwnCertificate(t *testing.T) {
 		diagnosed      string
 		isMade, isKept bool
 	}{
-		"none":         {says: "made a self-signed certificate", isMade: true},
-		"ended":        {left: -time.Hour, says: "the self-signed certificate is renewed", diagnosed: "the next start makes a new one", isMade: true},
-		"about to end": {left: 29 * 24 * time.Hour, says: "the self-signed certificate is renewed", diagnosed: "the next start makes a new one", isMade: true},
-		"good":         {left: 31 * 24 * time.Hour, diagnosed: "renewed by a start after", isKept: true},
+		"none": {says: "made a self-signed certificate", isMade: true},
+		"ended": {
+			left: -time.Hour, says: "the self-signed certificate is renewed", diagnosed: "the next start makes a new one",
+			isMade: true,
+		},
+		"about to end": {
+			left: 29 * 24 * time.Hour, says: "the self-signed certificate is renewed",
+			diagnosed: "the next start makes a new one", isMade: true,
+		},
+		"good": {left: 31 * 24 * time.Hour, diagnosed: "renewed by a start after", isKept: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -47,28 +47,53 @@ func (s *settings) register(flags *pflag.FlagSet) {
 	flags.StringVar(&c.HTTPS, "https", "127.0.0.1:8443", "address for HTTPS; empty turns it off")
 	flags.StringVar(&c.Debug, "debug", "", "private address for pprof; empty turns it off")
 	flags.StringVar(&c.Database, "database", "", "postgres:// URL; empty means SQLite in the data directory")
-	flags.StringVar(&c.MasterKey, "master-key", "", "master keys in base64, the current one first; empty means DATA/master.key")
+	flags.StringVar(
+		&c.MasterKey, "master-key", "", "master keys in base64, the current one first; empty means DATA/master.key",
+	)
 	flags.StringVar(&c.TLSCert, "tls-cert", "", "certificate file; empty means a self-signed one in the data directory")
 	flags.StringVar(&c.TLSKey, "tls-key", "", "key file of the certificate")
-	flags.StringVar(&c.PublicHost, "public-host", "", "host[:port] that clients are told to use; empty means the one they called")
+	flags.StringVar(
+		&c.PublicHost, "public-host", "", "host[:port] that clients are told to use; empty means the one they called",
+	)
 	flags.Int64Var(&c.BodyLimit, "body-limit", c.BodyLimit, "largest request body in bytes")
 	flags.DurationVar(&c.HeaderTimeout, "header-timeout", c.HeaderTimeout, "bound on reading a request's headers")
 	flags.DurationVar(&c.RequestTimeout, "request-timeout", c.RequestTimeout, "bound on a request from arrival to answer")
 	flags.DurationVar(&c.IdleTimeout, "idle-timeout", c.IdleTimeout, "how long a connection may wait for its next request")
-	flags.DurationVar(&c.ShutdownTimeout, "shutdown-timeout", c.ShutdownTimeout, "how long stopping waits for requests in flight")
-	flags.IntVar(&c.RateLimits.Core, "rate-core", c.RateLimits.Core, "logins, creations and deletions per API key and minute; -1 means no limit")
-	flags.IntVar(&c.RateLimits.Standard, "rate-standard", c.RateLimits.Standard, "other calls per API key and minute; -1 means no limit")
-	flags.IntVar(&c.RateLimits.Token, "rate-token", c.RateLimits.Token, "calls per auth token and minute; -1 means no limit")
-	flags.IntVar(&c.RateLimits.Import, "rate-import", c.RateLimits.Import, "calls of data_import per API key and minute; -1 means no limit")
+	flags.DurationVar(
+		&c.ShutdownTimeout, "shutdown-timeout", c.ShutdownTimeout, "how long stopping waits for requests in flight",
+	)
+	flags.IntVar(
+		&c.RateLimits.Core, "rate-core", c.RateLimits.Core,
+		"logins, creations and deletions per API key and minute; -1 means no limit",
+	)
+	flags.IntVar(
+		&c.RateLimits.Standard, "rate-standard", c.RateLimits.Standard,
+		"other calls per API key and minute; -1 means no limit",
+	)
+	flags.IntVar(
+		&c.RateLimits.Token, "rate-token", c.RateLimits.Token, "calls per auth token and minute; -1 means no limit",
+	)
+	flags.IntVar(
+		&c.RateLimits.Import, "rate-import", c.RateLimits.Import,
+		"calls of data_import per API key and minute; -1 means no limit",
+	)
 	flags.IntVar(&c.RateLimits.WrongCredentials, "rate-wrong-credentials", c.RateLimits.WrongCredentials,
 		"calls with wrong keys, tokens or app ids per client address and minute; -1 means no limit")
 	flags.DurationVar(&c.Grace, "grace", c.Grace, "how long a device may be away whose connection broke")
-	flags.DurationVar(&c.ReturnWithin, "return-within", c.ReturnWithin, "how long clients may take to come back after a restart")
+	flags.DurationVar(
+		&c.ReturnWithin, "return-within", c.ReturnWithin, "how long clients may take to come back after a restart",
+	)
 	flags.DurationVar(&c.AuthTimeout, "auth-timeout", c.AuthTimeout, "how long a socket may take to authenticate")
-	flags.IntVar(&c.MaxWaiting, "max-waiting", c.MaxWaiting, "frames that may wait for a socket's client that does not read")
+	flags.IntVar(
+		&c.MaxWaiting, "max-waiting", c.MaxWaiting, "frames that may wait for a socket's client that does not read",
+	)
 	flags.IntVar(&c.SessionsPerUser, "sessions-per-user", c.SessionsPerUser, "sockets of a user")
-	flags.IntVar(&c.WatchedPerUser, "watched-per-user", c.WatchedPerUser, "users that the sockets of one user watch by their uids")
-	flags.IntVar(&c.WatchedPerApp, "watched-per-app", c.WatchedPerApp, "users that all sockets of an app watch by their uids")
+	flags.IntVar(
+		&c.WatchedPerUser, "watched-per-user", c.WatchedPerUser, "users that the sockets of one user watch by their uids",
+	)
+	flags.IntVar(
+		&c.WatchedPerApp, "watched-per-app", c.WatchedPerApp, "users that all sockets of an app watch by their uids",
+	)
 	registerLimits(flags, &c.Limits)
 	flags.StringVar(&s.logLevel, "log-level", "info", "least level to log: debug, info, warn, error")
 	flags.StringVar(&s.logFormat, "log-format", "auto", "json, text, or auto: text on a terminal")
@@ -247,9 +272,10 @@ func newConfig() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "config",
 		Short: "Show every option with its value in force and where it comes from",
-		Long: "Shows what `rollcall serve` with the same flags, environment and file would run with. Every option is a flag,\n" +
-			"an environment variable (--rate-core is ROLLCALL_RATE_CORE) and a key of the YAML file named by --config.\n" +
-			"Secrets are not shown; they can also come from files: ROLLCALL_DATABASE_FILE, ROLLCALL_MASTER_KEY_FILE.",
+		Long: "Shows what `rollcall serve` with the same flags, environment and file would run with. Every option is a\n" +
+			"flag, an environment variable (--rate-core is ROLLCALL_RATE_CORE) and a key of the YAML file named by\n" +
+			"--config. Secrets are not shown; they can also come from files: ROLLCALL_DATABASE_FILE,\n" +
+			"ROLLCALL_MASTER_KEY_FILE.",
 		Example: "  rollcall config\n  ROLLCALL_HTTP=:9000 rollcall config --json",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

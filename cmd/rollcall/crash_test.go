@@ -93,7 +93,9 @@ func (c *crash) run(rounds int) {
 	c.t.Logf("ROLLCALL_TEST_SEED=%d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
 	for i := range crashClients {
-		c.writers = append(c.writers, &writer{crash: c, name: fmt.Sprintf("w%d", i), random: rand.New(rand.NewPCG(seed, uint64(i)+1))})
+		c.writers = append(c.writers, &writer{
+			crash: c, name: fmt.Sprintf("w%d", i), random: rand.New(rand.NewPCG(seed, uint64(i)+1)),
+		})
 	}
 	uncertain := 0
 	p := startServer(c.t, c.args...)
@@ -113,7 +115,9 @@ func (c *crash) run(rounds int) {
 			c.t.Fatalf("round %d", round)
 		}
 	}
-	c.t.Logf("%d writes were acknowledged, %d were cut off and had happened all the same", c.acknowledged.Load(), uncertain)
+	c.t.Logf(
+		"%d writes were acknowledged, %d were cut off and had happened all the same", c.acknowledged.Load(), uncertain,
+	)
 	if c.acknowledged.Load() == 0 {
 		c.t.Error("nothing was ever acknowledged: this test has shown nothing")
 	}
@@ -161,7 +165,8 @@ func orphansOf(t *testing.T, url string) func() {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close(context.WithoutCancel(t.Context())) })
-	const served = `SELECT coalesce(array_agg(pid), '{}') FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'rollcall'`
+	const served = `SELECT coalesce(array_agg(pid), '{}') FROM pg_stat_activity
+		WHERE datname = current_database() AND application_name = 'rollcall'`
 	backends := func() (pids []int32) {
 		if err := conn.QueryRow(t.Context(), served).Scan(&pids); err != nil {
 			t.Fatal(err)
@@ -189,7 +194,8 @@ type account struct {
 func content(uid string, attempt int) api.CreateUserRequest {
 	return api.CreateUserRequest{
 		UID: uid, Name: fmt.Sprintf("%s, attempt %d", uid, attempt), StatusMessage: fmt.Sprintf("status %d", attempt),
-		Metadata: fmt.Appendf(nil, `{"attempt":%d}`, attempt), Tags: []string{attemptTag(attempt), []string{"even", "odd"}[attempt%2]},
+		Metadata: fmt.Appendf(nil, `{"attempt":%d}`, attempt),
+		Tags:     []string{attemptTag(attempt), []string{"even", "odd"}[attempt%2]},
 	}
 }
 
@@ -198,7 +204,8 @@ func attemptTag(attempt int) string { return fmt.Sprintf("attempt-%d", attempt) 
 // is reports whether a user has exactly the content of an attempt.
 func is(user api.User, attempt int) bool {
 	want := content(user.UID, attempt)
-	return user.Name == want.Name && user.StatusMessage == want.StatusMessage && string(user.Metadata) == string(want.Metadata) &&
+	return user.Name == want.Name && user.StatusMessage == want.StatusMessage &&
+		string(user.Metadata) == string(want.Metadata) &&
 		slices.Equal(user.Tags, want.Tags)
 }
 
@@ -420,8 +427,8 @@ type process struct {
 	err            error         // how it ended; for reading when exited is closed
 }
 
-// serveCommand returns the command that runs the shipped program as a server that listens wherever there is room and logs
-// only what is wrong.
+// serveCommand returns the command that runs the shipped program as a server that listens wherever there is room and
+// logs only what is wrong.
 func serveCommand(t *testing.T, args ...string) *exec.Cmd {
 	t.Helper()
 	program, err := shipped()

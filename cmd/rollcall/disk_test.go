@@ -236,7 +236,8 @@ func expectNoStart(t *testing.T, because string, args ...string) {
 	if code := cmd.ProcessState.ExitCode(); code != exitFailed {
 		t.Errorf("%v: want exit code %d, got %d: %v", args, exitFailed, code, err)
 	}
-	if !slices.ContainsFunc(strings.Split(because, "|"), func(words string) bool { return strings.Contains(err.Error(), words) }) {
+	says := func(words string) bool { return strings.Contains(err.Error(), words) }
+	if !slices.ContainsFunc(strings.Split(because, "|"), says) {
 		t.Errorf("%v: it does not say %q: %v", args, because, err)
 	}
 }
@@ -305,7 +306,10 @@ func (s *subject) reconnect(p *process) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	if s.me, err = client.New(p.base, client.WithApp(credentials.AppID), client.WithAuthToken(s.token), client.WithTries(1)); err != nil {
+	s.me, err = client.New(
+		p.base, client.WithApp(credentials.AppID), client.WithAuthToken(s.token), client.WithTries(1),
+	)
+	if err != nil {
 		s.t.Fatal(err)
 	}
 }
@@ -396,7 +400,8 @@ func (s *subject) revision() int64 {
 func (s *subject) expectRefusal(what string, err error) {
 	s.t.Helper()
 	var refused *client.Error
-	if !errors.As(err, &refused) || refused.Code != api.CodeOperationFailed || refused.Status != http.StatusInternalServerError {
+	if !errors.As(err, &refused) || refused.Code != api.CodeOperationFailed ||
+		refused.Status != http.StatusInternalServerError {
 		s.t.Errorf("%s: want a refusal with %s, got %v", what, api.CodeOperationFailed, err)
 		return
 	}
@@ -414,11 +419,15 @@ func (s *subject) expectEnvelope() {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	request, err := http.NewRequestWithContext(s.t.Context(), http.MethodPost, s.server.base+"/v3/users", strings.NewReader(`{"uid":"nobody","name":"Nobody"}`))
+	request, err := http.NewRequestWithContext(
+		s.t.Context(), http.MethodPost, s.server.base+"/v3/users", strings.NewReader(`{"uid":"nobody","name":"Nobody"}`),
+	)
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	for name, value := range map[string]string{"appId": credentials.AppID, "apikey": credentials.AuthKey, "content-type": "application/json"} {
+	for name, value := range map[string]string{
+		"appId": credentials.AppID, "apikey": credentials.AuthKey, "content-type": "application/json",
+	} {
 		request.Header.Set(name, value)
 	}
 	response, err := http.DefaultTransport.RoundTrip(request)
@@ -435,7 +444,8 @@ func (s *subject) expectEnvelope() {
 		s.t.Fatalf("%v: %s", err, body)
 	}
 	refusal := envelope["error"]
-	if response.StatusCode != http.StatusInternalServerError || len(envelope) != 1 || refusal["code"] != "ERR_OPERATION_FAILED" ||
+	if response.StatusCode != http.StatusInternalServerError || len(envelope) != 1 ||
+		refusal["code"] != "ERR_OPERATION_FAILED" ||
 		refusal["source"] != "chat-api" || refusal["message"] == "" || refusal["devMessage"] == "" {
 		s.t.Errorf("%d is not the contract's envelope: %s", response.StatusCode, body)
 	}
@@ -473,7 +483,8 @@ func (s *subject) expectReads() {
 			s.t.Errorf("the change log has %q about %s, whose creation was refused", changes[uid], uid)
 		}
 	}
-	if tagged := listUsers(s.t, s.client, client.UserListOptions{Tags: []string{attemptTag(1)}, WithDeactivated: true}); len(tagged) != len(s.there) {
+	tagged := listUsers(s.t, s.client, client.UserListOptions{Tags: []string{attemptTag(1)}, WithDeactivated: true})
+	if len(tagged) != len(s.there) {
 		s.t.Errorf("%d users are found by their tag, want %d", len(tagged), len(s.there))
 	}
 	if _, err := s.client.Users.Get(ctx, "first"); err != nil {
@@ -498,7 +509,9 @@ func (s *subject) expectWrites() {
 		s.there[uid] = true
 	}
 	clear(s.refused)
-	for _, name := range []string{"update a user", "mint a token", "deactivate users", "make a key", "make a role", "erase a user"} {
+	for _, name := range []string{
+		"update a user", "mint a token", "deactivate users", "make a key", "make a role", "erase a user",
+	} {
 		if err := s.writes(ctx)[name](); err != nil {
 			s.t.Errorf("%s: %v", name, err)
 		}

@@ -15,8 +15,8 @@ func newDoctor() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "doctor",
 		Short: "Check configuration, disk, database, clock and certificate",
-		Long: "Checks what `rollcall serve` with the same flags, environment and file depends on, and says what to do about\n" +
-			"what is wrong. It can run beside the server. The exit code is 1 when there is a problem.",
+		Long: "Checks what `rollcall serve` with the same flags, environment and file depends on, and says what to do\n" +
+			"about what is wrong. It can run beside the server. The exit code is 1 when there is a problem.",
 		Example: "  rollcall doctor\n  rollcall doctor --data /var/lib/rollcall --json",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

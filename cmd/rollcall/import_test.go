@@ -25,8 +25,8 @@ import (
 // importRows is how many users the interrupted import brings; every hundredth is wrong.
 const importRows = 20_000
 
-// TestImportSurvivesKills kills an import again and again at a random batch, lets it go on each time, and repeats it when
-// it is done. What is there then is what one undisturbed import makes, and so are its results.
+// TestImportSurvivesKills kills an import again and again at a random batch, lets it go on each time, and repeats it
+// when it is done. What is there then is what one undisturbed import makes, and so are its results.
 func TestImportSurvivesKills(t *testing.T) {
 	t.Parallel()
 	folder := t.TempDir()
@@ -40,7 +40,10 @@ func TestImportSurvivesKills(t *testing.T) {
 		if i%1500 == 1401 { // the same user once more, in the batch behind or in the same one
 			number = i - 700
 		}
-		fmt.Fprintf(&rows, `{"uid":"user-%d","name":%s,"tags":["t%d"],"metadata":{"n":%d},"createdAt":%d}`+"\n", number, name, i%7, i, 1_600_000_000+i)
+		fmt.Fprintf(
+			&rows, `{"uid":"user-%d","name":%s,"tags":["t%d"],"metadata":{"n":%d},"createdAt":%d}`+"\n", number, name, i%7, i,
+			1_600_000_000+i,
+		)
 	}
 	disturbed, clean := filepath.Join(folder, "disturbed"), filepath.Join(folder, "clean")
 	for _, data := range []string{disturbed, clean} {
@@ -65,7 +68,8 @@ func TestImportSurvivesKills(t *testing.T) {
 	if got, want := strings.Count(resumed, "\n"), importRows; got != want {
 		t.Errorf("the results of the resumed import have %d lines, want %d", got, want)
 	}
-	if got, want := strings.Count(resumed, `"failed"`), strings.Count(once, `"failed"`); got != want || want != importRows/100 {
+	if got, want := strings.Count(resumed, `"failed"`), strings.Count(once, `"failed"`); got != want ||
+		want != importRows/100 {
 		t.Errorf("%d entries failed, want %d", got, want)
 	}
 	resulting := exported(t, untouched)
@@ -73,7 +77,8 @@ func TestImportSurvivesKills(t *testing.T) {
 		t.Error("the directories differ")
 	}
 	for i := 1401; i < importRows-50; i += 1500 {
-		if strings.Contains(resulting, fmt.Sprintf(`"User %d"`, i-700)) || !strings.Contains(resulting, fmt.Sprintf(`"User %d"`, i)) {
+		if strings.Contains(resulting, fmt.Sprintf(`"User %d"`, i-700)) ||
+			!strings.Contains(resulting, fmt.Sprintf(`"User %d"`, i)) {
 			t.Errorf("of the rows %d and %d of one user, the later one does not stay", i-700, i)
 		}
 	}
@@ -97,8 +102,8 @@ const (
 	killAfterAnswer                    // while the import writes down what it learned
 )
 
-// killImport starts an import and kills it at a moment of its batch with that number, counted from 1. There must be more
-// batches than that.
+// killImport starts an import and kills it at a moment of its batch with that number, counted from 1. There must be
+// more batches than that.
 func killImport(t *testing.T, p *process, file string, moment killMoment, batch int) {
 	t.Helper()
 	target, err := url.Parse(p.base)
@@ -198,11 +203,15 @@ func exported(t *testing.T, p *process) string {
 // TestImportFromAnotherServer pulls the users of one server into another.
 func TestImportFromAnotherServer(t *testing.T) {
 	t.Parallel()
-	source, target := startServer(t, "--data", filepath.Join(t.TempDir(), "source")), startServer(t, "--data", filepath.Join(t.TempDir(), "target"))
+	source := startServer(t, "--data", filepath.Join(t.TempDir(), "source"))
+	target := startServer(t, "--data", filepath.Join(t.TempDir(), "target"))
 	file := filepath.Join(t.TempDir(), "users.ndjson")
 	var rows bytes.Buffer
 	for i := range 2500 {
-		fmt.Fprintf(&rows, `{"uid":"user-%04d","name":"User %d","tags":["t"],"metadata":{"n":1,"@private":{"email":"x"}},"lastActiveAt":%d}`+"\n", i, i, 1_600_000_000+i)
+		fmt.Fprintf(
+			&rows, `{"uid":"user-%04d","name":"User %d","tags":["t"],"metadata":{"n":1,"@private":{"email":"x"}},`+
+				`"lastActiveAt":%d}`+"\n", i, i, 1_600_000_000+i,
+		)
 	}
 	if err := os.WriteFile(file, rows.Bytes(), 0o600); err != nil {
 		t.Fatal(err)
@@ -217,8 +226,10 @@ func TestImportFromAnotherServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	app, key := appAndKey(t, source)
-	cmd := boundedCommand(t, program, "import", "--from", source.base, "--from-app", app, "--url", target.base, "--data", target.data,
-		"--results", filepath.Join(t.TempDir(), "r"), "--state", filepath.Join(t.TempDir(), "s"))
+	cmd := boundedCommand(
+		t, program, "import", "--from", source.base, "--from-app", app, "--url", target.base, "--data", target.data,
+		"--results", filepath.Join(t.TempDir(), "r"), "--state", filepath.Join(t.TempDir(), "s"),
+	)
 	cmd.Env = append(os.Environ(), "ROLLCALL_FROM_API_KEY="+key)
 	if output, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, output)

@@ -24,7 +24,8 @@ import (
 // requestsLogged is how many requests it takes to fill a pipe and every buffer in front of it.
 const requestsLogged = 2000
 
-// TestLogNobodyReads gives a server a standard error that is never read. It serves all the same, and ends when it is told to.
+// TestLogNobodyReads gives a server a standard error that is never read. It serves all the same, and ends when it is
+// told to.
 func TestLogNobodyReads(t *testing.T) {
 	t.Parallel()
 	reader, writer := pipe(t)
@@ -45,8 +46,8 @@ func TestLogReaderGone(t *testing.T) {
 	p.expectEnd(t)
 }
 
-// TestOutputNobodyTakes starts servers whose standard output and standard error are one pipe: a full one that nobody reads, and
-// one whose reader is gone.
+// TestOutputNobodyTakes starts servers whose standard output and standard error are one pipe: a full one that nobody
+// reads, and one whose reader is gone.
 func TestOutputNobodyTakes(t *testing.T) {
 	t.Parallel()
 	for name, spoil := range map[string]func(t *testing.T, reader, writer *os.File){
@@ -194,18 +195,21 @@ func TestNoFileDescriptors(t *testing.T) {
 	before := &http.Client{Transport: &http.Transport{MaxConnsPerHost: 1}} // has a connection, and keeps it
 	t.Cleanup(before.CloseIdleConnections)
 	metrics := func() string { return get(t, before, p.base+"/metrics") }
-	if !strings.Contains(metrics(), "\nrollcall_accept_failures_total 0\n") || !strings.Contains(metrics(), "\nprocess_max_fds ") {
+	if !strings.Contains(metrics(), "\nrollcall_accept_failures_total 0\n") ||
+		!strings.Contains(metrics(), "\nprocess_max_fds ") {
 		t.Errorf("/metrics does not have what it takes to see it coming:\n%s", metrics())
 	}
 	setLimit(t, p, unix.RLIMIT_NOFILE, uint64(openFiles(t, p)))
-	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", strings.TrimPrefix(p.base, "http://")) // the kernel takes it
+	// The kernel takes the connection.
+	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", strings.TrimPrefix(p.base, "http://"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer conn.Close()
 	ctx, cancel := waitContext(t)
 	defer cancel()
-	if _, err := p.await(ctx, p.stderr, regexp.MustCompile(`"level":"ERROR","msg":"connections cannot be accepted",.*LimitNOFILE`)); err != nil {
+	logged := regexp.MustCompile(`"level":"ERROR","msg":"connections cannot be accepted",.*LimitNOFILE`)
+	if _, err := p.await(ctx, p.stderr, logged); err != nil {
 		t.Fatalf("it is not logged: %v\n%s", err, p.stderr)
 	}
 	failures := regexp.MustCompile(`\nrollcall_accept_failures_total (\d+)\n`)
@@ -229,7 +233,9 @@ func TestNoFileDescriptors(t *testing.T) {
 func (p *process) expectReadOrWords(t *testing.T, through *http.Client, words string) {
 	t.Helper()
 	app, key := appAndKey(t, p)
-	c, err := client.New(p.base, client.WithApp(app), client.WithAPIKey(key), client.WithTries(1), client.WithHTTPClient(through))
+	c, err := client.New(
+		p.base, client.WithApp(app), client.WithAPIKey(key), client.WithTries(1), client.WithHTTPClient(through),
+	)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,8 +17,9 @@ import (
 	"github.com/rollcall/rollcall/internal/server"
 )
 
-// TestLostFiles takes the files of the database from a running server, or damages them. From then on no write is acknowledged, and
-// /readyz and doctor say why. What was acknowledged before is there after the next start, unless the database itself is gone.
+// TestLostFiles takes the files of the database from a running server, or damages them. From then on no write is
+// acknowledged, and /readyz and doctor say why. What was acknowledged before is there after the next start, unless the
+// database itself is gone.
 func TestLostFiles(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
@@ -27,21 +28,23 @@ func TestLostFiles(t *testing.T) {
 		says, diagnosed string
 		// giveBack makes the running server write again; nil when a restart is needed.
 		giveBack func(t *testing.T, data string)
-		// killed says that the server need not end in order for everything to be kept, and startRefused is what a start says behind
-		// one that was killed.
+		// killed says that the server need not end in order for everything to be kept, and startRefused is what a start says
+		// behind one that was killed.
 		killed       bool
 		startRefused string
 		// gone says that nothing is left.
 		gone bool
 	}{
 		"the directory is removed": {
-			lose: func(t *testing.T, data string) { t.Helper(); must(t, os.RemoveAll(data)) },
-			says: "rollcall.db was removed while it ran", diagnosed: "says: The server is not ready to serve. rollcall.db was removed", gone: true,
+			lose:      func(t *testing.T, data string) { t.Helper(); must(t, os.RemoveAll(data)) },
+			says:      "rollcall.db was removed while it ran",
+			diagnosed: "says: The server is not ready to serve. rollcall.db was removed", gone: true,
 		},
 		"the directory is moved away, and back": {
-			lose: func(t *testing.T, data string) { t.Helper(); must(t, os.Rename(data, data+"-away")) },
-			says: "rollcall.db was removed while it ran", diagnosed: "says: The server is not ready to serve. rollcall.db was removed",
-			giveBack: func(t *testing.T, data string) { t.Helper(); must(t, os.Rename(data+"-away", data)) },
+			lose:      func(t *testing.T, data string) { t.Helper(); must(t, os.Rename(data, data+"-away")) },
+			says:      "rollcall.db was removed while it ran",
+			diagnosed: "says: The server is not ready to serve. rollcall.db was removed",
+			giveBack:  func(t *testing.T, data string) { t.Helper(); must(t, os.Rename(data+"-away", data)) },
 		},
 		"the database is replaced by another, and put back": {
 			lose: func(t *testing.T, data string) {
@@ -51,7 +54,8 @@ func TestLostFiles(t *testing.T) {
 				must(t, os.WriteFile(path+"-new", []byte("another"), 0o600))
 				must(t, os.Rename(path+"-new", path))
 			},
-			says: "rollcall.db was replaced by another file while it ran", diagnosed: "rollcall.db is not the file that the running server has open",
+			says:      "rollcall.db was replaced by another file while it ran",
+			diagnosed: "rollcall.db is not the file that the running server has open",
 			giveBack: func(t *testing.T, data string) {
 				t.Helper()
 				path := filepath.Join(data, server.DatabaseFile)
@@ -149,7 +153,8 @@ func (s *subject) writeSome(count int) {
 	}
 }
 
-// awaitLostFiles writes until it is refused, which is soon. What is acknowledged until then has to be kept where anything is.
+// awaitLostFiles writes until it is refused, which is soon. What is acknowledged until then has to be kept where
+// anything is.
 func (s *subject) awaitLostFiles() {
 	s.t.Helper()
 	acknowledged := 0
@@ -168,16 +173,18 @@ func (s *subject) awaitLostFiles() {
 	}
 }
 
-// expectLostFiles demands that every kind of write is refused because the database's files are not what they were. Reads go on, as
-// long as they need no connection that is not open yet: then they are refused in the same words, and never answered from
-// other files.
+// expectLostFiles demands that every kind of write is refused because the database's files are not what they were.
+// Reads go on, as long as they need no connection that is not open yet: then they are refused in the same words, and
+// never answered from other files.
 func (s *subject) expectLostFiles() {
 	s.t.Helper()
 	expect := func(what string, err error) {
 		s.t.Helper()
 		var refused *client.Error
-		if !errors.As(err, &refused) || refused.Code != api.CodeOperationFailed || refused.Status != http.StatusInternalServerError ||
-			!strings.Contains(refused.Message, "removed, replaced or damaged") || !strings.Contains(refused.Message, "Nothing was changed") {
+		if !errors.As(err, &refused) || refused.Code != api.CodeOperationFailed ||
+			refused.Status != http.StatusInternalServerError ||
+			!strings.Contains(refused.Message, "removed, replaced or damaged") ||
+			!strings.Contains(refused.Message, "Nothing was changed") {
 			s.t.Errorf("%s: want to be told that files are lost, got %v", what, err)
 		}
 	}
@@ -210,7 +217,8 @@ func unready(t *testing.T, p *process) string {
 	text, err := io.ReadAll(response.Body)
 	must(t, err)
 	var body api.ErrorBody
-	if err := json.Unmarshal(text, &body); err != nil || response.StatusCode != http.StatusServiceUnavailable || body.Error.Code != api.CodeOperationFailed {
+	if err := json.Unmarshal(text, &body); err != nil || response.StatusCode != http.StatusServiceUnavailable ||
+		body.Error.Code != api.CodeOperationFailed {
 		t.Fatalf("/readyz answers %d %s", response.StatusCode, text)
 	}
 	if strings.Contains(string(text), p.data) {

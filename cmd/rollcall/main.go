@@ -44,8 +44,8 @@ func run() int {
 	return exitFailed
 }
 
-// interruptions are the signals on which a command finishes what it does. A terminal that closes is one, unless the command was
-// started to outlive it.
+// interruptions are the signals on which a command finishes what it does. A terminal that closes is one, unless the
+// command was started to outlive it.
 func interruptions() []os.Signal {
 	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
 	if !signal.Ignored(syscall.SIGHUP) {
@@ -70,7 +70,8 @@ func newRoot() *cobra.Command {
 		return usageError{fmt.Errorf("%w; see `%s --help`", err, cmd.CommandPath())}
 	})
 	root.AddCommand(
-		newServe(), newDev(), newApps(), newKeys(), newUsers(), newImport(), newExport(), newBackup(), newDoctor(), newConfig(), newMasterKey(), newBench(), newVersion(),
+		newServe(), newDev(), newApps(), newKeys(), newUsers(), newImport(), newExport(), newBackup(), newDoctor(),
+		newConfig(), newMasterKey(), newBench(), newVersion(),
 	)
 	root.CompletionOptions.HiddenDefaultCmd = true
 	markUsageErrors(root)

@@ -12,8 +12,9 @@ import (
 	"github.com/rollcall/rollcall/internal/server"
 )
 
-// TestPausedServerBlamesNobody stops a server for longer than anybody may be silent, while clients go on sending pings, and one of
-// them gives up and comes back. When it runs again, all of them are there, and who watches them has heard nothing.
+// TestPausedServerBlamesNobody stops a server for longer than anybody may be silent, while clients go on sending pings,
+// and one of them gives up and comes back. When it runs again, all of them are there, and who watches them has heard
+// nothing.
 func TestPausedServerBlamesNobody(t *testing.T) {
 	t.Parallel()
 	const pause = 22 * time.Second // more than presence.Silence

@@ -23,7 +23,10 @@ type remote struct {
 
 func (r *remote) register(flags *pflag.FlagSet) {
 	flags.StringVar(&r.url, "url", envOr("ROLLCALL_URL", "http://127.0.0.1:8080"), "address of the server (ROLLCALL_URL)")
-	flags.StringVar(&r.data, "data", envOr("ROLLCALL_DATA", "./data"), "data directory whose credentials.json is used for what is not given (ROLLCALL_DATA)")
+	flags.StringVar(
+		&r.data, "data", envOr("ROLLCALL_DATA", "./data"),
+		"data directory whose credentials.json is used for what is not given (ROLLCALL_DATA)",
+	)
 	flags.StringVar(&r.appID, "app", os.Getenv("ROLLCALL_APP_ID"), "app id (ROLLCALL_APP_ID)")
 	flags.BoolVar(&r.json, "json", false, "print JSON")
 	// Secrets come from the environment or the file: on a command line everybody on the machine can read them.
@@ -47,7 +50,8 @@ func (r *remote) connect() (*client.Client, error) {
 	}
 	complete := r.appID != "" && r.apiKey != "" || r.managementKey != "" || stored.ManagementKey != ""
 	if err != nil && !complete {
-		return nil, fmt.Errorf("no credentials: %w; give --data, or set ROLLCALL_APP_ID and ROLLCALL_API_KEY (ROLLCALL_MANAGEMENT_KEY and ROLLCALL_MANAGEMENT_SECRET for apps)", err)
+		return nil, fmt.Errorf("no credentials: %w; give --data, or set ROLLCALL_APP_ID and ROLLCALL_API_KEY "+
+			"(ROLLCALL_MANAGEMENT_KEY and ROLLCALL_MANAGEMENT_SECRET for apps)", err)
 	}
 	if r.appID != "" && r.appID != stored.AppID {
 		stored.RestAPIKey = "" // which is another app's
@@ -55,12 +59,20 @@ func (r *remote) connect() (*client.Client, error) {
 	for _, value := range []struct {
 		field  *string
 		stored string
-	}{{&r.appID, stored.AppID}, {&r.apiKey, stored.RestAPIKey}, {&r.managementKey, stored.ManagementKey}, {&r.managementSecret, stored.ManagementSecret}} {
+	}{
+		{&r.appID, stored.AppID},
+		{&r.apiKey, stored.RestAPIKey},
+		{&r.managementKey, stored.ManagementKey},
+		{&r.managementSecret, stored.ManagementSecret},
+	} {
 		if *value.field == "" {
 			*value.field = value.stored
 		}
 	}
-	return client.New(r.url, client.WithApp(r.appID), client.WithAPIKey(r.apiKey), client.WithManagement(r.managementKey, r.managementSecret))
+	return client.New(
+		r.url, client.WithApp(r.appID), client.WithAPIKey(r.apiKey),
+		client.WithManagement(r.managementKey, r.managementSecret),
+	)
 }
 
 // derivedManagement returns the management credentials that come from the data directory's master key, empty when it
@@ -78,7 +90,10 @@ func (r *remote) derivedManagement() (key, managementSecret string) {
 }
 
 // remoteCommand makes a command that calls the server: run returns what to print with --json, and its table.
-func remoteCommand(r *remote, cmd *cobra.Command, run func(cmd *cobra.Command, c *client.Client, args []string) (value any, rows [][]string, err error)) *cobra.Command {
+func remoteCommand(
+	r *remote, cmd *cobra.Command,
+	run func(cmd *cobra.Command, c *client.Client, args []string) (value any, rows [][]string, err error),
+) *cobra.Command {
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		c, err := r.connect()
 		if err != nil {

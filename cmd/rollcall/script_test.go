@@ -160,9 +160,9 @@ func (s *scriptServer) kill() {
 //	server stop|interrupt|kill
 //
 // start runs a server and waits until it is ready. It sets URL, ROLLCALL_URL and, as host:port, ADDRESS, PID to its
-// process, and, when there is a --data with credentials, APP_ID, REST_KEY, AUTH_KEY, MANAGEMENT_KEY and MANAGEMENT_SECRET. log
-// waits until the server has logged something. stop, or interrupt as Ctrl-C does, ends it and demands exit code 0;
-// what it has printed and logged is stdout and stderr then.
+// process, and, when there is a --data with credentials, APP_ID, REST_KEY, AUTH_KEY, MANAGEMENT_KEY and
+// MANAGEMENT_SECRET. log waits until the server has logged something. stop, or interrupt as Ctrl-C does, ends it and
+// demands exit code 0; what it has printed and logged is stdout and stderr then.
 func serverCommand(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) == 0 {
 		ts.Fatalf("usage: server start|log|stop|interrupt|kill")
@@ -185,7 +185,9 @@ func serverCommand(ts *testscript.TestScript, neg bool, args []string) {
 		_, err := script.running.await(ctx, script.running.stderr, regexp.MustCompile(args[1]))
 		ts.Check(err)
 	case "stop", "interrupt":
-		code, err := script.running.stop(ctx, map[string]syscall.Signal{"stop": syscall.SIGTERM, "interrupt": syscall.SIGINT}[args[0]])
+		code, err := script.running.stop(
+			ctx, map[string]syscall.Signal{"stop": syscall.SIGTERM, "interrupt": syscall.SIGINT}[args[0]],
+		)
 		ts.Check(err)
 		fmt.Fprint(ts.Stdout(), script.running.stdout)
 		fmt.Fprint(ts.Stderr(), script.running.stderr)

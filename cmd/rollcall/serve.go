@@ -25,11 +25,13 @@ func newServe() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Run the server",
-		Long: "Runs the server until it is interrupted. The first start makes an app with one fullAccess and one authOnly key,\n" +
-			"a master key and a self-signed certificate, and writes the credentials to DATA/credentials.json; later starts\n" +
-			"find all of it. Keys are shown once, by the first start, and on a terminal alone. /readyz answers 200 when the\n" +
-			"server is ready. Every option can also be set in the environment or in a file: see `rollcall config`.",
-		Example: "  rollcall serve\n  rollcall serve --data /var/lib/rollcall --http 127.0.0.1:8080 --https ''\n" +
+		Long: "Runs the server until it is interrupted. The first start makes an app with one fullAccess and one authOnly\n" +
+			"key, a master key and a self-signed certificate, and writes the credentials to DATA/credentials.json; later\n" +
+			"starts find all of it. Keys are shown once, by the first start, and on a terminal alone. /readyz answers 200\n" +
+			"when the server is ready. Every option can also be set in the environment or in a file: see\n" +
+			"`rollcall config`.",
+		Example: "  rollcall serve\n" +
+			"  rollcall serve --data /var/lib/rollcall --http 127.0.0.1:8080 --https ''\n" +
 			"  rollcall serve --database postgres://rollcall@db.example.com/rollcall",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -50,8 +52,8 @@ func newServe() *cobra.Command {
 // gcPercent spends a few megabytes on collecting garbage half as often.
 const gcPercent = 200
 
-// withConfig calls run with the configuration that the options make, and a logger to the standard error. Whatever becomes of the
-// standard output and the standard error, it is not in the way.
+// withConfig calls run with the configuration that the options make, and a logger to the standard error. Whatever
+// becomes of the standard output and the standard error, it is not in the way.
 func (s *settings) withConfig(cmd *cobra.Command, run func(server.Config) error) error {
 	if err := s.load(os.LookupEnv); err != nil {
 		return err
@@ -96,21 +98,25 @@ func tuneRuntime(config server.Config) {
 		debug.SetGCPercent(gcPercent)
 	}
 	if _, set := os.LookupEnv("GOMAXPROCS"); !set && config.Database == "" {
-		// Whoever writes to the embedded database waits for the disk in a system call. Coming back, it would queue for a processor
-		// behind the requests, while everybody who writes waits for it.
+		// Whoever writes to the embedded database waits for the disk in a system call. Coming back, it would queue for a
+		// processor behind the requests, while everybody who writes waits for it.
 		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1)
 	}
 }
 
-// welcome prints what a newcomer needs next. Keys are shown on a terminal alone, and only when they were made just now: what a
-// program prints is kept by journald, by containers and by CI. Otherwise the lines read the keys from their file.
+// welcome prints what a newcomer needs next. Keys are shown on a terminal alone, and only when they were made just now:
+// what a program prints is kept by journald, by containers and by CI. Otherwise the lines read the keys from their
+// file.
 func welcome(cmd *cobra.Command, running *server.Server, config server.Config) {
 	credentials := running.Credentials
 	printf(cmd, "Rollcall is running.\n\n")
 	base, flags := "", ""
 	if running.HTTPSAddr != "" {
 		base, flags = "https://"+running.HTTPSAddr, "-k "
-		printf(cmd, "  https      %s   (self-signed certificate unless you gave one: open it once in the browser and accept it)\n", base)
+		printf(
+			cmd, "  https      %s   (self-signed certificate unless you gave one: open it once in the browser and accept it)\n",
+			base,
+		)
 	}
 	if running.HTTPAddr != "" {
 		base, flags = "http://"+running.HTTPAddr, ""
@@ -119,7 +125,12 @@ func welcome(cmd *cobra.Command, running *server.Server, config server.Config) {
 	printf(cmd, "  reference  %s/docs\n", base)
 	path := filepath.Join(config.DataDir, server.CredentialsFile)
 	if credentials.AppID == "" {
-		printf(cmd, "\n%s is gone: list the apps with `rollcall apps list`, and make a key with\n`rollcall keys create NAME --scope fullAccess --app APP`.\n", path)
+		printf(
+			cmd,
+			"\n%s is gone: list the apps with `rollcall apps list`, and make a key with\n"+
+				"`rollcall keys create NAME --scope fullAccess --app APP`.\n",
+			path,
+		)
 		return
 	}
 	printf(cmd, "\n  app id     %s\n", credentials.AppID)
@@ -133,8 +144,11 @@ func welcome(cmd *cobra.Command, running *server.Server, config server.Config) {
 		printf(cmd, "  auth key   %s   (authOnly)\n", authKey.text)
 	}
 	printf(cmd, "  all in     %s\n", path)
-	printf(cmd, "\nCreate a user:\n\n  curl %s%s/v3/users -H 'appId: %s' -H \"apikey: %s\" -H 'content-type: application/json' -d '{\"uid\":\"ada\",\"name\":\"Ada\"}'\n",
-		flags, base, credentials.AppID, restKey.inShell)
+	printf(
+		cmd, "\nCreate a user:\n\n  curl %s%s/v3/users -H 'appId: %s' -H \"apikey: %s\" "+
+			"-H 'content-type: application/json' -d '{\"uid\":\"ada\",\"name\":\"Ada\"}'\n",
+		flags, base, credentials.AppID, restKey.inShell,
+	)
 	if running.HTTPSAddr == "" {
 		return
 	}
@@ -185,10 +199,11 @@ func newDev() *cobra.Command {
 		Short: "Run a throw-away server with sample users, for a laptop or CI",
 		Long: "Runs a server on a temporary data directory that is removed at the end, with the sample users\n" +
 			"cometchat-uid-1 to cometchat-uid-5, whose API shows keys and tokens in full. The app id and the keys can be\n" +
-			"given, so that tests need not read them from anywhere; those that are made up are shown on a terminal, and are in\n" +
-			"credentials.json, which is named. A key that was given is not shown.",
-		Example: "  rollcall dev\n  rollcall dev --http 127.0.0.1:0 --https '' --app-id testapp --rest-api-key $(openssl rand -hex 20)",
-		Args:    cobra.NoArgs,
+			"given, so that tests need not read them from anywhere; those that are made up are shown on a terminal, and\n" +
+			"are in credentials.json, which is named. A key that was given is not shown.",
+		Example: "  rollcall dev\n" +
+			"  rollcall dev --http 127.0.0.1:0 --https '' --app-id testapp --rest-api-key $(openssl rand -hex 20)",
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return s.withConfig(cmd, func(config server.Config) error {
 				config.FirstApp = directory.NewApp{

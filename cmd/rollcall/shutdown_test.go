@@ -108,8 +108,11 @@ func TestShutdownWaitsForRequestInFlight(t *testing.T) {
 	}
 	conn, answers := dial(t, p)
 	body := `{"uid":"late","name":"Late"}`
-	fmt.Fprintf(conn, "POST /v3/users HTTP/1.1\r\nHost: rollcall\r\nappId: %s\r\napikey: %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\nExpect: 100-continue\r\n\r\n",
-		credentials.AppID, credentials.RestAPIKey, len(body))
+	fmt.Fprintf(
+		conn, "POST /v3/users HTTP/1.1\r\nHost: rollcall\r\nappId: %s\r\napikey: %s\r\n"+
+			"Content-Type: application/json\r\nContent-Length: %d\r\nExpect: 100-continue\r\n\r\n",
+		credentials.AppID, credentials.RestAPIKey, len(body),
+	)
 	// The server asks for the body when the request is in its hands: from now on it is in flight.
 	expectStatus(t, answers, http.StatusContinue)
 
@@ -147,7 +150,9 @@ func TestShutdownEndsStreams(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, value := range map[string]string{"appId": credentials.AppID, "apikey": credentials.RestAPIKey, "accept": "text/event-stream"} {
+	for name, value := range map[string]string{
+		"appId": credentials.AppID, "apikey": credentials.RestAPIKey, "accept": "text/event-stream",
+	} {
 		request.Header.Set(name, value)
 	}
 	response, err := http.DefaultTransport.RoundTrip(request)

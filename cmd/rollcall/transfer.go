@@ -26,13 +26,15 @@ func newImport() *cobra.Command {
 	var dryRun, restart bool
 	cmd := &cobra.Command{
 		Use: "import [FILE]", Short: "Bring users, and what export wrote, into an app",
-		Long: `Makes or changes the users of a file: NDJSON (a user or a line of an export on each line), CSV with a heading, or the
-JSON of CometChat's data import. "-" reads standard input. With --from, the users of another server that speaks this
-API are read instead; its API key comes from ROLLCALL_FROM_API_KEY.
+		Long: `Makes or changes the users of a file: NDJSON (a user or a line of an export on each line), CSV with a heading,
+or the JSON of CometChat's data import. "-" reads standard input. With --from, the users of another server that speaks
+this API are read instead; its API key comes from ROLLCALL_FROM_API_KEY.
 
 An import that was interrupted goes on where it was when it is started again. Importing the same once more changes
 nothing. The exit code is 1 when entries were refused: the results file has a line for each entry.`,
-		Example: "  rollcall import users.csv --dry-run\n  rollcall import users.ndjson\n  ROLLCALL_FROM_API_KEY=… rollcall import --from https://2a6f.api-eu.example.com --from-app 2a6f",
+		Example: "  rollcall import users.csv --dry-run\n" +
+			"  rollcall import users.ndjson\n" +
+			"  ROLLCALL_FROM_API_KEY=… rollcall import --from https://2a6f.api-eu.example.com --from-app 2a6f",
 		Args: func(_ *cobra.Command, args []string) error {
 			if (len(args) == 1) == (from != "") || len(args) > 1 {
 				return errors.New("give one FILE, or --from")
@@ -57,7 +59,9 @@ nothing. The exit code is 1 when entries were refused: the results file has a li
 		job := &transfer.Import{Client: c, Results: results, State: state, DryRun: dryRun, Changes: cmd.OutOrStdout()}
 		name := "import"
 		if from != "" {
-			source, err := client.New(from, client.WithApp(fromApp), client.WithAPIKey(os.Getenv("ROLLCALL_FROM_API_KEY")), client.WithTries(10))
+			source, err := client.New(
+				from, client.WithApp(fromApp), client.WithAPIKey(os.Getenv("ROLLCALL_FROM_API_KEY")), client.WithTries(10),
+			)
 			if err != nil {
 				return usageError{err}
 			}
@@ -198,8 +202,9 @@ func newExport() *cobra.Command {
 	var output string
 	cmd := &cobra.Command{
 		Use: "export", Args: cobra.NoArgs, Short: "Write the roles, users and relations of an app to a file",
-		Long: `Writes everything of an app that another directory can be made of, as NDJSON: its roles, users, blocks, friends and
-friend requests, but no keys and no auth tokens. Private metadata is in it. "rollcall import" makes an equal directory.`,
+		Long: `Writes everything of an app that another directory can be made of, as NDJSON: its roles, users, blocks, friends
+and friend requests, but no keys and no auth tokens. Private metadata is in it. "rollcall import" makes an equal
+directory.`,
 		Example: "  rollcall export --output shop.ndjson\n  rollcall export | gzip > shop.ndjson.gz",
 	}
 	flags := cmd.Flags()

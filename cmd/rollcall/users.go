@@ -21,28 +21,38 @@ func newUsers() *cobra.Command {
 		Example: "  rollcall users list --search ad\n  rollcall users create ada --name Ada\n  rollcall users token ada",
 	}
 	r.register(cmd.PersistentFlags())
-	cmd.AddCommand(usersList(r), usersGet(r), usersCreate(r), usersUpdate(r), usersToken(r), usersDeactivate(r), usersReactivate(r), usersDelete(r), usersExport(r))
+	cmd.AddCommand(
+		usersList(r), usersGet(r), usersCreate(r), usersUpdate(r), usersToken(r), usersDeactivate(r), usersReactivate(r),
+		usersDelete(r), usersExport(r),
+	)
 	return cmd
 }
 
 func userRows(users ...api.User) [][]string {
 	rows := [][]string{{"UID", "NAME", "ROLE", "STATUS", "CREATED"}}
 	for _, user := range users {
-		rows = append(rows, []string{user.UID, user.Name, user.Role, user.Status, time.Unix(user.CreatedAt, 0).UTC().Format(time.DateTime)})
+		rows = append(rows, []string{
+			user.UID, user.Name, user.Role, user.Status, time.Unix(user.CreatedAt, 0).UTC().Format(time.DateTime),
+		})
 	}
 	return rows
 }
 
 func usersList(r *remote) *cobra.Command {
 	var options client.UserListOptions
-	cmd := remoteCommand(r, &cobra.Command{Use: "list", Short: "List one page of users, newest first", Example: "  rollcall users list --search ad --per-page 20", Args: cobra.NoArgs},
-		func(cmd *cobra.Command, c *client.Client, _ []string) (any, [][]string, error) {
-			page, err := c.Users.List(cmd.Context(), options)
-			if at := page.Pagination; err == nil && at.CurrentPage < at.TotalPages {
-				fmt.Fprintf(cmd.ErrOrStderr(), "page %d of %d, of %d users; --page %d has the next\n", at.CurrentPage, at.TotalPages, at.Total, at.CurrentPage+1)
-			}
-			return page.Items, userRows(page.Items...), err
-		})
+	cmd := remoteCommand(r, &cobra.Command{
+		Use: "list", Short: "List one page of users, newest first",
+		Example: "  rollcall users list --search ad --per-page 20", Args: cobra.NoArgs,
+	}, func(cmd *cobra.Command, c *client.Client, _ []string) (any, [][]string, error) {
+		page, err := c.Users.List(cmd.Context(), options)
+		if at := page.Pagination; err == nil && at.CurrentPage < at.TotalPages {
+			fmt.Fprintf(
+				cmd.ErrOrStderr(), "page %d of %d, of %d users; --page %d has the next\n", at.CurrentPage, at.TotalPages, at.Total,
+				at.CurrentPage+1,
+			)
+		}
+		return page.Items, userRows(page.Items...), err
+	})
 	flags := cmd.Flags()
 	flags.StringVar(&options.SearchKey, "search", "", "prefix of the uid or the name")
 	flags.StringSliceVar(&options.Roles, "role", nil, "only users with any of these roles")
@@ -54,24 +64,27 @@ func usersList(r *remote) *cobra.Command {
 }
 
 func usersGet(r *remote) *cobra.Command {
-	return remoteCommand(r, &cobra.Command{Use: "get UID", Short: "Show a user", Example: "  rollcall users get ada --json", Args: cobra.ExactArgs(1)},
-		func(cmd *cobra.Command, c *client.Client, args []string) (any, [][]string, error) {
-			user, err := c.Users.Get(cmd.Context(), args[0])
-			return user, userRows(user), err
-		})
+	return remoteCommand(r, &cobra.Command{
+		Use: "get UID", Short: "Show a user", Example: "  rollcall users get ada --json", Args: cobra.ExactArgs(1),
+	}, func(cmd *cobra.Command, c *client.Client, args []string) (any, [][]string, error) {
+		user, err := c.Users.Get(cmd.Context(), args[0])
+		return user, userRows(user), err
+	})
 }
 
 func usersCreate(r *remote) *cobra.Command {
 	var request api.CreateUserRequest
-	cmd := remoteCommand(r, &cobra.Command{Use: "create UID", Short: "Create a user", Example: "  rollcall users create ada --name 'Ada Lovelace' --tag founder", Args: cobra.ExactArgs(1)},
-		func(cmd *cobra.Command, c *client.Client, args []string) (any, [][]string, error) {
-			if request.Name == "" {
-				return nil, nil, usageError{errors.New("a user needs a name: give --name")}
-			}
-			request.UID = args[0]
-			user, err := c.Users.Create(cmd.Context(), request)
-			return user, userRows(user), err
-		})
+	cmd := remoteCommand(r, &cobra.Command{
+		Use: "create UID", Short: "Create a user", Example: "  rollcall users create ada --name 'Ada Lovelace' --tag founder",
+		Args: cobra.ExactArgs(1),
+	}, func(cmd *cobra.Command, c *client.Client, args []string) (any, [][]string, error) {
+		if request.Name == "" {
+			return nil, nil, usageError{errors.New("a user needs a name: give --name")}
+		}
+		request.UID = args[0]
+		user, err := c.Users.Create(cmd.Context(), request)
+		return user, userRows(user), err
+	})
 	flags := cmd.Flags()
 	flags.StringVar(&request.Name, "name", "", "name (required)")
 	flags.StringVar(&request.Role, "role", "", "role; empty means default")
@@ -84,26 +97,28 @@ func usersCreate(r *remote) *cobra.Command {
 func usersUpdate(r *remote) *cobra.Command {
 	var name, role, avatar, link, status string
 	var tags []string
-	cmd := remoteCommand(r, &cobra.Command{Use: "update UID", Short: "Change a user; what is not given stays", Example: "  rollcall users update ada --name 'Countess Lovelace'", Args: cobra.ExactArgs(1)},
-		func(cmd *cobra.Command, c *client.Client, args []string) (any, [][]string, error) {
-			var request api.UpdateUserRequest
-			for flag, field := range map[string]struct {
-				value *string
-				into  **string
-			}{
-				"name": {&name, &request.Name}, "role": {&role, &request.Role}, "avatar": {&avatar, &request.Avatar},
-				"link": {&link, &request.Link}, "status-message": {&status, &request.StatusMessage},
-			} {
-				if cmd.Flags().Changed(flag) {
-					*field.into = field.value
-				}
+	cmd := remoteCommand(r, &cobra.Command{
+		Use: "update UID", Short: "Change a user; what is not given stays",
+		Example: "  rollcall users update ada --name 'Countess Lovelace'", Args: cobra.ExactArgs(1),
+	}, func(cmd *cobra.Command, c *client.Client, args []string) (any, [][]string, error) {
+		var request api.UpdateUserRequest
+		for flag, field := range map[string]struct {
+			value *string
+			into  **string
+		}{
+			"name": {&name, &request.Name}, "role": {&role, &request.Role}, "avatar": {&avatar, &request.Avatar},
+			"link": {&link, &request.Link}, "status-message": {&status, &request.StatusMessage},
+		} {
+			if cmd.Flags().Changed(flag) {
+				*field.into = field.value
 			}
-			if cmd.Flags().Changed("tag") {
-				request.Tags = &tags
-			}
-			user, err := c.Users.Update(cmd.Context(), args[0], request)
-			return user, userRows(user), err
-		})
+		}
+		if cmd.Flags().Changed("tag") {
+			request.Tags = &tags
+		}
+		user, err := c.Users.Update(cmd.Context(), args[0], request)
+		return user, userRows(user), err
+	})
 	flags := cmd.Flags()
 	flags.StringVar(&name, "name", "", "name")
 	flags.StringVar(&role, "role", "", "role")
@@ -115,27 +130,39 @@ func usersUpdate(r *remote) *cobra.Command {
 }
 
 func usersToken(r *remote) *cobra.Command {
-	return remoteCommand(r, &cobra.Command{Use: "token UID", Short: "Mint an auth token for a user", Example: "  rollcall users token ada", Args: cobra.ExactArgs(1)},
-		func(cmd *cobra.Command, c *client.Client, args []string) (any, [][]string, error) {
-			token, err := c.AuthTokens.Create(cmd.Context(), args[0], api.CreateAuthTokenRequest{Force: true})
-			return token, [][]string{{token.Token}}, err
-		})
+	return remoteCommand(r, &cobra.Command{
+		Use: "token UID", Short: "Mint an auth token for a user", Example: "  rollcall users token ada",
+		Args: cobra.ExactArgs(1),
+	}, func(cmd *cobra.Command, c *client.Client, args []string) (any, [][]string, error) {
+		token, err := c.AuthTokens.Create(cmd.Context(), args[0], api.CreateAuthTokenRequest{Force: true})
+		return token, [][]string{{token.Token}}, err
+	})
 }
 
 func usersDeactivate(r *remote) *cobra.Command {
-	return remoteCommand(r, &cobra.Command{Use: "deactivate UID…", Short: "Hide users and suspend their tokens", Example: "  rollcall users deactivate ada bob", Args: cobra.MinimumNArgs(1)},
-		func(cmd *cobra.Command, c *client.Client, args []string) (any, [][]string, error) {
-			done, err := c.Users.Deactivate(cmd.Context(), args...)
-			return done, activationRows("deactivated", done.Deactivated, "was deactivated already", done.AlreadyDeactivated, done.NotFound), err
-		})
+	return remoteCommand(r, &cobra.Command{
+		Use: "deactivate UID…", Short: "Hide users and suspend their tokens", Example: "  rollcall users deactivate ada bob",
+		Args: cobra.MinimumNArgs(1),
+	}, func(cmd *cobra.Command, c *client.Client, args []string) (any, [][]string, error) {
+		done, err := c.Users.Deactivate(cmd.Context(), args...)
+		rows := activationRows(
+			"deactivated", done.Deactivated, "was deactivated already", done.AlreadyDeactivated, done.NotFound,
+		)
+		return done, rows, err
+	})
 }
 
 func usersReactivate(r *remote) *cobra.Command {
-	return remoteCommand(r, &cobra.Command{Use: "reactivate UID…", Short: "Take back a deactivation", Example: "  rollcall users reactivate ada", Args: cobra.MinimumNArgs(1)},
-		func(cmd *cobra.Command, c *client.Client, args []string) (any, [][]string, error) {
-			done, err := c.Users.Reactivate(cmd.Context(), args...)
-			return done, activationRows("reactivated", done.Reactivated, "was not deactivated", done.NonDeactivated, done.NotFound), err
-		})
+	return remoteCommand(r, &cobra.Command{
+		Use: "reactivate UID…", Short: "Take back a deactivation", Example: "  rollcall users reactivate ada",
+		Args: cobra.MinimumNArgs(1),
+	}, func(cmd *cobra.Command, c *client.Client, args []string) (any, [][]string, error) {
+		done, err := c.Users.Reactivate(cmd.Context(), args...)
+		rows := activationRows(
+			"reactivated", done.Reactivated, "was not deactivated", done.NonDeactivated, done.NotFound,
+		)
+		return done, rows, err
+	})
 }
 
 func activationRows(did string, changed []string, was string, already, notFound []string) [][]string {
@@ -150,11 +177,13 @@ func activationRows(did string, changed []string, was string, already, notFound 
 
 func usersDelete(r *remote) *cobra.Command {
 	var sure bool
-	cmd := remoteCommand(r, &cobra.Command{Use: "delete UID", Short: "Erase a user for good", Example: "  rollcall users delete ada --permanently", Args: cobra.ExactArgs(1)},
-		func(cmd *cobra.Command, c *client.Client, args []string) (any, [][]string, error) {
-			err := c.Users.Delete(cmd.Context(), args[0])
-			return api.Success{Success: err == nil}, [][]string{{args[0] + " is erased"}}, err
-		})
+	cmd := remoteCommand(r, &cobra.Command{
+		Use: "delete UID", Short: "Erase a user for good", Example: "  rollcall users delete ada --permanently",
+		Args: cobra.ExactArgs(1),
+	}, func(cmd *cobra.Command, c *client.Client, args []string) (any, [][]string, error) {
+		err := c.Users.Delete(cmd.Context(), args[0])
+		return api.Success{Success: err == nil}, [][]string{{args[0] + " is erased"}}, err
+	})
 	cmd.PreRunE = func(*cobra.Command, []string) error {
 		if !sure {
 			return usageError{errNotSure}
@@ -167,7 +196,8 @@ func usersDelete(r *remote) *cobra.Command {
 
 func usersExport(r *remote) *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "export UID", Short: "Print everything that is stored about a user, as JSON", Example: "  rollcall users export ada > ada.json", Args: cobra.ExactArgs(1),
+		Use: "export UID", Short: "Print everything that is stored about a user, as JSON",
+		Example: "  rollcall users export ada > ada.json", Args: cobra.ExactArgs(1),
 	}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		c, err := r.connect()

@@ -17,8 +17,8 @@ import (
 	"github.com/rollcall/rollcall/internal/server"
 )
 
-// TestKeysAreShownOnce starts servers on a terminal and elsewhere. Keys are shown on a terminal alone, and by the first start
-// alone; the line for curl works as it is in any case.
+// TestKeysAreShownOnce starts servers on a terminal and elsewhere. Keys are shown on a terminal alone, and by the first
+// start alone; the line for curl works as it is in any case.
 func TestKeysAreShownOnce(t *testing.T) {
 	t.Parallel()
 	data := filepath.Join(t.TempDir(), "it's data")
@@ -66,7 +66,8 @@ func expectKeys(t *testing.T, start, printed, data string, shown bool) {
 
 var curlLine = regexp.MustCompile(`(?m)^ +(curl .*)\r?$`)
 
-// printedByServer starts a server, runs the line for curl that it prints, stops it, and returns all that it has printed and logged.
+// printedByServer starts a server, runs the line for curl that it prints, stops it, and returns all that it has printed
+// and logged.
 func printedByServer(t *testing.T, terminal bool, args ...string) string {
 	t.Helper()
 	ctx, cancel := waitContext(t)

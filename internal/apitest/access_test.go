@@ -83,7 +83,7 @@ func TestAuthorizationMatrix(t *testing.T) {
 	t.Parallel()
 	s := apitest.Start(t, "", func(config *server.Config) { config.RateLimits = httpapi.RateLimits{Core: -1, Standard: -1, Token: -1} })
 	headers := everyCaller(t, s)
-	for _, route := range routesOf(t) {
+	for _, route := range httpapi.Routes() {
 		for caller, set := range headers {
 			if route.Method+" "+route.Path == "DELETE /me" && (caller == user || caller == otherUser) {
 				set = map[string]string{"appId": s.Credentials.AppID, "authToken": mint(t, s.Backend(t), string(caller[:4]))}

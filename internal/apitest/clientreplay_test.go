@@ -416,14 +416,14 @@ func (w *wiretap) RoundTrip(request *http.Request) (*http.Response, error) {
 // are errors with their code.
 func TestTranscriptsThroughClient(t *testing.T) {
 	mux := http.NewServeMux()
-	for _, route := range routesOf(t) {
+	for _, route := range httpapi.Routes() {
 		mux.HandleFunc(route.Method+" "+route.Path, func(http.ResponseWriter, *http.Request) {})
 	}
 	made := map[string]int{}
 	for _, path := range transcripts(t) {
 		t.Run(strings.TrimSuffix(filepath.Base(path), ".txtar"), func(t *testing.T) { replayThroughClient(t, path, mux, made) })
 	}
-	for _, route := range routesOf(t) {
+	for _, route := range httpapi.Routes() {
 		pattern := route.Method + " " + route.Path
 		if _, excused := notOfClients[pattern]; made[pattern] == 0 && !excused {
 			t.Errorf("no transcript has a %s that the client library makes", pattern)

@@ -55,7 +55,7 @@ func TestNoInputHoldsWhatNoDatabaseHolds(t *testing.T) {
 			"deviceId": "x", "appId": "none", "email": "x@example.com",
 		}
 		sent := 0
-		for _, route := range routesOf(t) {
+		for _, route := range httpapi.Routes() {
 			path := strings.ReplaceAll(route.Path, "{$}", "")
 			if route.Method+" "+path == "DELETE /me" || path == "/metrics" {
 				continue // it takes nothing; and what it does would spoil the rest

@@ -32,7 +32,7 @@ func (d *Directory) Attend(ctx context.Context, policy *Policy, uid UID, token T
 		if attendee.Token, found, err = tx.TokenByID(app, token); err != nil {
 			return err
 		}
-		if !found || attendee.Token.UID != uid || attendee.Token.CreatedAt < policy.App.Settings.TokensValidFrom {
+		if !found || attendee.Token.UID != uid || !policy.accepts(attendee.Token) {
 			return errTokenUnknown()
 		}
 		if attendee.User, found, err = tx.User(app, uid); err != nil {

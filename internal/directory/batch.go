@@ -27,17 +27,27 @@ type UserRowResult struct {
 }
 
 // UpsertUser makes a user or changes it. Errors: CodeBadRequest, CodeRoleNotFound, CodeUserNotFound for a deactivated
-// one, CodeNoAccess for a role that the caller may not give.
+// one, CodeNoAccess for a caller that may not create users, or not give the role.
 func (d *Directory) UpsertUser(ctx context.Context, caller Caller, row UserRow) (UserRowResult, error) {
-	return write(ctx, d, caller, []UID{FoldUID(row.UID)}, func(tx Writer, log *logbook) (UserRowResult, error) {
+	if err := d.mayCreateUsers(ctx, caller); err != nil {
+		return UserRowResult{}, err
+	}
+	result, err := write(ctx, d, caller, []UID{FoldUID(row.UID)}, func(tx Writer, log *logbook) (UserRowResult, error) {
 		return d.upsert(tx, log, caller, row)
 	})
+	result.User = caller.show(result.User)
+	return result, err
 }
 
 // UpsertUsers makes or changes many users in one durable write. A row that is refused has an error of its own and does
 // not hold up the others; a uid that comes twice is changed twice. A dry run tells what would become of the rows and
-// keeps nothing. Errors: CodeBadRequest for no or too many rows.
-func (d *Directory) UpsertUsers(ctx context.Context, caller Caller, rows []UserRow, dryRun bool) ([]UserRowResult, error) {
+// keeps nothing. Errors: CodeBadRequest for no or too many rows, CodeNoAccess for a caller that may not create users.
+func (d *Directory) UpsertUsers(
+	ctx context.Context, caller Caller, rows []UserRow, dryRun bool,
+) ([]UserRowResult, error) {
+	if err := d.mayCreateUsers(ctx, caller); err != nil {
+		return nil, err
+	}
 	if err := d.checkBatch("users", len(rows)); err != nil {
 		return nil, err
 	}
@@ -70,7 +80,10 @@ func (d *Directory) UpsertUsers(ctx context.Context, caller Caller, rows []UserR
 		return results, nil
 	})
 	if errors.Is(err, errDryRun) {
-		return told, nil
+		done, err = told, nil
+	}
+	for i := range done {
+		done[i].User = caller.show(done[i].User)
 	}
 	return done, err
 }

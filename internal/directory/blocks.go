@@ -9,9 +9,14 @@ import (
 // BlockUsers makes a user block others: from then on neither sees the other's presence, nor may contact the other, and
 // what either has asked the other to be friends is over. Those blocked already stay as they are. Each uid has an
 // outcome of its own: CodeUserNotFound, CodeCannotBlockSelf, CodeQuota. Errors: CodeUserNotFound for the user itself,
-// CodeBadRequest.
-func (d *Directory) BlockUsers(ctx context.Context, caller Caller, policy *Policy, rawUID string, uids []string) ([]Outcome, error) {
+// CodeBadRequest, CodePermissionDenied.
+func (d *Directory) BlockUsers(
+	ctx context.Context, caller Caller, policy *Policy, rawUID string, uids []string,
+) ([]Outcome, error) {
 	return write(ctx, d, caller, nil, func(tx Writer, log *logbook) ([]Outcome, error) {
+		if err := policy.mayUseNow(tx, caller, FeatureBlock); err != nil {
+			return nil, err
+		}
 		return d.forEachOther(tx, log, rawUID, "blockedUids", uids, func(user User, other UID) error {
 			if other == user.UID {
 				return fail(CodeCannotBlockSelf, "A user cannot block itself.")
@@ -55,11 +60,14 @@ func (d *Directory) requireOther(tx Writer, caller Caller, policy *Policy, user 
 // UnblockUsers takes back BlockUsers: whom a user has blocked it can always unblock, whether it may see that one or
 // not. Unblocking somebody who is not blocked changes nothing. Each uid has an outcome of its own: CodeUserNotFound for
 // one who is not blocked and whom BlockUsers would not find. Errors: CodeUserNotFound for the user itself,
-// CodeBadRequest.
+// CodeBadRequest, CodePermissionDenied.
 func (d *Directory) UnblockUsers(
 	ctx context.Context, caller Caller, policy *Policy, rawUID string, uids []string,
 ) ([]Outcome, error) {
 	return write(ctx, d, caller, nil, func(tx Writer, log *logbook) ([]Outcome, error) {
+		if err := policy.mayUseNow(tx, caller, FeatureUnblock); err != nil {
+			return nil, err
+		}
 		return d.forEachOther(tx, log, rawUID, "blockedUids", uids, func(user User, other UID) error {
 			relation, err := relationTo(tx, log.app, user.UID, other)
 			if err != nil {
@@ -96,10 +104,14 @@ const (
 
 // ListBlockedUsers lists the users that a user has blocked, that have blocked it, or both, by name. A caller who is a user, whom
 // viewer is then, always finds those it has blocked, and of the others those whom it may list.
-// Errors: CodeUserNotFound, CodeBadRequest.
+// Errors: CodeUserNotFound, CodeBadRequest, CodePermissionDenied.
 func (d *Directory) ListBlockedUsers(
-	ctx context.Context, caller Caller, policy *Policy, viewer User, rawUID string, direction BlockDirection, filter UserFilter,
+	ctx context.Context, caller Caller, policy *Policy, viewer User, rawUID string, direction BlockDirection,
+	filter UserFilter,
 ) (List[Seen], error) {
+	if err := policy.mayUse(caller, viewer, FeatureListBlocked); err != nil {
+		return List[Seen]{}, err
+	}
 	var wrong FieldErrors
 	checkOneOf(&wrong, "direction", string(direction), []string{string(BlockedByMe), string(HasBlockedMe), string(BlockedBoth)})
 	if err := wrong.Err(); err != nil {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"math"
 )
 
 // Tombstone remembers that a user was permanently deleted, so that restoring an older backup deletes it again. It
@@ -58,9 +57,6 @@ func (d *Directory) erase(tx Writer, log *logbook, user User) (Tombstone, error)
 	uid := user.UID
 	app, err := requireApp(tx, log.app)
 	if err != nil {
-		return Tombstone{}, err
-	}
-	if _, err := tx.DeleteTokens(log.app, uid, math.MaxInt64); err != nil {
 		return Tombstone{}, err
 	}
 	if err := tx.DeleteAnswersAbout(log.app, uid); err != nil {

@@ -152,6 +152,7 @@ func (d *Directory) ExportUser(ctx context.Context, caller Caller, rawUID string
 		dossier.Transitions, err = tx.Transitions(caller.App, uid)
 		return err
 	})
+	dossier.User = caller.show(dossier.User)
 	return dossier, err
 }
 

@@ -255,10 +255,33 @@ func (p *Policy) restricts(role string, feature Feature) bool {
 	return restricted
 }
 
-// MayUse tells whether a user's role allows a feature. Errors: CodePermissionDenied.
-func (p *Policy) MayUse(user User, feature Feature) error {
-	if p.restricts(user.Role, feature) {
+// mayUse tells whether a caller may use a feature: nobody is kept from one but users, by their roles. acting is the acting
+// user, if there is one. Errors: CodePermissionDenied.
+func (p *Policy) mayUse(caller Caller, acting User, feature Feature) error {
+	if caller.User != "" && p.restricts(acting.Role, feature) {
 		return errRestricted(feature)
 	}
 	return nil
+}
+
+// mayUseNow is mayUse for an update, which reads the acting user. Errors: CodePermissionDenied, CodeUserNotFound for an
+// acting user who is gone.
+func (p *Policy) mayUseNow(tx Reader, caller Caller, feature Feature) error {
+	if caller.User == "" {
+		return nil
+	}
+	acting, err := requireUser(tx, caller.App, caller.User, string(caller.User))
+	if err != nil {
+		return err
+	}
+	return p.mayUse(caller, acting, feature)
+}
+
+// mayListUsers tells whether a caller may list users: users whose role allows it may, and those who may see everything of
+// everybody. Errors: CodePermissionDenied, CodeNoAccess.
+func (p *Policy) mayListUsers(caller Caller, acting User) error {
+	if caller.User == "" && !caller.Private {
+		return fail(CodeNoAccess, "Users are listed for a logged-in user, or with a fullAccess key.")
+	}
+	return p.mayUse(caller, acting, FeatureListUsers)
 }

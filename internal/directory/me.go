@@ -10,7 +10,24 @@ type Me struct {
 }
 
 func (p UserPatch) empty() bool {
-	return p.Name == nil && p.Avatar == nil && p.Link == nil && p.Role == nil && p.StatusMessage == nil && p.Metadata == nil && p.Tags == nil
+	return p.Name == nil && p.Avatar == nil && p.Link == nil && p.Role == nil && p.StatusMessage == nil &&
+		p.Metadata == nil && p.Tags == nil
+}
+
+// GetMe returns the logged-in user, as Authenticate returned it. Errors: CodePermissionDenied.
+func (d *Directory) GetMe(caller Caller, policy *Policy, current User) (User, error) {
+	if err := policy.mayUse(caller, current, FeatureGetMe); err != nil {
+		return User{}, err
+	}
+	return current, nil
+}
+
+// GetSettings returns the app of the logged-in user, for what its client must know of it. Errors: CodePermissionDenied.
+func (d *Directory) GetSettings(caller Caller, policy *Policy, current User) (App, error) {
+	if err := policy.mayUse(caller, current, FeatureListSettings); err != nil {
+		return App{}, err
+	}
+	return policy.App, nil
 }
 
 // UpdateMe opens a session and changes the profile of the logged-in user (contract sdk-wire.md, fact 3): it records
@@ -19,13 +36,15 @@ func (p UserPatch) empty() bool {
 // Errors: CodeTokenUnknown, CodePermissionDenied, CodeBadRequest.
 func (d *Directory) UpdateMe(ctx context.Context, caller Caller, policy *Policy, current User, me Me) (User, error) {
 	me.Profile.Role = nil
-	if !me.Profile.empty() && policy.restricts(current.Role, FeatureUpdateMe) {
-		return User{}, errRestricted(FeatureUpdateMe)
+	if !me.Profile.empty() {
+		if err := policy.mayUse(caller, current, FeatureUpdateMe); err != nil {
+			return User{}, err
+		}
 	}
 	if needed, err := d.meNeedsWrite(ctx, caller, current, me); err != nil || !needed {
 		return current, err
 	}
-	return write(ctx, d, caller, []UID{caller.User}, func(tx Writer, log *logbook) (User, error) {
+	user, err := write(ctx, d, caller, []UID{caller.User}, func(tx Writer, log *logbook) (User, error) {
 		token, found, err := tx.TokenByID(caller.App, caller.Token)
 		if err != nil {
 			return User{}, err
@@ -45,6 +64,7 @@ func (d *Directory) UpdateMe(ctx context.Context, caller Caller, policy *Policy,
 		}
 		return d.patchUser(tx, log, user, me.Profile.keepingPrivate(user))
 	})
+	return caller.show(user), err
 }
 
 // meNeedsWrite spares a write, and its wait for the disk, when a login brings nothing new.

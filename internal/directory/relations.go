@@ -88,13 +88,16 @@ func relationsTo(tx Reader, app AppID, viewer UID, users []User) (map[UID]Relati
 	return tx.Relations(app, viewer, uids)
 }
 
-// seen joins users with what is between them and the viewer.
-func seen(users []User, relations map[UID]Relation) []Seen {
+// seen joins users with what is between them and the viewer, who does not see private metadata.
+func seen(viewer UID, users []User, relations map[UID]Relation) []Seen {
 	items := make([]Seen, len(users))
 	for i := range users {
 		item := &items[i]
 		item.User, item.Relation = &users[i], relations[users[i].UID]
 		item.Present = !item.Relation.Blocked()
+		if viewer != "" {
+			item.Metadata = PublicMetadata(item.Metadata)
+		}
 	}
 	return items
 }

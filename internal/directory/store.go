@@ -170,8 +170,6 @@ type TokenReader interface {
 type TokenWriter interface {
 	PutToken(AppID, Token) error
 	DeleteToken(app AppID, id TokenID) error
-	// DeleteTokens removes the tokens of a user that were issued before a time, and returns their ids.
-	DeleteTokens(app AppID, uid UID, before int64) ([]TokenID, error)
 	// DeleteTokensIssued removes at most limit tokens of all users that were issued before a time, and returns how many.
 	DeleteTokensIssued(app AppID, before int64, limit int) (int, error)
 	// DeleteTokensOfKey removes the tokens that an API key minted, and returns how many there were.

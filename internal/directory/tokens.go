@@ -132,14 +132,33 @@ func (d *Directory) revokeSpare(tx Writer, log *logbook, uid UID, count int) err
 		}
 		return cmp.Or(cmp.Compare(used[a.ID], used[b.ID]), cmp.Compare(a.Revision, b.Revision))
 	})
-	var ids []string
-	for _, token := range tokens[:max(0, count-(d.limits.TokensPerUser-1))] {
+	return revokeTokens(tx, log, uid, tokens[:max(0, count-(d.limits.TokensPerUser-1))])
+}
+
+// revokeTokens deletes auth tokens of a user, and tells so: what revokes tokens one by one, for whatever reason, ends here.
+// The tokens of a user who is erased go with its other rows, those of a key are told of as the key's, and those from
+// before the app's TokensValidFrom are dead before clearTokens comes to them.
+func revokeTokens(tx Writer, log *logbook, uid UID, tokens []Token) error {
+	if len(tokens) == 0 {
+		return nil
+	}
+	ids := make([]string, len(tokens))
+	for i, token := range tokens {
 		if err := tx.DeleteToken(log.app, token.ID); err != nil {
 			return err
 		}
-		ids = append(ids, string(token.ID))
+		ids[i] = string(token.ID)
 	}
 	return log.append(TokenRevoked, string(uid), ids...)
+}
+
+// tokensOf returns all auth tokens of a user, newest first.
+func tokensOf(tx Reader, app AppID, uid UID) ([]Token, error) {
+	count, err := tx.CountTokens(app, uid)
+	if err != nil || count == 0 {
+		return nil, err
+	}
+	return tx.Tokens(app, uid, count, 0)
 }
 
 // checkDevice bounds what a client may make the server keep about it, and compacts AppInfo.
@@ -173,11 +192,14 @@ func (d *Directory) LoggedIn(policy *Policy, text string) (user User, token Toke
 
 // admits reports whether a login is good: not revoked with all of its time, and of a user who is active.
 func (p *Policy) admits(known login) bool {
-	return known.token.CreatedAt >= p.App.Settings.TokensValidFrom && known.user.DeactivatedAt == 0
+	return p.accepts(known.token) && known.user.DeactivatedAt == 0
 }
 
-// Authenticate returns the owner of an auth token and the token. Errors: CodeTokenUnknown for a token that is
-// unknown or revoked, and for one whose owner is deactivated or deleted.
+// accepts reports whether an auth token is not revoked with all of its time.
+func (p *Policy) accepts(token Token) bool { return token.CreatedAt >= p.App.Settings.TokensValidFrom }
+
+// Authenticate returns the owner of an auth token, as it may see itself, and the token. Errors: CodeTokenUnknown for a
+// token that is unknown or revoked, and for one whose owner is deactivated or deleted.
 func (d *Directory) Authenticate(ctx context.Context, policy *Policy, text string) (user User, token Token, err error) {
 	app := policy.App.ID
 	hashes := d.secrets.Hashes(text)
@@ -226,6 +248,7 @@ func (d *Directory) findLogin(ctx context.Context, app AppID, text string, hashe
 		if !exists {
 			return errTokenUnknown()
 		}
+		user.Metadata = PublicMetadata(user.Metadata) // users do not see their own private metadata
 		found = login{user: user, token: token}
 		return nil
 	})
@@ -379,10 +402,7 @@ func (d *Directory) DeleteToken(ctx context.Context, caller Caller, rawUID, text
 		if err != nil {
 			return Revoked{}, err
 		}
-		if err := tx.DeleteToken(caller.App, token.ID); err != nil {
-			return Revoked{}, err
-		}
-		return Revoked{Tokens: 1}, log.append(TokenRevoked, string(token.UID), string(token.ID))
+		return Revoked{Tokens: 1}, revokeTokens(tx, log, token.UID, []Token{token})
 	})
 }
 
@@ -397,28 +417,26 @@ func (d *Directory) DeleteTokens(ctx context.Context, caller Caller, rawUID stri
 		if _, err := requireUser(tx, caller.App, uid, rawUID); err != nil {
 			return Revoked{}, err
 		}
-		ids, err := tx.DeleteTokens(caller.App, uid, issuedBefore)
-		if err != nil || len(ids) == 0 {
+		tokens, err := tokensOf(tx, caller.App, uid)
+		if err != nil {
 			return Revoked{}, err
 		}
-		fields := make([]string, len(ids))
-		for i, id := range ids {
-			fields[i] = string(id)
-		}
-		return Revoked{Tokens: len(ids)}, log.append(TokenRevoked, string(uid), fields...)
+		tokens = slices.DeleteFunc(tokens, func(token Token) bool { return token.CreatedAt >= issuedBefore })
+		return Revoked{Tokens: len(tokens)}, revokeTokens(tx, log, uid, tokens)
 	})
 }
 
-// LogOut revokes the auth token that the caller uses.
-func (d *Directory) LogOut(ctx context.Context, caller Caller) error {
+// LogOut revokes the auth token that the caller, the logged-in user, uses. Errors: CodePermissionDenied.
+func (d *Directory) LogOut(ctx context.Context, caller Caller, policy *Policy, current User) error {
+	if err := policy.mayUse(caller, current, FeatureLogout); err != nil {
+		return err
+	}
 	_, err := write(ctx, d, caller, nil, func(tx Writer, log *logbook) (struct{}, error) {
-		if _, found, err := tx.TokenByID(caller.App, caller.Token); err != nil || !found {
+		token, found, err := tx.TokenByID(caller.App, caller.Token)
+		if err != nil || !found {
 			return struct{}{}, err // revoked by somebody else meanwhile: the same outcome
 		}
-		if err := tx.DeleteToken(caller.App, caller.Token); err != nil {
-			return struct{}{}, err
-		}
-		return struct{}{}, log.append(TokenRevoked, string(caller.User), string(caller.Token))
+		return struct{}{}, revokeTokens(tx, log, caller.User, []Token{token})
 	})
 	return err
 }

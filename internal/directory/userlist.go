@@ -109,6 +109,9 @@ type userQuery struct {
 func (d *Directory) ListUsers(
 	ctx context.Context, caller Caller, policy *Policy, viewer User, filter UserFilter,
 ) (List[Seen], error) {
+	if err := policy.mayListUsers(caller, viewer); err != nil {
+		return List[Seen]{}, err
+	}
 	list := List[Seen]{Page: filter.Page.orDefault()}
 	if len(filter.Metadata) > 0 {
 		if err := policy.App.Settings.checkMetadataFilters(filter.Metadata); err != nil {
@@ -223,7 +226,7 @@ func (d *Directory) list(
 		if asked.Activity == userindex.ActiveOnly {
 			users = slices.DeleteFunc(users, func(user User) bool { return user.DeactivatedAt != 0 })
 		}
-		list.Items = seen(users, ties.blocks)
+		list.Items = seen(viewer, users, ties.blocks)
 		return nil
 	})
 }

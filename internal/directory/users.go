@@ -78,17 +78,34 @@ type UserPatch struct {
 	Tags          *[]string
 }
 
-// CreateUser adds a user. Errors: CodeBadRequest, CodeUserExists (also for a deactivated user's uid),
-// CodeRoleNotFound, CodeNoAccess for a role that the caller may not give.
+// mayCreateUsers tells whether a caller may create users. Errors: CodeNoAccess.
+func (d *Directory) mayCreateUsers(ctx context.Context, caller Caller) error {
+	if !caller.hasAuthOnlyKey() {
+		return nil
+	}
+	policy, err := d.Policy(ctx, caller.App)
+	if err == nil && policy.App.Settings.DenyUserCreationByAuthOnlyKeys {
+		err = fail(CodeNoAccess, "This app's authOnly keys may not create users. Use a fullAccess key.")
+	}
+	return err
+}
+
+// CreateUser adds a user. A caller that may not see private metadata does not write any. Errors: CodeBadRequest,
+// CodeUserExists (also for a deactivated user's uid), CodeRoleNotFound, CodeNoAccess for a caller that may not create
+// users, or not give the role.
 func (d *Directory) CreateUser(ctx context.Context, caller Caller, wanted NewUser) (CreatedUser, error) {
+	if err := d.mayCreateUsers(ctx, caller); err != nil {
+		return CreatedUser{}, err
+	}
 	user := User{
 		UID: FoldUID(wanted.UID), Name: wanted.Name, Avatar: wanted.Avatar, Link: wanted.Link, Role: wanted.Role,
 		StatusMessage: wanted.StatusMessage, Metadata: wanted.Metadata, Tags: wanted.Tags,
 	}
+	user = caller.show(user)
 	if err := d.checkNewUser(wanted.UID, &user); err != nil {
 		return CreatedUser{}, err
 	}
-	return write(ctx, d, caller, []UID{user.UID}, func(tx Writer, log *logbook) (CreatedUser, error) {
+	created, err := write(ctx, d, caller, []UID{user.UID}, func(tx Writer, log *logbook) (CreatedUser, error) {
 		if _, exists, err := tx.User(caller.App, user.UID); err != nil {
 			return CreatedUser{}, err
 		} else if exists {
@@ -109,6 +126,8 @@ func (d *Directory) CreateUser(ctx context.Context, caller Caller, wanted NewUse
 		created.Token, err = d.mint(tx, log, caller, user.UID, Device{})
 		return created, err
 	})
+	created.User = caller.show(created.User)
+	return created, err
 }
 
 // maySetRole tells whether a caller may give a user, who has a role, another one. Errors: CodeNoAccess.
@@ -194,12 +213,12 @@ func requireUser(tx Reader, app AppID, uid UID, sent string) (User, error) {
 	return user, err
 }
 
-// UpdateUser changes the fields that patch sets, and returns the user as stored. A patch that changes nothing adds
-// no revision and leaves UpdatedAt. A caller that may not see private metadata does not change it either.
+// UpdateUser changes the fields that patch sets, and returns the user as the caller may see it. A patch that changes
+// nothing adds no revision and leaves UpdatedAt. A caller that may not see private metadata does not change it either.
 // Errors: CodeUserNotFound, CodeRoleNotFound, CodeBadRequest, CodeNoAccess for a role that the caller may not give.
 func (d *Directory) UpdateUser(ctx context.Context, caller Caller, rawUID string, patch UserPatch) (User, error) {
 	uid := FoldUID(rawUID)
-	return write(ctx, d, caller, []UID{uid}, func(tx Writer, log *logbook) (User, error) {
+	user, err := write(ctx, d, caller, []UID{uid}, func(tx Writer, log *logbook) (User, error) {
 		user, err := requireUser(tx, caller.App, uid, rawUID)
 		if err != nil {
 			return User{}, err
@@ -214,6 +233,7 @@ func (d *Directory) UpdateUser(ctx context.Context, caller Caller, rawUID string
 		}
 		return d.patchUser(tx, log, user, patch)
 	})
+	return caller.show(user), err
 }
 
 func (d *Directory) patchUser(tx Writer, log *logbook, user User, patch UserPatch) (User, error) {
@@ -278,8 +298,13 @@ func (p UserPatch) apply(user *User) (changed []string) {
 }
 
 // GetUser returns an active user as the caller may see it. viewer is the acting user, if there is one.
-// Errors: CodeUserNotFound.
-func (d *Directory) GetUser(ctx context.Context, caller Caller, policy *Policy, viewer User, rawUID string) (Seen, error) {
+// Errors: CodeUserNotFound, CodePermissionDenied.
+func (d *Directory) GetUser(
+	ctx context.Context, caller Caller, policy *Policy, viewer User, rawUID string,
+) (Seen, error) {
+	if err := policy.mayUse(caller, viewer, FeatureGetUser); err != nil {
+		return Seen{}, err
+	}
 	uid := FoldUID(rawUID)
 	var user User
 	found := Seen{User: &user, Present: true}
@@ -292,6 +317,7 @@ func (d *Directory) GetUser(ctx context.Context, caller Caller, policy *Policy, 
 	if err != nil {
 		return Seen{}, err
 	}
+	user = caller.show(user)
 	if caller.User == "" {
 		return found, nil
 	}
@@ -304,8 +330,30 @@ func (d *Directory) GetUser(ctx context.Context, caller Caller, policy *Policy, 
 }
 
 // LookUpUsers returns the active users among uids as the caller may see them, in the order asked for and once each,
-// and the uids of the others as they were sent. Errors: CodeBadRequest for too many.
-func (d *Directory) LookUpUsers(ctx context.Context, caller Caller, policy *Policy, viewer User, uids []string) (found []Seen, missing []string, err error) {
+// and the uids of the others as they were sent. viewer is the acting user, if there is one.
+// Errors: CodeBadRequest for too many, CodePermissionDenied.
+func (d *Directory) LookUpUsers(
+	ctx context.Context, caller Caller, policy *Policy, viewer User, uids []string,
+) (found []Seen, missing []string, err error) {
+	if err := policy.mayUse(caller, viewer, FeatureGetUser); err != nil {
+		return nil, nil, err
+	}
+	return d.lookUp(ctx, caller, policy, viewer, uids)
+}
+
+// QueryPresence is LookUpUsers for who wants to know whether the users are online, which is part of listing users.
+func (d *Directory) QueryPresence(
+	ctx context.Context, caller Caller, policy *Policy, viewer User, uids []string,
+) (found []Seen, missing []string, err error) {
+	if err := policy.mayUse(caller, viewer, FeatureListUsers); err != nil {
+		return nil, nil, err
+	}
+	return d.lookUp(ctx, caller, policy, viewer, uids)
+}
+
+func (d *Directory) lookUp(
+	ctx context.Context, caller Caller, policy *Policy, viewer User, uids []string,
+) (found []Seen, missing []string, err error) {
 	if err := d.checkBatch("uids", len(uids)); err != nil {
 		return nil, nil, err
 	}
@@ -327,10 +375,10 @@ func (d *Directory) LookUpUsers(ctx context.Context, caller Caller, policy *Poli
 				missing = append(missing, sent)
 				continue
 			}
-			users = append(users, user)
+			users = append(users, caller.show(user))
 		}
 		relations, err := relationsTo(tx, caller.App, caller.User, users)
-		for _, item := range seen(users, relations) {
+		for _, item := range seen(caller.User, users, relations) {
 			if caller.User != "" && !policy.see(viewer, *item.User, item.Relation).Detailed {
 				missing = append(missing, asked[item.UID])
 				continue

@@ -156,6 +156,7 @@ func (d *Directory) ExplainVisibility(ctx context.Context, caller Caller, policy
 		return err
 	})
 	e.Visibility = policy.see(e.Viewer, e.Subject, e.Relation)
+	e.Viewer, e.Subject = caller.show(e.Viewer), caller.show(e.Subject)
 	return e, err
 }
 

@@ -5,6 +5,7 @@ package httpapi
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -26,15 +27,18 @@ type Signer interface {
 	IdentityKeys() (ids []string, seeds map[string][]byte)
 }
 
-// Config is what an API needs. Directory and Signer are required; everything else has a useful zero value.
+// Config is what an API needs. Directory, Signer, SocketSigner, Presence and Feed are required; everything else has a
+// useful zero value.
 type Config struct {
+	// Directory decides what calls mean. Required.
 	Directory *directory.Directory
-	Signer    Signer
-	// SocketSigner signs the JWTs that sockets authenticate with.
+	// Signer has the keys of the identity tokens of users. Required.
+	Signer Signer
+	// SocketSigner signs the JWTs that sockets authenticate with. Required.
 	SocketSigner *socketjwt.Signer
-	// Presence is who is online.
+	// Presence is who is online. Required.
 	Presence *presence.Presence
-	// Feed hands over what is committed to the directory, for streams of changes.
+	// Feed hands over what is committed to the directory, for streams of changes. Required.
 	Feed *changefeed.Feed
 	// OpensManagement reports whether a key and secret open the management calls. Nil means that none do.
 	OpensManagement func(key, secret string) bool
@@ -51,8 +55,8 @@ type Config struct {
 	Logger *slog.Logger
 	// Registerer gets the metrics. Nil keeps them unregistered.
 	Registerer prometheus.Registerer
-	// Ready reports why the server cannot serve, nil when it can; callers are told the message of a directory.Error. Nil means
-	// always ready.
+	// Ready reports why the server cannot serve, nil when it can; callers are told the message of a directory.Error. Nil
+	// means always ready.
 	Ready func(context.Context) error
 	// Metrics serves /metrics. Nil means 404.
 	Metrics http.Handler
@@ -72,14 +76,34 @@ type API struct {
 	limiter *limiter
 	lists   *lists
 	metrics *metrics
-	docs    *docs
 	// running ends when the API is closed.
 	running context.Context //nolint:containedctx // it is the API's life
 	end     context.CancelFunc
 }
 
-// New returns the API. Close ends the streams that would otherwise keep a server from shutting down.
+// missing returns the name of a required field that is not set, empty when all are.
+func (c Config) missing() string {
+	switch {
+	case c.Directory == nil:
+		return "Directory"
+	case c.Signer == nil:
+		return "Signer"
+	case c.SocketSigner == nil:
+		return "SocketSigner"
+	case c.Presence == nil:
+		return "Presence"
+	case c.Feed == nil:
+		return "Feed"
+	}
+	return ""
+}
+
+// New returns the API. Close ends the streams that would otherwise keep a server from shutting down. It refuses a
+// config in which a required field is not set.
 func New(config Config) (*API, error) {
+	if field := config.missing(); field != "" {
+		return nil, fmt.Errorf("httpapi.Config.%s is not set, and is required", field)
+	}
 	if config.BodyLimit <= 0 {
 		config.BodyLimit = DefaultBodyLimit
 	}
@@ -103,14 +127,11 @@ func New(config Config) (*API, error) {
 		return nil, err
 	}
 	a := &API{
-		config: config, dir: config.Directory, mux: http.NewServeMux(), limiter: limiter, metrics: newMetrics(config.Registerer),
-		docs: newDocs(),
+		config: config, dir: config.Directory, mux: http.NewServeMux(), limiter: limiter,
+		lists: newLists(config.Directory.ListsAtOnce(), config.Registerer), metrics: newMetrics(config.Registerer),
 	}
 	a.running, a.end = context.WithCancel(context.Background())
-	if config.Directory != nil {
-		a.lists = newLists(config.Directory.ListsAtOnce(), config.Registerer)
-	}
-	for _, route := range a.routes() {
+	for _, route := range Routes() {
 		a.mount(route)
 	}
 	a.mux.HandleFunc("/", a.notFound)
@@ -229,7 +250,8 @@ func (c *call) serve() (answer, error) {
 // is the one of version 2, which some calls are served under too.
 func splitVersion(path string) (rest string, second bool, err error) {
 	first, rest, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
-	if len(first) < 2 || first[0] != 'v' || first[1] < '0' || first[1] > '9' || strings.Trim(first[1:], "0123456789.") != "" {
+	if len(first) < 2 || first[0] != 'v' || first[1] < '0' || first[1] > '9' ||
+		strings.Trim(first[1:], "0123456789.") != "" {
 		return path, false, nil
 	}
 	switch first {

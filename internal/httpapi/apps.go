@@ -13,7 +13,8 @@ var regionNames = map[string]string{"us": "United States", "eu": "Europe", "in":
 // showApp returns an app, as the contract knows it, and what else there is to it.
 func (c *call) showApp(app directory.App) (api.App, api.Addition) {
 	shown := api.App{
-		ID: string(app.ID), Name: app.Name, Plan: "self-hosted", State: "active", Owner: app.Owner, Region: app.Region, CreatedAt: app.CreatedAt,
+		ID: string(app.ID), Name: app.Name, Plan: "self-hosted", State: "active", Owner: app.Owner, Region: app.Region,
+		CreatedAt: app.CreatedAt,
 		AppRegion: api.AppRegion{ID: app.Region, Name: regionNames[app.Region], Description: "This server"},
 	}
 	if app.Owner != "" {
@@ -51,7 +52,8 @@ func createApp(c *call) (answer, error) {
 		return answer{}, err
 	}
 	wanted := directory.NewApp{
-		ID: directory.AppID(f.text("id")), Name: f.text("name"), Region: f.text("region"), Owner: f.text("owner"), SampleUsers: !f.boolean("skipSampleData"),
+		ID: directory.AppID(f.text("id")), Name: f.text("name"), Region: f.text("region"), Owner: f.text("owner"),
+		SampleUsers: !f.boolean("skipSampleData"),
 	}
 	f.pass("version") // there is one
 	if err := f.err(); err != nil {
@@ -140,9 +142,10 @@ func updateAppSettings(c *call) (answer, error) {
 		return answer{}, err
 	}
 	patch := directory.AppSettingsPatch{
-		RevealSecrets: f.maybeBoolean("revealSecrets"), DenyUserCreationByAuthOnlyKeys: f.maybeBoolean("denyUserCreationByAuthOnlyKeys"),
-		DenyRolesByAuthOnlyKeys:    f.maybeBoolean("denyRolesByAuthOnlyKeys"),
-		DenyEvictionByAuthOnlyKeys: f.maybeBoolean("denyEvictionByAuthOnlyKeys"),
+		RevealSecrets:                  f.maybeBoolean("revealSecrets"),
+		DenyUserCreationByAuthOnlyKeys: f.maybeBoolean("denyUserCreationByAuthOnlyKeys"),
+		DenyRolesByAuthOnlyKeys:        f.maybeBoolean("denyRolesByAuthOnlyKeys"),
+		DenyEvictionByAuthOnlyKeys:     f.maybeBoolean("denyEvictionByAuthOnlyKeys"),
 	}
 	if f.has("tokensValidFrom") {
 		from := f.unixTime("tokensValidFrom")

@@ -123,12 +123,14 @@ func (c *call) authenticateKey() error {
 	}
 	c.key = key
 	c.setCaller(directory.Caller{
-		App: c.policy.App.ID, Actor: directory.Actor("key:" + key.ID), Key: key.ID, Private: key.Scope == directory.FullAccess,
+		App: c.policy.App.ID, Actor: directory.Actor("key:" + key.ID), Key: key.ID,
+		Private: key.Scope == directory.FullAccess,
 	})
 	return c.actOnBehalf()
 }
 
-// keyIsGood reports whether the API key of the call still is what it was when the call began: not deleted, and of its scope.
+// keyIsGood reports whether the API key of the call still is what it was when the call began: not deleted, and of its
+// scope.
 func (c *call) keyIsGood() bool {
 	policy, err := c.api.dir.Policy(c.r.Context(), c.caller.App)
 	if err != nil {
@@ -138,8 +140,8 @@ func (c *call) keyIsGood() bool {
 	return err == nil && key.ID == c.key.ID && key.Scope == c.key.Scope
 }
 
-// actOnBehalf makes a call with a key that names an acting user give exactly what that user would see. It matters to the
-// calls that a user can make itself; the others ignore the header (contract rest.md section 0).
+// actOnBehalf makes a call with a key that names an acting user give exactly what that user would see. It matters to
+// the calls that a user can make itself; the others ignore the header (contract rest.md section 0).
 func (c *call) actOnBehalf() error {
 	if _, sent := c.r.Header[headerOnBehalfOf]; !sent || c.route.Access != KeyOrToken {
 		return nil

@@ -17,7 +17,8 @@ import (
 func (f *fields) decodeRow() directory.UserRow {
 	return directory.UserRow{
 		UID: f.id("uid"), Patch: f.decodePatch(),
-		CreatedAt: f.maybeTime("createdAt"), UpdatedAt: f.maybeTime("updatedAt"), LastActiveAt: f.maybeTime("lastActiveAt"), DeactivatedAt: f.maybeTime("deactivatedAt"),
+		CreatedAt: f.maybeTime("createdAt"), UpdatedAt: f.maybeTime("updatedAt"), LastActiveAt: f.maybeTime("lastActiveAt"),
+		DeactivatedAt: f.maybeTime("deactivatedAt"),
 	}
 }
 
@@ -55,7 +56,9 @@ func asError(err error) *directory.Error {
 }
 
 // upsertRows makes or changes the users of the rows that are well-formed, and returns a result for each.
-func (c *call) upsertRows(rows []directory.UserRow, refused map[int]*directory.Error, dryRun bool) ([]directory.UserRowResult, error) {
+func (c *call) upsertRows(
+	rows []directory.UserRow, refused map[int]*directory.Error, dryRun bool,
+) ([]directory.UserRowResult, error) {
 	results := make([]directory.UserRowResult, len(rows))
 	var good []directory.UserRow
 	var places []int
@@ -109,7 +112,9 @@ func batchUsers(c *call) (answer, error) {
 }
 
 func showError(err *directory.Error) *api.Error {
-	return &api.Error{Code: api.Code(err.Code), Message: err.Message, DevMessage: err.Message, Source: api.Source, Details: err.Details}
+	return &api.Error{
+		Code: api.Code(err.Code), Message: err.Message, DevMessage: err.Message, Source: api.Source, Details: err.Details,
+	}
 }
 
 // list reads a member that is a list of 1 to most values.

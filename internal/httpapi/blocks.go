@@ -13,21 +13,20 @@ func (c *call) ownUID() string {
 }
 
 func blockUsers(c *call) (answer, error) {
-	return c.changeBlocks(directory.FeatureBlock, "The user has been blocked.", func(uid string, uids []string) ([]directory.Outcome, error) {
+	return c.changeBlocks("The user has been blocked.", func(uid string, uids []string) ([]directory.Outcome, error) {
 		return c.api.dir.BlockUsers(c.ctx(), c.caller, c.policy, uid, uids)
 	})
 }
 
 func unblockUsers(c *call) (answer, error) {
-	return c.changeBlocks(directory.FeatureUnblock, "The user has been unblocked.", func(uid string, uids []string) ([]directory.Outcome, error) {
+	return c.changeBlocks("The user has been unblocked.", func(uid string, uids []string) ([]directory.Outcome, error) {
 		return c.api.dir.UnblockUsers(c.ctx(), c.caller, c.policy, uid, uids)
 	})
 }
 
-func (c *call) changeBlocks(feature directory.Feature, message string, change func(uid string, uids []string) ([]directory.Outcome, error)) (answer, error) {
-	if err := c.mayUse(feature); err != nil {
-		return answer{}, err
-	}
+func (c *call) changeBlocks(
+	message string, change func(uid string, uids []string) ([]directory.Outcome, error),
+) (answer, error) {
 	f, err := c.decode()
 	if err != nil {
 		return answer{}, err
@@ -46,9 +45,6 @@ func (c *call) changeBlocks(feature directory.Feature, message string, change fu
 // listBlockedUsers shows both directions to a logged-in user and those blocked by the user to a key, unless the call
 // says otherwise (contract rest.md section 12, A15; sdk-wire.md section G).
 func listBlockedUsers(c *call) (answer, error) {
-	if err := c.mayUse(directory.FeatureListBlocked); err != nil {
-		return answer{}, err
-	}
 	q := c.query()
 	direction := directory.BlockDirection(q.text("direction"))
 	if direction == "" {
@@ -63,7 +59,9 @@ func listBlockedUsers(c *call) (answer, error) {
 }
 
 // listRelated answers with the users who are related to the one the call is about, as that one sees them.
-func (c *call) listRelated(q *query, list func(uid string, filter directory.UserFilter) (directory.List[directory.Seen], error)) (answer, error) {
+func (c *call) listRelated(
+	q *query, list func(uid string, filter directory.UserFilter) (directory.List[directory.Seen], error),
+) (answer, error) {
 	filter := directory.UserFilter{Search: q.text("searchKey"), Cursor: q.text("cursor"), Page: q.page()}
 	withTags := q.boolean("withTags")
 	if err := q.err(); err != nil {

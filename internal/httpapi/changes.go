@@ -17,7 +17,8 @@ import (
 
 func showChange(change directory.Change) api.Change {
 	return api.Change{
-		Revision: change.Revision, At: change.At, Actor: string(change.Actor), Kind: string(change.Kind), Subject: change.Subject, Object: change.Object, Fields: change.Fields,
+		Revision: change.Revision, At: change.At, Actor: string(change.Actor), Kind: string(change.Kind),
+		Subject: change.Subject, Object: change.Object, Fields: change.Fields,
 	}
 }
 
@@ -34,13 +35,16 @@ func listChanges(c *call) (answer, error) {
 	if c.wantsEvents() {
 		if id := headerValue(c.r, "Last-Event-Id"); id != "" {
 			if since, err = strconv.ParseInt(id, 10, 64); err != nil || since < 0 {
-				return answer{}, errorf(api.CodeBadRequest, "The Last-Event-ID must be the id of an event of this stream, which is a revision.")
+				return answer{},
+					errorf(api.CodeBadRequest, "The Last-Event-ID must be the id of an event of this stream, which is a revision.")
 			}
 		}
 		if _, last, err := c.api.dir.ListChanges(c.ctx(), c.caller, since, 1); err != nil {
 			return answer{}, err
 		} else if since > last {
-			return answer{}, errorf(api.CodeBadRequest, "The log ends at revision %d, before %d: it may have been restored from a backup. Start anew from 0.", last, since)
+			return answer{},
+				errorf(api.CodeBadRequest, "The log ends at revision %d, before %d: it may have been restored from a backup. "+
+					"Start anew from 0.", last, since)
 		}
 		if c.beginEvents() {
 			return written, nil

@@ -75,7 +75,8 @@ func isEmptyList(text []byte) bool {
 	return ok && string(bytes.TrimLeft(inner, " \t\r\n")) == "]"
 }
 
-// errNotOneObject tells what decodeMembers refused in a body, and where. The log is told no name and no value of the body.
+// errNotOneObject tells what decodeMembers refused in a body, and where. The log is told no name and no value of the
+// body.
 func errNotOneObject(cause error) error {
 	what := ""
 	if syntax, ok := errors.AsType[*jsontext.SyntacticError](cause); ok {
@@ -131,7 +132,8 @@ func decodeMembers(text []byte) ([]member, error) {
 	return members, nil
 }
 
-// decoders keeps decoders for the next bodies: what they need to find duplicate names is most of what decoding allocates.
+// decoders keeps decoders for the next bodies: what they need to find duplicate names is most of what decoding
+// allocates.
 var decoders = sync.Pool{New: func() any { return jsontext.NewDecoder(http.NoBody) }}
 
 var errNoObject = errors.New("the text is not one JSON object")

@@ -14,50 +14,6 @@ import (
 	"github.com/rollcall/rollcall/internal/directory"
 )
 
-// statuses are the HTTP statuses of the contract's codes (rest.md section 10.2). A code that is not here is a fault of
-// the server.
-var statuses = map[api.Code]int{
-	api.CodeEmptyAppID:            http.StatusUnauthorized,
-	api.CodeInvalidAppID:          http.StatusNotFound,
-	api.CodeEmptyAPIKey:           http.StatusUnauthorized,
-	api.CodeAPIKeyUnknown:         http.StatusUnauthorized,
-	api.CodeNoAccess:              http.StatusForbidden,
-	api.CodeEmptyAuthHeader:       http.StatusUnauthorized,
-	api.CodeEmptyAuthToken:        http.StatusUnauthorized,
-	api.CodeAuthTokenUnknown:      http.StatusUnauthorized,
-	api.CodeNoAuth:                http.StatusUnauthorized,
-	api.CodeAppNotFound:           http.StatusNotFound,
-	api.CodeAppArchived:           http.StatusForbidden,
-	api.CodeAppLimit:              http.StatusForbidden,
-	api.CodeAlreadyAnOwner:        http.StatusBadRequest,
-	api.CodeNotACollaborator:      http.StatusNotFound,
-	api.CodeAPIKeyNotFound:        http.StatusNotFound,
-	api.CodeAPIKeyNoSelfAction:    http.StatusForbidden,
-	api.CodeAuthTokenNotFound:     http.StatusNotFound,
-	api.CodeUIDNotFound:           http.StatusNotFound,
-	api.CodeOnBehalfOfUIDNotFound: http.StatusNotFound,
-	api.CodeUIDAlreadyExists:      http.StatusBadRequest,
-	api.CodeRoleNotFound:          http.StatusNotFound,
-	api.CodeRoleAlreadyExists:     http.StatusBadRequest,
-	api.CodeRoleDeleteDenied:      http.StatusForbidden,
-	api.CodePermissionDenied:      http.StatusForbidden,
-	api.CodeCannotBlockSelf:       http.StatusForbidden,
-	api.CodeBlockedReceiver:       http.StatusForbidden,
-	api.CodeBlockedSender:         http.StatusForbidden,
-	api.CodeSelfRelation:          http.StatusForbidden,
-	api.CodeAlreadyFriend:         http.StatusBadRequest,
-	api.CodeNoFriendRequest:       http.StatusNotFound,
-	api.CodeImportFormat:          http.StatusBadRequest,
-	api.CodeQuota:                 http.StatusForbidden,
-	api.CodeBadRequest:            http.StatusBadRequest,
-	api.CodeAPINotFound:           http.StatusNotFound,
-	api.CodeInvalidAPIVersion:     http.StatusBadRequest,
-	api.CodeTooManyRequests:       http.StatusTooManyRequests,
-	api.CodeSettingsHashOutdated:  http.StatusConflict,
-	api.CodeOperationFailed:       http.StatusInternalServerError,
-	api.CodeException:             http.StatusInternalServerError,
-}
-
 func errorf(code api.Code, format string, args ...any) *directory.Error {
 	return &directory.Error{Code: directory.Code(code), Message: fmt.Sprintf(format, args...)}
 }
@@ -108,7 +64,8 @@ func writeEncoded(w http.ResponseWriter, status int, encode func(*bytes.Buffer) 
 }
 
 func (a *API) writeAnswer(x *exchange, answer answer) {
-	if err := writeEncoded(x, http.StatusOK, func(buffer *bytes.Buffer) error { return encodeAnswer(buffer, answer) }); err != nil {
+	err := writeEncoded(x, http.StatusOK, func(buffer *bytes.Buffer) error { return encodeAnswer(buffer, answer) })
+	if err != nil {
 		a.writeError(x, err)
 	}
 }
@@ -133,16 +90,20 @@ func (a *API) writeError(x *exchange, err error) {
 			status = http.StatusServiceUnavailable
 		}
 	case errors.Is(err, context.DeadlineExceeded):
-		domain, status = errorf(api.CodeOperationFailed, "The server did not finish this request in time. It may be overloaded; try again."), http.StatusServiceUnavailable
-		domain.Cause = err
+		domain = errorf(
+			api.CodeOperationFailed, "The server did not finish this request in time. It may be overloaded; try again.",
+		)
+		domain.Cause, status = err, http.StatusServiceUnavailable
 	case errors.Is(err, context.Canceled):
 		domain, status = errorf(api.CodeOperationFailed, "The request was canceled."), 499
 	default:
-		domain = errorf(api.CodeException, "Something went wrong in the server. Its log has the details under request id %s.", x.id)
+		domain = errorf(
+			api.CodeException, "Something went wrong in the server. Its log has the details under request id %s.", x.id,
+		)
 		domain.Cause = err
 	}
 	if status == 0 {
-		status = statuses[api.Code(domain.Code)]
+		status = api.Code(domain.Code).Status()
 	}
 	if status == 0 {
 		status = http.StatusInternalServerError

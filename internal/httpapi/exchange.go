@@ -47,7 +47,9 @@ type exchange struct {
 
 var exchanges = sync.Pool{New: func() any { return new(exchange) }}
 
-func exchangeOf(w http.ResponseWriter) *exchange { return w.(*exchange) } //nolint:forcetypeassert // ServeHTTP hands it to the mux
+func exchangeOf(w http.ResponseWriter) *exchange {
+	return w.(*exchange) //nolint:forcetypeassert // ServeHTTP hands it to the mux
+}
 
 func (x *exchange) WriteHeader(status int) {
 	if x.status == 0 {
@@ -75,7 +77,8 @@ var noStore = []string{"no-store"}
 const requestIDHeader = "X-Request-Id"
 
 func requestID(r *http.Request) string {
-	if sent := r.Header.Get(requestIDHeader); sent != "" && len(sent) <= 64 && !strings.ContainsFunc(sent, func(c rune) bool { return c <= ' ' || c > '~' }) {
+	if sent := r.Header.Get(requestIDHeader); sent != "" && len(sent) <= 64 &&
+		!strings.ContainsFunc(sent, func(c rune) bool { return c <= ' ' || c > '~' }) {
 		return sent
 	}
 	return strconv.FormatUint(rand.Uint64(), 36)
@@ -155,7 +158,10 @@ func errAboutEverything(r *http.Request) error {
 
 // notFound answers for every path and verb that has no route.
 func (a *API) notFound(w http.ResponseWriter, r *http.Request) {
-	a.writeError(exchangeOf(w), errorf(api.CodeAPINotFound, "There is no %s %s. See /docs for what there is.", shorten(r.Method, maxPrinted), shorten(r.URL.EscapedPath(), maxPrinted)))
+	a.writeError(exchangeOf(w), errorf(
+		api.CodeAPINotFound, "There is no %s %s. See /docs for what there is.", shorten(r.Method, maxPrinted),
+		shorten(r.URL.EscapedPath(), maxPrinted),
+	))
 }
 
 // maxPrinted is how much of a request is repeated in an error, in bytes.
@@ -240,9 +246,11 @@ func (a *API) record(x *exchange, r *http.Request) {
 	if !handler.Enabled(r.Context(), level) {
 		return
 	}
-	record := slog.NewRecord(x.started.Add(duration), level, "request", 0) // where in the code it is made tells nobody anything
+	// Where in the code it is made tells nobody anything.
+	record := slog.NewRecord(x.started.Add(duration), level, "request", 0)
 	record.AddAttrs(
-		slog.String("request_id", x.id), slog.String("method", shorten(r.Method, maxLoggedMethod)), slog.String("route", x.route), slog.Int("status", x.status),
+		slog.String("request_id", x.id), slog.String("method", shorten(r.Method, maxLoggedMethod)),
+		slog.String("route", x.route), slog.Int("status", x.status),
 		slog.Int64("duration_us", duration.Microseconds()), slog.Int("bytes", x.written), slog.String("remote", r.RemoteAddr),
 		slog.String("app", x.app), slog.String("actor", x.actor))
 	if x.code != "" {
@@ -273,7 +281,9 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 			Name: "rollcall_http_request_duration_seconds", Help: "Time from a request's arrival to its answer, by route.",
 			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
 		}, []string{"route"}),
-		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{Name: "rollcall_http_requests_in_flight", Help: "Requests being served."}),
+		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "rollcall_http_requests_in_flight", Help: "Requests being served.",
+		}),
 		wrongCredentials: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "rollcall_wrong_credentials_total",
 			Help: "Requests with a wrong app, key, token or management secret, refused for that or limited.",
@@ -295,7 +305,9 @@ type observer struct {
 }
 
 func (m *metrics) observer(route string) *observer {
-	return &observer{metrics: m, route: route, duration: m.duration.WithLabelValues(route), ok: m.requests.WithLabelValues(route, "200")}
+	return &observer{
+		metrics: m, route: route, duration: m.duration.WithLabelValues(route), ok: m.requests.WithLabelValues(route, "200"),
+	}
 }
 
 func (o *observer) observe(status int, duration time.Duration) {

@@ -64,7 +64,12 @@ func showRow(user directory.User) api.UserRow {
 	for _, field := range []struct {
 		value *string
 		into  **string
-	}{{&user.Avatar, &row.Avatar}, {&user.Link, &row.Link}, {&user.Role, &row.Role}, {&user.StatusMessage, &row.StatusMessage}} {
+	}{
+		{&user.Avatar, &row.Avatar},
+		{&user.Link, &row.Link},
+		{&user.Role, &row.Role},
+		{&user.StatusMessage, &row.StatusMessage},
+	} {
 		if *field.value != "" {
 			*field.into = field.value
 		}
@@ -78,7 +83,11 @@ func showRow(user directory.User) api.UserRow {
 	for _, field := range []struct {
 		value *int64
 		into  **int64
-	}{{&user.UpdatedAt, &row.UpdatedAt}, {&user.LastActiveAt, &row.LastActiveAt}, {&user.DeactivatedAt, &row.DeactivatedAt}} {
+	}{
+		{&user.UpdatedAt, &row.UpdatedAt},
+		{&user.LastActiveAt, &row.LastActiveAt},
+		{&user.DeactivatedAt, &row.DeactivatedAt},
+	} {
 		if *field.value != 0 {
 			*field.into = field.value
 		}
@@ -96,7 +105,10 @@ func exportUser(c *call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	shown := api.Dossier{User: showRow(dossier.User), Tokens: []api.AuthToken{}, Changes: []api.Change{}, Relations: map[string][]api.RelationRow{}}
+	shown := api.Dossier{
+		User: showRow(dossier.User), Tokens: []api.AuthToken{}, Changes: []api.Change{},
+		Relations: map[string][]api.RelationRow{},
+	}
 	for _, token := range dossier.Tokens {
 		token := c.showToken(token, true)
 		token.Token = ""

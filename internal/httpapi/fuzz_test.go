@@ -12,9 +12,12 @@ import (
 	"testing"
 
 	"github.com/rollcall/rollcall/api"
+	"github.com/rollcall/rollcall/internal/changefeed"
 	"github.com/rollcall/rollcall/internal/directory"
 	"github.com/rollcall/rollcall/internal/httpapi"
+	"github.com/rollcall/rollcall/internal/presence"
 	"github.com/rollcall/rollcall/internal/secret"
+	"github.com/rollcall/rollcall/internal/socketjwt"
 	"github.com/rollcall/rollcall/internal/sqlstore"
 )
 
@@ -46,13 +49,16 @@ func serveOver(t testing.TB, config httpapi.Config, over func(*sqlstore.Store) d
 		t.Fatal(err)
 	}
 	d := directory.New(directory.Config{Store: over(store), Secrets: keyring})
-	config.Directory, config.Signer = d, keyring
+	config.Directory, config.Signer, config.SocketSigner = d, keyring, socketjwt.NewSigner(keyring)
+	config.Feed = changefeed.New(d)
+	config.Presence = presence.New(presence.Config{Directory: d, Feed: config.Feed})
 	a, err := httpapi.New(config)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
 		a.Close()
+		config.Presence.Close()
 		if err := store.Close(); err != nil {
 			t.Error(err)
 		}
@@ -68,8 +74,10 @@ func serveOver(t testing.TB, config httpapi.Config, over func(*sqlstore.Store) d
 func (s served) call(t *testing.T, method, path, query, body string) (status int, answer []byte) {
 	t.Helper()
 	request := &http.Request{
-		Method: method, URL: &url.URL{Path: path, RawQuery: query}, Header: http.Header{"Appid": {s.app}, "Apikey": {s.key}}, Host: "fuzz",
-		Body: io.NopCloser(strings.NewReader(body)), ContentLength: int64(len(body)), Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Method: method, URL: &url.URL{Path: path, RawQuery: query}, Header: http.Header{"Appid": {s.app}, "Apikey": {s.key}},
+		Host: "fuzz",
+		Body: io.NopCloser(strings.NewReader(body)), ContentLength: int64(len(body)), Proto: "HTTP/1.1", ProtoMajor: 1,
+		ProtoMinor: 1,
 	}
 	recorder := httptest.NewRecorder()
 	s.handler.ServeHTTP(recorder, request.WithContext(t.Context()))
@@ -90,9 +98,12 @@ func (s served) call(t *testing.T, method, path, query, body string) (status int
 func FuzzBody(f *testing.F) {
 	s := serve(f)
 	for _, seed := range []string{
-		`{"uid":"a","name":"A"}`, `{"uid":"a","name":"A","metadata":{"a":[1,2e3]},"tags":["x"],"withAuthToken":"true"}`, `{"name":null,"unset":["avatar"]}`,
-		`{"metadata":"{\"a\":1}"}`, "\ufeff{}", `{"a":1,"a":2}`, `[`, `{"uidsToDeactivate":["a"]}`, `{"permissions":{"listUsers":"deny"}}`, `{"settings":{"listUsers":"all"}}`,
-		`{"issuedBefore":"1"}`, `{"featuresToRestrict":["getUser"],"featuresToAllow":["u.x"],"allowAll":1}`, `{"passthrough":{"a":{}}}`,
+		`{"uid":"a","name":"A"}`, `{"uid":"a","name":"A","metadata":{"a":[1,2e3]},"tags":["x"],"withAuthToken":"true"}`,
+		`{"name":null,"unset":["avatar"]}`,
+		`{"metadata":"{\"a\":1}"}`, "\ufeff{}", `{"a":1,"a":2}`, `[`, `{"uidsToDeactivate":["a"]}`,
+		`{"permissions":{"listUsers":"deny"}}`, `{"settings":{"listUsers":"all"}}`,
+		`{"issuedBefore":"1"}`, `{"featuresToRestrict":["getUser"],"featuresToAllow":["u.x"],"allowAll":1}`,
+		`{"passthrough":{"a":{}}}`,
 	} {
 		f.Add(seed)
 	}
@@ -122,7 +133,10 @@ func FuzzBody(f *testing.F) {
 
 func FuzzPath(f *testing.F) {
 	s := serve(f)
-	for _, seed := range []string{"/v3/users/a", "/v3.0//users/%20/", "/users/../users", "/v3/users/a/auth_tokens/tok_x", "/v9/x", "//", "/users/\x00", "/roles/é", "/apikeys/%2F"} {
+	for _, seed := range []string{
+		"/v3/users/a", "/v3.0//users/%20/", "/users/../users", "/v3/users/a/auth_tokens/tok_x", "/v9/x", "//", "/users/\x00",
+		"/roles/é", "/apikeys/%2F",
+	} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, path string) {
@@ -138,13 +152,16 @@ func FuzzPath(f *testing.F) {
 func FuzzQuery(f *testing.F) {
 	s := serve(f)
 	for _, seed := range []string{
-		"page=1&perPage=10", "searchKey=%41&searchIn=uid,name", "tags=a%2Cb,c&tags[]=d", "roles=default&role=x", "uids=a,b", "status=online", "withTags=1&onlyDeactivated=t",
+		"page=1&perPage=10", "searchKey=%41&searchIn=uid,name", "tags=a%2Cb,c&tags[]=d", "roles=default&role=x", "uids=a,b",
+		"status=online", "withTags=1&onlyDeactivated=t",
 		"since=5&limit=2", "fromDate=1&toDate=2", "%zz", "a=%00", "page=99999999999999999999", "&&&=", "perPage=-1",
 	} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, query string) {
-		for _, path := range []string{"/users", "/roles", "/apikeys", "/changes", "/stats", "/users/cometchat-uid-1/auth_tokens"} {
+		for _, path := range []string{
+			"/users", "/roles", "/apikeys", "/changes", "/stats", "/users/cometchat-uid-1/auth_tokens",
+		} {
 			s.call(t, "GET", path, query, "")
 		}
 	})

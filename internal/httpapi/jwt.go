@@ -29,7 +29,8 @@ func (a *API) jwtOutlasts(c *call, span time.Duration) bool {
 		return false
 	}
 	claims, err := a.config.SocketSigner.Verify(text, time.Unix(a.dir.Now(), 0).Add(span))
-	return err == nil && claims.UID == string(c.caller.User) && claims.Token == string(c.caller.Token) && claims.App == string(c.caller.App)
+	return err == nil && claims.UID == string(c.caller.User) && claims.Token == string(c.caller.Token) &&
+		claims.App == string(c.caller.App)
 }
 
 // identityClaims tell somebody else who the user is.
@@ -62,8 +63,8 @@ func createJWT(c *call) (answer, error) {
 	now := time.Unix(c.api.dir.Now(), 0)
 	text, err := jwt.Signed(signer).Claims(identityClaims{
 		Claims: jwt.Claims{
-			Issuer: "rollcall", Subject: string(c.caller.User), Audience: jwt.Audience{string(c.caller.App)}, IssuedAt: jwt.NewNumericDate(now),
-			Expiry: jwt.NewNumericDate(now.Add(c.api.config.JWTLifetime)),
+			Issuer: "rollcall", Subject: string(c.caller.User), Audience: jwt.Audience{string(c.caller.App)},
+			IssuedAt: jwt.NewNumericDate(now), Expiry: jwt.NewNumericDate(now.Add(c.api.config.JWTLifetime)),
 		},
 		App: string(c.caller.App), Role: c.user.Role, Passthrough: passthrough,
 	}).Serialize()

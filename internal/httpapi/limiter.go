@@ -34,8 +34,8 @@ type RateLimits struct {
 // OrDefault returns the limits with the defaults in the place of those that are zero.
 func (l RateLimits) OrDefault() RateLimits {
 	return RateLimits{
-		Core: cmp.Or(l.Core, 10_000), Standard: cmp.Or(l.Standard, 20_000), Token: cmp.Or(l.Token, 1_000), Import: cmp.Or(l.Import, 60),
-		WrongCredentials: cmp.Or(l.WrongCredentials, 6_000),
+		Core: cmp.Or(l.Core, 10_000), Standard: cmp.Or(l.Standard, 20_000), Token: cmp.Or(l.Token, 1_000),
+		Import: cmp.Or(l.Import, 60), WrongCredentials: cmp.Or(l.WrongCredentials, 6_000),
 	}
 }
 
@@ -132,7 +132,8 @@ func (l *limiter) take(c *call) error {
 	case c.route.Class == Unlimited:
 		return nil
 	case c.caller.Token != "":
-		name, perMinute = string(c.caller.App)+" "+string(c.caller.Token), l.limits.Token // tokens of two apps may have one id
+		// Tokens of two apps may have one id.
+		name, perMinute = string(c.caller.App)+" "+string(c.caller.Token), l.limits.Token
 	case c.caller.Key != "" && c.route.Class == Core:
 		name, perMinute = "core "+string(c.caller.Key), l.limits.Core
 	case c.caller.Key != "" && c.route.Class == Import:
@@ -163,7 +164,10 @@ func (l *limiter) take(c *call) error {
 	}
 	wait := int(math.Ceil((1 - left) / perSecond))
 	header["Retry-After"] = []string{strconv.Itoa(max(1, wait))}
-	return errorf(api.CodeTooManyRequests, "More than %d requests a minute. Wait %d s, as the Retry-After header says, and try again.", perMinute, max(1, wait))
+	return errorf(
+		api.CodeTooManyRequests, "More than %d requests a minute. Wait %d s, as the Retry-After header says, and try again.",
+		perMinute, max(1, wait),
+	)
 }
 
 // setRateHeaders sends the numbers in both spellings that clients know (contract rest.md section 12, A18).

@@ -11,15 +11,16 @@ func (c *call) showMe(user directory.User) (answer, error) {
 	return data(api.Me{
 		User: c.showUser(&user), AuthToken: c.token.Text, JWT: c.api.signSocketJWT(c),
 		WSChannel: api.WSChannel{Identity: string(c.caller.App) + "_" + string(user.UID), Service: "rollcall"},
-		Settings:  c.settings(),
+		Settings:  c.settings(c.policy.App),
 	})
 }
 
 func getMe(c *call) (answer, error) {
-	if err := c.policy.MayUse(c.user, directory.FeatureGetMe); err != nil {
+	user, err := c.api.dir.GetMe(c.caller, c.policy, c.user)
+	if err != nil {
 		return answer{}, err
 	}
-	return c.showMe(c.user)
+	return c.showMe(user)
 }
 
 func updateMe(c *call) (answer, error) {
@@ -42,10 +43,7 @@ func logOut(c *call) (answer, error) {
 	if err := c.nothing(); err != nil {
 		return answer{}, err
 	}
-	if err := c.policy.MayUse(c.user, directory.FeatureLogout); err != nil {
-		return answer{}, err
-	}
-	if err := c.api.dir.LogOut(c.ctx(), c.caller); err != nil {
+	if err := c.api.dir.LogOut(c.ctx(), c.caller, c.policy, c.user); err != nil {
 		return answer{}, err
 	}
 	return success("The user has been logged out.")

@@ -18,8 +18,9 @@ func listPermissions(c *call) (answer, error) {
 	var shown []api.Permission
 	for _, permission := range directory.Permissions() {
 		item := api.Permission{
-			ID: permission.ID, Type: "role", Title: permission.Title, Description: permission.Description, DataType: string(permission.DataType),
-			AvailableValues: permission.Available, CreatedAt: role.CreatedAt, UpdatedAt: max(role.CreatedAt, role.UpdatedAt),
+			ID: permission.ID, Type: "role", Title: permission.Title, Description: permission.Description,
+			DataType: string(permission.DataType), AvailableValues: permission.Available, CreatedAt: role.CreatedAt,
+			UpdatedAt: max(role.CreatedAt, role.UpdatedAt),
 		}
 		if item.AvailableValues == nil {
 			item.AvailableValues = []string{}
@@ -118,7 +119,9 @@ func listRestrictedFeatures(c *call) (answer, error) {
 	})
 	return listOf(directory.PageOf(keys, page), func(key string) api.RestrictedFeature {
 		title, description := directory.DescribeFeature(key)
-		return api.RestrictedFeature{Title: title, Description: description, Key: key, Path: key, CreatedAt: role.Restricted[key]}
+		return api.RestrictedFeature{
+			Title: title, Description: description, Key: key, Path: key, CreatedAt: role.Restricted[key],
+		}
 	}), nil
 }
 

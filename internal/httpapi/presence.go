@@ -32,14 +32,17 @@ func (c *call) showPresence(seen directory.Seen) api.PresenceStatus {
 
 // queryPresence tells how many users present themselves, in one round trip.
 func queryPresence(c *call) (answer, error) {
-	if err := c.mayUse(directory.FeatureListUsers); err != nil {
-		return answer{}, err
-	}
-	found, missing, err := c.findAsked()
+	uids, err := c.askedUIDs()
 	if err != nil {
 		return answer{}, err
 	}
-	response := api.PresenceQueryResponse{Users: make([]api.PresenceStatus, len(found)), NotFound: append([]string{}, missing...)}
+	found, missing, err := c.api.dir.QueryPresence(c.ctx(), c.caller, c.policy, c.user, uids)
+	if err != nil {
+		return answer{}, err
+	}
+	response := api.PresenceQueryResponse{
+		Users: make([]api.PresenceStatus, len(found)), NotFound: append([]string{}, missing...),
+	}
 	for i, seen := range found {
 		response.Users[i] = c.showPresence(seen)
 	}
@@ -58,8 +61,8 @@ func countOnline(c *call) (answer, error) {
 	return data(api.OnlineCount{OnlineUsersCount: count})
 }
 
-// countOnlineMembers is countOnline for the SDK, which authenticates with its socket JWT (contract sdk-wire.md section B12). Without
-// a socket it gets no new one: an expired JWT is as good as the auth token that it was issued for.
+// countOnlineMembers is countOnline for the SDK, which authenticates with its socket JWT (contract sdk-wire.md section
+// B12). Without a socket it gets no new one: an expired JWT is as good as the auth token that it was issued for.
 func countOnlineMembers(c *call) (answer, error) {
 	text := strings.TrimPrefix(headerValue(c.r, "Authorization"), "Bearer ")
 	claims, err := c.api.config.SocketSigner.VerifyOrigin(text)
@@ -71,7 +74,10 @@ func countOnlineMembers(c *call) (answer, error) {
 		return answer{}, err
 	}
 	c.user = attendee.User
-	c.setCaller(directory.Caller{App: c.policy.App.ID, Actor: directory.Actor("user:" + claims.UID), User: directory.UID(claims.UID), Token: directory.TokenID(claims.Token)})
+	c.setCaller(directory.Caller{
+		App: c.policy.App.ID, Actor: directory.Actor("user:" + claims.UID), User: directory.UID(claims.UID),
+		Token: directory.TokenID(claims.Token),
+	})
 	if err := c.api.limiter.take(c); err != nil {
 		return answer{}, err
 	}
@@ -105,7 +111,9 @@ func listTransitions(c *call) (answer, error) {
 func showTransitions(transitions []directory.Transition) []api.PresenceTransition {
 	shown := make([]api.PresenceTransition, len(transitions))
 	for i, transition := range transitions {
-		shown[i] = api.PresenceTransition{DeviceID: transition.Device, At: transition.At, Status: transition.Status, Cause: transition.Cause}
+		shown[i] = api.PresenceTransition{
+			DeviceID: transition.Device, At: transition.At, Status: transition.Status, Cause: transition.Cause,
+		}
 	}
 	return shown
 }
@@ -124,8 +132,8 @@ func disconnect(c *call) (answer, error) {
 }
 
 // streamPresence tells who is online, or, asked for text/event-stream, sends what becomes of everybody's presence as
-// server-sent events, until the client goes away, the server stops or the key is not good any more. An id is where to go
-// on from; after one that is not known any more, and at first, a snapshot event has everybody online.
+// server-sent events, until the client goes away, the server stops or the key is not good any more. An id is where to
+// go on from; after one that is not known any more, and at first, a snapshot event has everybody online.
 func streamPresence(c *call) (answer, error) {
 	var from *presence.Position
 	if epoch, sequence, ok := strings.Cut(headerValue(c.r, "Last-Event-Id"), ":"); ok {
@@ -139,8 +147,10 @@ func streamPresence(c *call) (answer, error) {
 	}
 	defer stream.Close()
 	snapshot := api.SnapshotBody{Complete: complete, Last: true, Users: make([]api.PresenceStatus, len(people))}
-	for i, status := range people {
-		snapshot.Users[i] = api.PresenceStatus{UID: string(status.UID), Status: status.Status.String(), StatusText: status.Text, LastActiveAt: status.At}
+	for i, known := range people {
+		snapshot.Users[i] = api.PresenceStatus{
+			UID: string(known.UID), Status: known.Status.String(), StatusText: known.Text, LastActiveAt: known.At,
+		}
 	}
 	if !c.wantsEvents() {
 		return data(snapshot)
@@ -175,7 +185,9 @@ func (c *call) sendPresence(stream *presence.Stream, snapshot api.SnapshotBody, 
 			return nil // the next attempt is told why
 		}
 		for _, event := range events {
-			status := api.PresenceStatus{UID: string(event.User.UID), Status: event.True.String(), StatusText: event.Text, LastActiveAt: event.At}
+			status := api.PresenceStatus{
+				UID: string(event.User.UID), Status: event.True.String(), StatusText: event.Text, LastActiveAt: event.At,
+			}
 			if err := send("presence", stream.Position(event).String(), status); err != nil {
 				return err
 			}

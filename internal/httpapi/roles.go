@@ -9,7 +9,8 @@ import (
 
 func showRole(role directory.Role) api.Role {
 	shown := api.Role{
-		Role: role.ID, Name: role.Name, Description: role.Description, Metadata: role.Metadata, CreatedAt: role.CreatedAt, UpdatedAt: role.UpdatedAt,
+		Role: role.ID, Name: role.Name, Description: role.Description, Metadata: role.Metadata, CreatedAt: role.CreatedAt,
+		UpdatedAt: role.UpdatedAt,
 	}
 	if role.Settings != (directory.RoleSettings{}) {
 		shown.Settings = &api.RoleSettings{ListUsers: role.Settings.ListUsers, SendMessagesTo: role.Settings.SendMessagesTo}
@@ -43,7 +44,9 @@ func createRole(c *call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	role := directory.Role{ID: f.text("role"), Name: f.text("name"), Description: f.text("description"), Metadata: f.object("metadata")}
+	role := directory.Role{
+		ID: f.text("role"), Name: f.text("name"), Description: f.text("description"), Metadata: f.object("metadata"),
+	}
 	if settings := f.roleSettings(); settings != nil {
 		role.Settings = *settings
 	}
@@ -84,7 +87,8 @@ func updateRole(c *call) (answer, error) {
 		return answer{}, err
 	}
 	patch := directory.RolePatch{
-		Name: f.maybeText("name"), Description: f.maybeText("description"), Metadata: f.maybeObject("metadata"), Settings: f.roleSettings(),
+		Name: f.maybeText("name"), Description: f.maybeText("description"), Metadata: f.maybeObject("metadata"),
+		Settings: f.roleSettings(),
 	}
 	f.pass("role", "createdAt", "updatedAt") // of a role that was read
 	empty, none := "", json.RawMessage(nil)

@@ -58,14 +58,13 @@ var inVersion2 = map[string]bool{
 // readsLists are the calls that read many users: few of one caller run at a time.
 var readsLists = map[string]bool{
 	"GET /users": true, "POST /users/lookup": true, "POST /presence/query": true, "GET /presence/online-count": true,
-	"GET /users/{uid}/blockedusers": true, "GET /blockedusers": true, "GET /users/{uid}/friends": true, "GET /friends": true,
-	"GET /users/{uid}/friend_requests": true, "GET /friend_requests": true, "GET /users/{uid}/export": true,
+	"GET /users/{uid}/blockedusers": true, "GET /blockedusers": true, "GET /users/{uid}/friends": true,
+	"GET /friends": true, "GET /users/{uid}/friend_requests": true, "GET /friend_requests": true,
+	"GET /users/{uid}/export": true,
 }
 
 // Routes returns the route table, without the version prefixes under which each row is served too.
-func (a *API) Routes() []Route { return a.routes() }
-
-func (a *API) routes() []Route {
+func Routes() []Route {
 	return []Route{
 		{"POST", "/users", AnyKey, Core, createUser},
 		{"GET", "/users", KeyOrToken, Standard, listUsers},

@@ -20,22 +20,22 @@ func (c *call) host() string {
 	return c.r.Host
 }
 
-// The SDK makes wss://{chat host}:{port} of them and https://{chat host}/api/…, without the port: with a path in the host
-// and any text for a port, both reach this server on whatever port it listens (contract sdk-wire.md section C8).
+// The SDK makes wss://{chat host}:{port} of them and https://{chat host}/api/…, without the port: with a path in the
+// host and any text for a port, both reach this server on whatever port it listens (contract sdk-wire.md section C8).
 const (
 	chatHostPath = "/ws"
 	chatPort     = "443"
 )
 
-// settings returns the map of sdk-wire.md section A2.
-func (c *call) settings() api.Settings {
+// settings returns the map of sdk-wire.md section A2 for an app.
+func (c *call) settings(app directory.App) api.Settings {
 	host := c.host()
 	return api.Settings{
 		AdminAPIHost: host, ClientAPIHost: host, ChatAPIVersion: apiVersion, WSAPIVersion: apiVersion,
 		ChatHost: host + chatHostPath, ChatWSSPort: chatPort,
 		AnalyticsHost: host, AnalyticsVersion: apiVersion, AnalyticsUseSSL: true, AppVersion: 4, Mode: "DEFAULT",
-		Region: c.policy.App.Region, ExtensionDomain: host, Extensions: []string{},
-		SettingsHash: settingsHash(host, c.policy.App), SettingsHashReceivedAt: c.api.dir.Now(),
+		Region: app.Region, ExtensionDomain: host, Extensions: []string{},
+		SettingsHash: settingsHash(host, app), SettingsHashReceivedAt: c.api.dir.Now(),
 	}
 }
 
@@ -46,14 +46,15 @@ func settingsHash(host string, app directory.App) string {
 }
 
 func getSettings(c *call) (answer, error) {
-	if err := c.policy.MayUse(c.user, directory.FeatureListSettings); err != nil {
+	app, err := c.api.dir.GetSettings(c.caller, c.policy, c.user)
+	if err != nil {
 		return answer{}, err
 	}
-	return data(c.settings())
+	return data(c.settings(app))
 }
 
-// keepsJWT reports whether the client is of a version whose socket goes on using the JWT of its login when it has got another
-// (sdk-wire.md section F): only logging in again gives it a new one.
+// keepsJWT reports whether the client is of a version whose socket goes on using the JWT of its login when it has got
+// another (sdk-wire.md section F): only logging in again gives it a new one.
 func (c *call) keepsJWT() bool {
 	_, version, _ := strings.Cut(headerValue(c.r, headerSDK), "@")
 	return strings.HasPrefix(version, "3.")
@@ -63,7 +64,8 @@ func (c *call) keepsJWT() bool {
 // its JWT are outdated, or that its token was revoked (sdk-wire.md section A5).
 func ping(c *call) (answer, error) {
 	if err := c.authenticateToken(); err != nil {
-		if directory.IsCode(err, directory.CodeTokenUnknown) || directory.IsCode(err, directory.Code(api.CodeEmptyAuthToken)) {
+		if directory.IsCode(err, directory.CodeTokenUnknown) ||
+			directory.IsCode(err, directory.Code(api.CodeEmptyAuthToken)) {
 			return answer{}, errorf(api.CodeNoAuth, "The auth token or the JWT is not valid any more: get /me.")
 		}
 		return answer{}, err
@@ -71,7 +73,8 @@ func ping(c *call) (answer, error) {
 	if err := c.api.limiter.take(c); err != nil {
 		return answer{}, err
 	}
-	if sent := headerValue(c.r, http.CanonicalHeaderKey("settingsHash")); sent != "" && sent != settingsHash(c.host(), c.policy.App) {
+	if sent := headerValue(c.r, http.CanonicalHeaderKey("settingsHash")); sent != "" &&
+		sent != settingsHash(c.host(), c.policy.App) {
 		return answer{}, errorf(api.CodeSettingsHashOutdated, "The settings have changed: log in again with the same token.")
 	}
 	lifetime := c.api.config.JWTLifetime

@@ -1,11 +1,13 @@
 package httpapi
 
 import (
+	_ "embed" // the front page is part of the program
 	"errors"
 	"net/http"
 	"strings"
 
 	"github.com/rollcall/rollcall/api"
+	"github.com/rollcall/rollcall/internal/apidocs"
 	"github.com/rollcall/rollcall/internal/directory"
 )
 
@@ -36,6 +38,20 @@ func getMetrics(c *call) (answer, error) {
 	return written, nil
 }
 
+func getOpenAPI(c *call) (answer, error) {
+	c.w.Header()["Content-Type"] = jsonContentType
+	c.w.WriteHeader(http.StatusOK)
+	_, err := c.w.Write(apidocs.OpenAPI)
+	return written, err
+}
+
+func getDocs(c *call) (answer, error) {
+	return written, writeHTML(c.w, apidocs.Page)
+}
+
+//go:embed front.html
+var frontPage []byte
+
 func getFrontPage(c *call) (answer, error) {
 	return written, writeHTML(c.w, frontPage)
 }
@@ -43,7 +59,10 @@ func getFrontPage(c *call) (answer, error) {
 func writeHTML(w http.ResponseWriter, page []byte) error {
 	header := w.Header()
 	header.Set("Content-Type", "text/html; charset=utf-8")
-	header.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
+	header.Set(
+		"Content-Security-Policy",
+		"default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+	)
 	header.Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(http.StatusOK)
 	_, err := w.Write(page)

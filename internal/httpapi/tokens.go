@@ -8,8 +8,9 @@ import (
 // showToken returns an auth token. Its text is masked unless the caller has it already or the app reveals secrets.
 func (c *call) showToken(token directory.Token, known bool) api.AuthToken {
 	shown := api.AuthToken{
-		UID: string(token.UID), Token: token.Text, ID: string(token.ID), CreatedAt: token.CreatedAt, Platform: token.Device.Platform,
-		UserAgent: token.Device.UserAgent, DeviceID: token.Device.DeviceID, AppInfo: token.Device.AppInfo,
+		UID: string(token.UID), Token: token.Text, ID: string(token.ID), CreatedAt: token.CreatedAt,
+		Platform: token.Device.Platform, UserAgent: token.Device.UserAgent, DeviceID: token.Device.DeviceID,
+		AppInfo: token.Device.AppInfo,
 	}
 	if !known && !c.policy.App.Settings.RevealSecrets {
 		shown.Token = mask(token.Text)
@@ -31,7 +32,10 @@ func createAuthToken(c *call) (answer, error) {
 		return answer{}, err
 	}
 	f.boolean("force") // every call mints a new token
-	device := directory.Device{Platform: f.text("platform"), UserAgent: f.text("userAgent"), DeviceID: f.text("deviceId"), AppInfo: f.object("appInfo")}
+	device := directory.Device{
+		Platform: f.text("platform"), UserAgent: f.text("userAgent"), DeviceID: f.text("deviceId"),
+		AppInfo: f.object("appInfo"),
+	}
 	if err := f.err(); err != nil {
 		return answer{}, err
 	}
@@ -83,7 +87,8 @@ func updateAuthToken(c *call) (answer, error) {
 
 func (f *fields) decodeDevice() directory.DevicePatch {
 	return directory.DevicePatch{
-		Platform: f.maybeText("platform"), UserAgent: f.maybeText("userAgent"), DeviceID: f.maybeText("deviceId"), AppInfo: f.maybeObject("appInfo"),
+		Platform: f.maybeText("platform"), UserAgent: f.maybeText("userAgent"), DeviceID: f.maybeText("deviceId"),
+		AppInfo: f.maybeObject("appInfo"),
 	}
 }
 

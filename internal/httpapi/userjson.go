@@ -122,14 +122,15 @@ func appendText(b []byte, name, text string) []byte {
 	return append(b, '"')
 }
 
-// plain reports whether a text stands in JSON as it is: it has nothing but ASCII that is printable and needs no escape. It
-// looks at eight bytes at a time.
+// plain reports whether a text stands in JSON as it is: it has nothing but ASCII that is printable and needs no escape.
+// It looks at eight bytes at a time.
 func plain(text []byte) bool {
 	const (
 		ones = 0x0101010101010101
 		tops = 0x8080808080808080
 	)
-	// zeros has the top bit set of some byte of word if, and only if, one is zero, as long as none has its own top bit set.
+	// zeros has the top bit set of some byte of word if, and only if, one is zero, as long as none has its own top bit
+	// set.
 	zeros := func(word uint64) uint64 { return word - ones }
 	var odd uint64
 	for ; len(text) >= 8; text = text[8:] {

@@ -11,12 +11,13 @@ import (
 	"github.com/rollcall/rollcall/internal/directory"
 )
 
-// showUser returns a user as the caller may see it.
+// showUser returns a user, as the directory shows it to the caller, with its presence.
 func (c *call) showUser(user *directory.User) api.User {
 	shown := api.User{
-		UID: string(user.UID), Name: user.Name, Avatar: user.Avatar, Link: user.Link, Metadata: user.Metadata, Status: directory.StatusOffline,
-		Role: user.Role, StatusMessage: user.StatusMessage, Tags: user.Tags, LastActiveAt: user.LastActiveAt,
-		CreatedAt: user.CreatedAt, UpdatedAt: user.UpdatedAt, DeactivatedAt: user.DeactivatedAt,
+		UID: string(user.UID), Name: user.Name, Avatar: user.Avatar, Link: user.Link, Metadata: user.Metadata,
+		Status: directory.StatusOffline, Role: user.Role, StatusMessage: user.StatusMessage, Tags: user.Tags,
+		LastActiveAt: user.LastActiveAt, CreatedAt: user.CreatedAt, UpdatedAt: user.UpdatedAt,
+		DeactivatedAt: user.DeactivatedAt,
 	}
 	online, lastActiveAt := c.api.dir.PresenceOf(c.caller, user.UID)
 	if online {
@@ -24,9 +25,6 @@ func (c *call) showUser(user *directory.User) api.User {
 	}
 	if lastActiveAt != 0 {
 		shown.LastActiveAt = lastActiveAt
-	}
-	if !c.caller.Private {
-		shown.Metadata = directory.PublicMetadata(user.Metadata)
 	}
 	if c.caller.User != "" && c.caller.User != user.UID {
 		c.api.config.Presence.NoteReader(c.caller.App, c.caller.User)
@@ -56,31 +54,19 @@ func conversationID(a, b directory.UID) string {
 	return string(min(a, b)) + "_user_" + string(max(a, b))
 }
 
-func (c *call) mayCreateUsers() error {
-	if c.key.Scope == directory.AuthOnly && c.policy.App.Settings.DenyUserCreationByAuthOnlyKeys {
-		return errorf(api.CodeNoAccess, "This app's authOnly keys may not create users. Use a fullAccess key.")
-	}
-	return nil
-}
-
 func createUser(c *call) (answer, error) {
-	if err := c.mayCreateUsers(); err != nil {
-		return answer{}, err
-	}
 	f, err := c.decode()
 	if err != nil {
 		return answer{}, err
 	}
 	wanted := directory.NewUser{
 		UID: f.id("uid"), Name: f.text("name"), Avatar: f.text("avatar"), Link: f.text("link"), Role: f.text("role"),
-		StatusMessage: f.text("statusMessage"), Metadata: f.object("metadata"), Tags: f.texts("tags"), WithAuthToken: f.boolean("withAuthToken"),
+		StatusMessage: f.text("statusMessage"), Metadata: f.object("metadata"), Tags: f.texts("tags"),
+		WithAuthToken: f.boolean("withAuthToken"),
 	}
 	f.pass(sentBySDKs...)
 	if err := f.err(); err != nil {
 		return answer{}, err
-	}
-	if !c.caller.Private {
-		wanted.Metadata = directory.PublicMetadata(wanted.Metadata)
 	}
 	created, err := c.api.dir.CreateUser(c.ctx(), c.caller, wanted)
 	if err != nil {
@@ -92,9 +78,6 @@ func createUser(c *call) (answer, error) {
 }
 
 func listUsers(c *call) (answer, error) {
-	if err := c.mayUse(directory.FeatureListUsers); err != nil {
-		return answer{}, err
-	}
 	q := c.query()
 	filter := q.userFilter()
 	withTags := q.boolean("withTags")
@@ -108,22 +91,14 @@ func listUsers(c *call) (answer, error) {
 	return c.userList(list, filter.Affix, withTags), nil
 }
 
-// mayUse tells whether the acting user, if there is one, may use a feature.
-func (c *call) mayUse(feature directory.Feature) error {
-	if c.caller.User == "" {
-		return nil
-	}
-	return c.policy.MayUse(c.user, feature)
-}
-
 // userFilter reads what lists of users can be asked for (contract rest.md section 1.3, sdk-wire.md section B10).
 func (q *query) userFilter() directory.UserFilter {
 	filter := directory.UserFilter{
 		Search: q.text("searchKey"), SearchIn: q.ids("searchIn"), NameContains: q.text("nameContains"),
-		Roles: q.ids("roles", "role"), Tags: q.texts("tags"), UIDs: q.ids("uids"), Metadata: q.metadata(),
-		FriendsOnly: q.boolean("friendsOnly"), HideBlockedUsers: q.boolean("hideBlockedUsers"), Status: q.text("status"),
-		SortBy: q.text("sortBy"), SortOrder: q.text("sortOrder"), UpdatedAt: q.integer(latestTime, "updatedAt"), Affix: q.text("affix"),
-		Cursor: q.text("cursor"), Page: q.page(),
+		Roles: q.ids("roles", "role"), Tags: q.texts("tags"), UIDs: q.ids("uids"),
+		Metadata: q.metadata(), FriendsOnly: q.boolean("friendsOnly"), HideBlockedUsers: q.boolean("hideBlockedUsers"),
+		Status: q.text("status"), SortBy: q.text("sortBy"), SortOrder: q.text("sortOrder"),
+		UpdatedAt: q.integer(latestTime, "updatedAt"), Affix: q.text("affix"), Cursor: q.text("cursor"), Page: q.page(),
 	}
 	if filter.Status == "online" {
 		filter.Status = directory.StatusAvailable
@@ -151,7 +126,9 @@ func (c *call) userList(list directory.List[directory.Seen], affix string, withT
 			}
 		}
 	}
-	answer := answer{data: iter.Seq[*api.User](shown), meta: &api.Meta{Pagination: paginationOf(list), NextCursor: list.Next}}
+	answer := answer{
+		data: iter.Seq[*api.User](shown), meta: &api.Meta{Pagination: paginationOf(list), NextCursor: list.Next},
+	}
 	if len(list.Items) > 0 {
 		last := list.Items[len(list.Items)-1]
 		answer.meta.Cursor = &api.Cursor{UpdatedAt: max(last.CreatedAt, last.UpdatedAt), Affix: cmp.Or(affix, "append")}
@@ -160,9 +137,6 @@ func (c *call) userList(list directory.List[directory.Seen], affix string, withT
 }
 
 func getUser(c *call) (answer, error) {
-	if err := c.mayUse(directory.FeatureGetUser); err != nil {
-		return answer{}, err
-	}
 	user, err := c.api.dir.GetUser(c.ctx(), c.caller, c.policy, c.user, c.pathID("uid"))
 	if err != nil {
 		return answer{}, err
@@ -170,24 +144,22 @@ func getUser(c *call) (answer, error) {
 	return data(c.showSeen(&user))
 }
 
-// findAsked returns the users that the body asks for, as the caller may see them, and the uids of the others.
-func (c *call) findAsked() (found []directory.Seen, missing []string, err error) {
+// askedUIDs returns the uids that the body asks for.
+func (c *call) askedUIDs() ([]string, error) {
 	f, err := c.decode()
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	uids := f.ids("uids")
-	if err := f.err(); err != nil {
-		return nil, nil, err
-	}
-	return c.api.dir.LookUpUsers(c.ctx(), c.caller, c.policy, c.user, uids)
+	return uids, f.err()
 }
 
 func lookUpUsers(c *call) (answer, error) {
-	if err := c.mayUse(directory.FeatureGetUser); err != nil {
+	uids, err := c.askedUIDs()
+	if err != nil {
 		return answer{}, err
 	}
-	found, missing, err := c.findAsked()
+	found, missing, err := c.api.dir.LookUpUsers(c.ctx(), c.caller, c.policy, c.user, uids)
 	if err != nil {
 		return answer{}, err
 	}
@@ -259,9 +231,6 @@ func updateUser(c *call) (answer, error) {
 		return answer{}, err
 	}
 	if upsert {
-		if err := c.mayCreateUsers(); err != nil {
-			return answer{}, err
-		}
 		result, err := c.api.dir.UpsertUser(c.ctx(), c.caller, directory.UserRow{UID: c.pathID("uid"), Patch: patch})
 		if err != nil {
 			return answer{}, err
@@ -334,5 +303,7 @@ func reactivateUsers(c *call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	return data(api.ReactivateUsersResponse{Reactivated: done.Changed, NonDeactivated: done.Already, NotFound: done.NotFound})
+	return data(api.ReactivateUsersResponse{
+		Reactivated: done.Changed, NonDeactivated: done.Already, NotFound: done.NotFound,
+	})
 }

@@ -47,8 +47,10 @@ func loadCertificate(config Config, dir *dataDir) (tls.Certificate, error) {
 	case err == nil && time.Until(certificate.Leaf.NotAfter) > certificateMargin:
 		return certificate, nil
 	case err == nil:
-		config.Logger.Warn("the self-signed certificate is renewed; whoever has accepted the old one has to accept the new one",
-			slog.Time("valid_until", certificate.Leaf.NotAfter))
+		config.Logger.Warn(
+			"the self-signed certificate is renewed; whoever has accepted the old one has to accept the new one",
+			slog.Time("valid_until", certificate.Leaf.NotAfter),
+		)
 	case !errors.Is(err, fs.ErrNotExist):
 		return certificate, fmt.Errorf("load certificate: %w", err)
 	}
@@ -62,7 +64,10 @@ func loadCertificate(config Config, dir *dataDir) (tls.Certificate, error) {
 		return certificate, fmt.Errorf("load certificate: %w", err)
 	}
 	until := certificate.Leaf.NotAfter
-	config.Logger.Info("made a self-signed certificate", slog.Time("valid_until", until), slog.Time("renewed_by_a_start_after", until.Add(-certificateMargin)))
+	config.Logger.Info(
+		"made a self-signed certificate", slog.Time("valid_until", until),
+		slog.Time("renewed_by_a_start_after", until.Add(-certificateMargin)),
+	)
 	return certificate, nil
 }
 
@@ -82,9 +87,9 @@ func writeSelfSigned(certFile, keyFile string) error {
 	begins := time.Now().Add(-time.Hour)
 	template := &x509.Certificate{
 		SerialNumber: serial, Subject: pkix.Name{CommonName: "Rollcall local certificate"}, DNSNames: names,
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
-		NotBefore:   begins, NotAfter: begins.Add(certificateLifetime),
-		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback}, NotBefore: begins,
+		NotAfter: begins.Add(certificateLifetime), KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
+		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 		BasicConstraintsValid: true, IsCA: true, // so that it can be trusted as it is, with `curl --cacert`
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
@@ -95,7 +100,8 @@ func writeSelfSigned(certFile, keyFile string) error {
 	if err != nil {
 		return err
 	}
-	if err := secret.WritePrivate(keyFile, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER})); err != nil {
+	err = secret.WritePrivate(keyFile, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}))
+	if err != nil {
 		return err
 	}
 	return secret.WritePrivate(certFile, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))

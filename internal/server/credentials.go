@@ -35,8 +35,8 @@ func ReadCredentials(path string) (Credentials, error) {
 	return credentials, nil
 }
 
-// readOwnCredentials reads the credentials file of a data directory for the server that writes it. One that others may read, or
-// that names no app, is refused.
+// readOwnCredentials reads the credentials file of a data directory for the server that writes it. One that others may
+// read, or that names no app, is refused.
 func readOwnCredentials(path string) (Credentials, error) {
 	if err := secret.CheckPrivate(path); err != nil {
 		return Credentials{}, err
@@ -59,8 +59,8 @@ func (e *lostDatabaseError) advice() string {
 	return "put the database back from where it went, or from a backup"
 }
 
-// findLostDatabase returns an error when SQLite's file is gone from a data directory that a server has used. It is to be asked
-// before a new file is made.
+// findLostDatabase returns an error when SQLite's file is gone from a data directory that a server has used. It is to
+// be asked before a new file is made.
 func findLostDatabase(config Config) error {
 	if config.Database != "" {
 		return nil
@@ -82,10 +82,13 @@ func errNoSuchApp(path string, known Credentials) *lostDatabaseError {
 	return &lostDatabaseError{fmt.Sprintf("%s is for app %s, and the database has no app", path, known.AppID), path}
 }
 
-// makeFirstApp makes an app when the database has none. Its credentials are written to a file of another name before, which gets
-// its own when the app is there: a crash in between leaves nothing that the next start does not finish, and
-// credentials.json without an app is another database's. It returns the file's content; empty when somebody has taken it away.
-func makeFirstApp(ctx context.Context, dir *dataDir, d *directory.Directory, keyring *secret.Keyring, wanted directory.NewApp) (Credentials, bool, error) {
+// makeFirstApp makes an app when the database has none. Its credentials are written to a file of another name before,
+// which gets its own when the app is there: a crash in between leaves nothing that the next start does not finish, and
+// credentials.json without an app is another database's. It returns the file's content; empty when somebody has taken
+// it away.
+func makeFirstApp(
+	ctx context.Context, dir *dataDir, d *directory.Directory, keyring *secret.Keyring, wanted directory.NewApp,
+) (Credentials, bool, error) {
 	path, unfinished := dir.file(CredentialsFile), dir.file(unfinishedFile)
 	known, err := readOwnCredentials(path)
 	missing := errors.Is(err, fs.ErrNotExist)

@@ -43,7 +43,10 @@ func openDataDir(path string) (*dataDir, error) {
 		pid, _ := os.ReadFile(lock.Name()) // only words are missing from a message that says enough
 		defer lock.Close()
 		if errors.Is(err, syscall.EWOULDBLOCK) {
-			return nil, fmt.Errorf("data directory %s is in use by process %s; stop it first, or use another --data", path, strings.TrimSpace(string(pid)))
+			return nil, fmt.Errorf(
+				"data directory %s is in use by process %s; stop it first, or use another --data",
+				path, strings.TrimSpace(string(pid)),
+			)
 		}
 		return nil, fmt.Errorf("take data directory: %w", err)
 	}

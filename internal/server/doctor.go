@@ -73,11 +73,13 @@ func checkConfig(_ context.Context, config Config) (level, detail, advice string
 	if config.HTTP == "" && config.HTTPS == "" {
 		return levelProblem, "neither --http nor --https has an address", "give one of them an address"
 	}
-	if config.Database != "" && !strings.HasPrefix(config.Database, "postgres://") && !strings.HasPrefix(config.Database, "postgresql://") {
+	if config.Database != "" && !strings.HasPrefix(config.Database, "postgres://") &&
+		!strings.HasPrefix(config.Database, "postgresql://") {
 		return levelProblem, "--database is not the URL of a PostgreSQL database", "give it one that begins with postgres://"
 	}
 	if (config.TLSCert == "") != (config.TLSKey == "") {
-		return levelProblem, "only one of --tls-cert and --tls-key is given", "give both, or none for a self-signed certificate"
+		return levelProblem, "only one of --tls-cert and --tls-key is given",
+			"give both, or none for a self-signed certificate"
 	}
 	info, err := os.Stat(config.DataDir)
 	switch {
@@ -88,7 +90,8 @@ func checkConfig(_ context.Context, config Config) (level, detail, advice string
 	case !info.IsDir():
 		return levelProblem, config.DataDir + " is not a directory", "give --data a directory"
 	case info.Mode().Perm()&0o077 != 0:
-		return levelWarning, config.DataDir + " can be entered by other users of this machine", "run `chmod 700 " + config.DataDir + "`"
+		return levelWarning, config.DataDir + " can be entered by other users of this machine",
+			"run `chmod 700 " + config.DataDir + "`"
 	}
 	return levelOK, "data directory " + config.DataDir, ""
 }
@@ -156,7 +159,8 @@ func checkMasterKey(ctx context.Context, config Config) (level, detail, advice s
 	case isForeign(keyring, sealed):
 		return levelProblem, foreignMasterKey(origin), "put the right one back from its backup"
 	case len(masters) > 1 && config.MasterKey == "":
-		return levelWarning, fmt.Sprintf("%s holds %d keys", origin, len(masters)), "when the server's log says that everything is encrypted under the current one, run `rollcall master-key prune`"
+		return levelWarning, fmt.Sprintf("%s holds %d keys", origin, len(masters)),
+			"when the server's log says that everything is encrypted under the current one, run `rollcall master-key prune`"
 	}
 	return levelOK, origin, ""
 }
@@ -177,19 +181,29 @@ func checkDatabase(ctx context.Context, config Config) (level, detail, advice st
 	case errors.Is(err, fs.ErrNotExist):
 		return levelOK, "the first start makes " + path, ""
 	case errors.Is(err, sqlstore.ErrLogDamaged) && isHeld(config.DataDir):
-		return levelProblem, err.Error(), "restart the server with SIGTERM, not with SIGKILL: it saves in the database what the log held"
+		return levelProblem, err.Error(),
+			"restart the server with SIGTERM, not with SIGKILL: it saves in the database what the log held"
 	case errors.Is(err, sqlstore.ErrLogDamaged):
-		return levelProblem, err.Error(), "restore a backup; or to go on without what was written last, move " + path + "-wal away"
+		return levelProblem, err.Error(),
+			"restore a backup; or to go on without what was written last, move " + path + "-wal away"
 	case err != nil:
-		return levelProblem, err.Error(), "let the user that runs the server read and write the file, or restore a backup if it is damaged"
+		return levelProblem, err.Error(),
+			"let the user that runs the server read and write the file, or restore a backup if it is damaged"
 	case len(condition.Problems) > 0:
-		return levelProblem, strings.Join(condition.Problems, "; "), "stop the server, keep a copy of the file, and restore a backup"
+		return levelProblem, strings.Join(condition.Problems, "; "),
+			"stop the server, keep a copy of the file, and restore a backup"
 	case condition.Version > condition.LatestVersion:
-		return levelProblem, (&sqlstore.NewerDatabaseError{Version: condition.Version, Known: condition.LatestVersion}).Error(), "run the newer release"
+		newer := &sqlstore.NewerDatabaseError{Version: condition.Version, Known: condition.LatestVersion}
+		return levelProblem, newer.Error(), "run the newer release"
 	case condition.Version < condition.LatestVersion:
-		return levelOK, fmt.Sprintf("schema version %d; the next start migrates it to %d", condition.Version, condition.LatestVersion), ""
+		detail = fmt.Sprintf(
+			"schema version %d; the next start migrates it to %d", condition.Version, condition.LatestVersion,
+		)
+		return levelOK, detail, ""
 	}
-	detail = fmt.Sprintf("%s is sound; apps: %d, users: %d, changes: %d", path, condition.Apps, condition.Users, condition.Changes)
+	detail = fmt.Sprintf(
+		"%s is sound; apps: %d, users: %d, changes: %d", path, condition.Apps, condition.Users, condition.Changes,
+	)
 	if info, err := os.Stat(path); err == nil && info.Mode().Perm()&0o077 != 0 {
 		return levelWarning, detail + "; other users of this machine can read it", "run `chmod 600 " + path + "`"
 	}
@@ -202,9 +216,11 @@ func checkPostgres(ctx context.Context, config Config) (level, detail, advice st
 	case err != nil:
 		return levelProblem, err.Error(), "check --database, and that PostgreSQL runs and lets this machine in"
 	case condition.Version > condition.LatestVersion:
-		return levelProblem, (&sqlstore.NewerDatabaseError{Version: condition.Version, Known: condition.LatestVersion}).Error(), "run the newer release"
+		newer := &sqlstore.NewerDatabaseError{Version: condition.Version, Known: condition.LatestVersion}
+		return levelProblem, newer.Error(), "run the newer release"
 	case condition.Owner != "" && !isHeld(config.DataDir):
-		return levelProblem, condition.Server + ", in use by a server with another data directory, " + condition.Owner, "stop that server first"
+		return levelProblem, condition.Server + ", in use by a server with another data directory, " + condition.Owner,
+			"stop that server first"
 	}
 	return levelOK, condition.Server, ""
 }
@@ -214,7 +230,8 @@ func checkTombstones(_ context.Context, config Config) (level, detail, advice st
 	log := &tombstoneLog{path: filepath.Join(config.DataDir, tombstonesFile)}
 	tombstones, err := log.read()
 	if err != nil {
-		return levelProblem, err.Error(), "let the user that runs the server read and write " + log.path + ", or restore it from a backup"
+		return levelProblem, err.Error(),
+			"let the user that runs the server read and write " + log.path + ", or restore it from a backup"
 	}
 	return levelOK, fmt.Sprintf("permanent deletions noted beside the database: %d", len(tombstones)), ""
 }
@@ -287,10 +304,12 @@ var builtAfter = time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
 func checkClock(_ context.Context, config Config) (level, detail, advice string) {
 	now := config.Now()
 	if now.Before(builtAfter) {
-		return levelProblem, "the clock says " + now.UTC().Format(time.RFC3339), "set the clock: times in the data and the life of tokens depend on it"
+		return levelProblem, "the clock says " + now.UTC().Format(time.RFC3339),
+			"set the clock: times in the data and the life of tokens depend on it"
 	}
 	if clockIsLoose() {
-		return levelWarning, now.UTC().Format(time.RFC3339) + ", not synchronized", "run an NTP client, such as chrony, unless the host of this machine does"
+		return levelWarning, now.UTC().Format(time.RFC3339) + ", not synchronized",
+			"run an NTP client, such as chrony, unless the host of this machine does"
 	}
 	return levelOK, now.UTC().Format(time.RFC3339), ""
 }
@@ -316,7 +335,8 @@ func checkCertificate(_ context.Context, config Config) (level, detail, advice s
 			return levelProblem, err.Error(), "run it: whoever has the key can pass for this server"
 		}
 	} else if info, err := os.Stat(keyFile); err == nil && info.Mode().Perm()&0o007 != 0 {
-		return levelWarning, keyFile + " can be read by every user of this machine", "let nobody else read the key of the certificate"
+		return levelWarning, keyFile + " can be read by every user of this machine",
+			"let nobody else read the key of the certificate"
 	}
 	left := time.Until(certificate.Leaf.NotAfter)
 	names := strings.Join(certificate.Leaf.DNSNames, ", ")
@@ -335,7 +355,8 @@ func checkCertificate(_ context.Context, config Config) (level, detail, advice s
 		return levelWarning, detail, "renew it soon"
 	case !own:
 		renewed := certificate.Leaf.NotAfter.Add(-certificateMargin).UTC().Format(time.DateOnly)
-		return levelWarning, detail + ", self-signed, renewed by a start after " + renewed, "for users outside this machine give --tls-cert and --tls-key, or put a proxy with a certificate in front"
+		return levelWarning, detail + ", self-signed, renewed by a start after " + renewed,
+			"for users outside this machine give --tls-cert and --tls-key, or put a proxy with a certificate in front"
 	}
 	return levelOK, detail, ""
 }
@@ -360,7 +381,8 @@ func checkAddresses(ctx context.Context, config Config) (level, detail, advice s
 	case isHeld(config.DataDir):
 		return levelOK, strings.Join(busy, ", ") + " cannot be listened on: a server with this data directory runs", ""
 	default:
-		return levelProblem, strings.Join(busy, ", ") + " cannot be listened on: " + refused.Error(), "choose another address, or stop what listens there"
+		return levelProblem, strings.Join(busy, ", ") + " cannot be listened on: " + refused.Error(),
+			"choose another address, or stop what listens there"
 	}
 	return levelOK, strings.Join(free, ", ") + " can be listened on", ""
 }

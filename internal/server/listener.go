@@ -13,7 +13,8 @@ import (
 // tellFailuresEvery bounds how often failures to accept connections are logged: they come many a second.
 const tellFailuresEvery = 10 * time.Second
 
-// tellFailures returns a listener whose failures to accept a connection are counted and logged. net/http only tries again.
+// tellFailures returns a listener whose failures to accept a connection are counted and logged. net/http only tries
+// again.
 func tellFailures(listener net.Listener, failures prometheus.Counter, logger *slog.Logger) net.Listener {
 	return &tellingListener{Listener: listener, failures: failures, logger: logger}
 }
@@ -44,8 +45,12 @@ func (l *tellingListener) note(err error) {
 	}
 	advice := "see the error"
 	if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
-		advice = "give the server more file descriptors (ulimit -n, LimitNOFILE in systemd), or find who holds so many connections"
+		advice = "give the server more file descriptors (ulimit -n, LimitNOFILE in systemd), " +
+			"or find who holds so many connections"
 	}
-	l.logger.Error("connections cannot be accepted", slog.Any("error", err), slog.Int("failures", l.untold), slog.String("advice", advice))
+	l.logger.Error(
+		"connections cannot be accepted", slog.Any("error", err), slog.Int("failures", l.untold),
+		slog.String("advice", advice),
+	)
 	l.told, l.untold = time.Now(), 0
 }

@@ -12,7 +12,8 @@ import (
 	"github.com/rollcall/rollcall/internal/sqlstore"
 )
 
-// Backup writes a copy of the embedded database to a new file, also while a server is writing, and returns what is in it.
+// Backup writes a copy of the embedded database to a new file, also while a server is writing, and returns what is in
+// it.
 func Backup(ctx context.Context, config Config, target string) (sqlstore.Condition, error) {
 	if lost := lostUnderServer(config); lost != "" {
 		return sqlstore.Condition{}, errors.New(lost)
@@ -20,8 +21,8 @@ func Backup(ctx context.Context, config Config, target string) (sqlstore.Conditi
 	return sqlstore.BackupSQLite(ctx, filepath.Join(config.DataDir, DatabaseFile), target)
 }
 
-// lostUnderServer tells which of its files a running server has no more, in words; nothing when they are there. It is to be asked
-// before such a database is opened: whoever closes another file by its name takes the log with it.
+// lostUnderServer tells which of its files a running server has no more, in words; nothing when they are there. It is
+// to be asked before such a database is opened: whoever closes another file by its name takes the log with it.
 func lostUnderServer(config Config) string {
 	if config.Database != "" || !isHeld(config.DataDir) {
 		return ""
@@ -35,7 +36,8 @@ func lostUnderServer(config Config) string {
 			return ""
 		case errors.Is(err, fs.ErrNotExist):
 			return file + " was removed while the server runs, which writes nothing any more"
-		case err == nil && len(open) > 0 && !slices.ContainsFunc(open, func(other fs.FileInfo) bool { return os.SameFile(info, other) }):
+		case err == nil && len(open) > 0 &&
+			!slices.ContainsFunc(open, func(other fs.FileInfo) bool { return os.SameFile(info, other) }):
 			return file + " is not the file that the running server has open, which writes nothing any more"
 		}
 	}

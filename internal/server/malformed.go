@@ -49,7 +49,8 @@ const (
 	statusLinePrefix = "HTTP/1.1 "
 )
 
-// envelopeOf returns what to answer in the place of what net/http says by itself, nil for everything else that is written.
+// envelopeOf returns what to answer in the place of what net/http says by itself, nil for everything else that is
+// written.
 func envelopeOf(written []byte) []byte {
 	if len(written) < len(statusLinePrefix)+3 || string(written[:5]) != "HTTP/" || written[len(statusLinePrefix)] < '4' {
 		return nil
@@ -85,7 +86,12 @@ func envelopeOf(written []byte) []byte {
 
 func malformed(status int, message string) []byte {
 	body := httpapi.EncodeMalformed(message)
-	head := fmt.Sprintf("HTTP/1.1 %d %s\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length: %d\r\nConnection: close\r\n\r\n",
-		status, http.StatusText(status), len(body))
+	head := fmt.Sprintf(
+		"HTTP/1.1 %d %s\r\n"+
+			"Content-Type: application/json; charset=utf-8\r\n"+
+			"Content-Length: %d\r\n"+
+			"Connection: close\r\n\r\n",
+		status, http.StatusText(status), len(body),
+	)
 	return append([]byte(head), body...)
 }

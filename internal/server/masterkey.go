@@ -13,8 +13,8 @@ import (
 	"github.com/rollcall/rollcall/internal/sqlstore"
 )
 
-// loadKeyring returns the keyring of a store's secrets. A master key is made only for a store that has none yet, and others
-// than the store's are refused: no key and no token would work.
+// loadKeyring returns the keyring of a store's secrets. A master key is made only for a store that has none yet, and
+// others than the store's are refused: no key and no token would work.
 func loadKeyring(ctx context.Context, config Config, dir *dataDir, store directory.Store) (*secret.Keyring, error) {
 	sealed, err := sealedKeys(ctx, store)
 	if err != nil {
@@ -99,8 +99,8 @@ func readSealedKeys(ctx context.Context, config Config) ([][]byte, error) {
 	return sealed, err
 }
 
-// PruneMasterKeys removes all master keys but the current one from the data directory, and returns how many there were. It
-// refuses to while an API key in the database is encrypted under another.
+// PruneMasterKeys removes all master keys but the current one from the data directory, and returns how many there were.
+// It refuses to while an API key in the database is encrypted under another.
 func PruneMasterKeys(ctx context.Context, config Config) (removed int, err error) {
 	path := filepath.Join(config.DataDir, MasterKeyFile)
 	masters, err := secret.ReadFile(path)
@@ -117,7 +117,8 @@ func PruneMasterKeys(ctx context.Context, config Config) (removed int, err error
 	}
 	for _, key := range sealed {
 		if !current.Knows(key) {
-			return 0, errors.New("the database still needs an older master key: start the server, and wait until its log says that everything is encrypted under the current one")
+			return 0, errors.New("the database still needs an older master key: start the server, " +
+				"and wait until its log says that everything is encrypted under the current one")
 		}
 	}
 	return len(masters) - 1, secret.WriteFile(path, masters[:1])

@@ -19,7 +19,12 @@ const (
 // giveMemoryBack returns what a burst has left unused to the operating system as soon as the burst is over, until ctx
 // ends. The runtime by itself takes minutes, and never less than twice what is in use.
 func giveMemoryBack(ctx context.Context) {
-	samples := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}, {Name: "/memory/classes/heap/free:bytes"}, {Name: "/gc/heap/live:bytes"}, {Name: "/memory/classes/heap/objects:bytes"}}
+	samples := []metrics.Sample{
+		{Name: "/gc/heap/allocs:bytes"},
+		{Name: "/memory/classes/heap/free:bytes"},
+		{Name: "/gc/heap/live:bytes"},
+		{Name: "/memory/classes/heap/objects:bytes"},
+	}
 	ticker := time.NewTicker(memoryEvery)
 	defer ticker.Stop()
 	var allocated, trimmedAt uint64
@@ -30,7 +35,8 @@ func giveMemoryBack(ctx context.Context) {
 			return
 		}
 		metrics.Read(samples)
-		now, free, live, objects := samples[0].Value.Uint64(), samples[1].Value.Uint64(), samples[2].Value.Uint64(), samples[3].Value.Uint64()
+		now, free := samples[0].Value.Uint64(), samples[1].Value.Uint64()
+		live, objects := samples[2].Value.Uint64(), samples[3].Value.Uint64()
 		since := now - allocated
 		allocated = now
 		dead := uint64(0)

@@ -34,21 +34,29 @@ func newPresenceMetrics(registerer prometheus.Registerer) *presenceMetrics {
 			Name: "rollcall_presence_sessions_ended_total", Help: "Sessions that ended, by cause.",
 		}, []string{"cause"}),
 		transitions: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "rollcall_presence_transitions_total", Help: "Changes of a user's status that were announced, by status and cause.",
+			Name: "rollcall_presence_transitions_total",
+			Help: "Changes of a user's status that were announced, by status and cause.",
 		}, []string{"status", "cause"}),
 		deliveries: counter("rollcall_presence_deliveries_total", "Frames written to sockets."),
 		dropped:    counter("rollcall_presence_queue_drops_total", "Sockets closed because their clients did not read."),
 		waited: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "rollcall_presence_fanout_seconds", Help: "Time from an event to the write that carried it, for the oldest frame of each write.",
+			Name:    "rollcall_presence_fanout_seconds",
+			Help:    "Time from an event to the write that carried it, for the oldest frame of each write.",
 			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5},
 		}),
 		listeners: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "rollcall_presence_listeners", Help: "How many sessions heard of a change.", Buckets: []float64{0, 1, 10, 100, 1000, 10_000, 100_000},
+			Name: "rollcall_presence_listeners", Help: "How many sessions heard of a change.",
+			Buckets: []float64{0, 1, 10, 100, 1000, 10_000, 100_000},
 		}),
-		falselyOffline: counter("presence_false_offline_total", "Users found announced as offline in spite of a live session. Must be 0."),
-		stuck:          counter("presence_stuck_total", "Users found announced as online without any session. Must be 0."),
+		falselyOffline: counter(
+			"presence_false_offline_total", "Users found announced as offline in spite of a live session. Must be 0.",
+		),
+		stuck: counter("presence_stuck_total", "Users found announced as online without any session. Must be 0."),
 	}
-	registerer.MustRegister(m.sockets, m.sessions, m.online, m.ended, m.transitions, m.deliveries, m.dropped, m.waited, m.listeners, m.falselyOffline, m.stuck)
+	registerer.MustRegister(
+		m.sockets, m.sessions, m.online, m.ended, m.transitions, m.deliveries, m.dropped, m.waited, m.listeners,
+		m.falselyOffline, m.stuck,
+	)
 	return m
 }
 
@@ -94,7 +102,8 @@ func (m *presenceMetrics) Delivered(frames int, waited time.Duration) {
 
 func newAcceptFailures(registerer prometheus.Registerer) prometheus.Counter {
 	failures := prometheus.NewCounter(prometheus.CounterOpts{
-		Name: "rollcall_accept_failures_total", Help: "Failed attempts to accept a connection, for want of file descriptors for instance.",
+		Name: "rollcall_accept_failures_total",
+		Help: "Failed attempts to accept a connection, for want of file descriptors for instance.",
 	})
 	registerer.MustRegister(failures)
 	return failures

@@ -88,7 +88,9 @@ func Start(ctx context.Context, config Config) (_ *Server, err error) {
 		Store: s.store, Secrets: keyring, Limits: config.Limits, Now: config.Now, Random: config.Random,
 		Erased: func(tombstone directory.Tombstone) {
 			if err := tombstones.append(tombstone); err != nil {
-				config.Logger.Error("a permanent deletion is not in the tombstone file; it will be added at the next start", slog.Any("error", err))
+				config.Logger.Error(
+					"a permanent deletion is not in the tombstone file; it will be added at the next start", slog.Any("error", err),
+				)
 			}
 		},
 		Indexed: func(app directory.AppID, users int, took time.Duration, err error) {
@@ -104,7 +106,9 @@ func Start(ctx context.Context, config Config) (_ *Server, err error) {
 	feed := changefeed.New(d)
 	s.store.FollowLease(func() {
 		d.Forget()
-		config.Logger.Error("the database does not answer, or another server uses it; requests are refused until that is over")
+		config.Logger.Error(
+			"the database does not answer, or another server uses it; requests are refused until that is over",
+		)
 	}, func() {
 		feed.CatchUp()
 		config.Logger.Info("the database answers and is this server's alone again")
@@ -112,7 +116,10 @@ func Start(ctx context.Context, config Config) (_ *Server, err error) {
 	if erased, err := tombstones.reconcile(ctx, d); err != nil {
 		return nil, err
 	} else if erased > 0 {
-		config.Logger.Warn("users that had been permanently deleted were back, from an older backup, and are deleted again", slog.Int("users", erased))
+		config.Logger.Warn(
+			"users that had been permanently deleted were back, from an older backup, and are deleted again",
+			slog.Int("users", erased),
+		)
 	}
 	if s.Credentials, s.FirstStart, err = makeFirstApp(ctx, s.dir, d, keyring, config.FirstApp); err != nil {
 		return nil, err
@@ -146,7 +153,9 @@ func openStore(ctx context.Context, config Config, dir *dataDir) (*sqlstore.Stor
 }
 
 // buildEdges makes what meets the clients. were are those who were online when the server last ran.
-func (s *Server) buildEdges(d *directory.Directory, feed *changefeed.Feed, keyring *secret.Keyring, were map[directory.AppID][]directory.User) (err error) {
+func (s *Server) buildEdges(
+	d *directory.Directory, feed *changefeed.Feed, keyring *secret.Keyring, were map[directory.AppID][]directory.User,
+) (err error) {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	numbers := newPresenceMetrics(registry)
@@ -158,17 +167,19 @@ func (s *Server) buildEdges(d *directory.Directory, feed *changefeed.Feed, keyri
 	signer := socketjwt.NewSigner(keyring)
 	s.presence = presence.New(presence.Config{
 		Directory: d, Feed: feed, Returning: were, SessionsPerUser: s.config.SessionsPerUser, WatchedPerUser: s.config.WatchedPerUser,
-		WatchedPerApp: s.config.WatchedPerApp, Grace: s.config.Grace, ReturnWithin: s.config.ReturnWithin, Logger: s.config.Logger,
-		Observer: numbers,
+		WatchedPerApp: s.config.WatchedPerApp, Grace: s.config.Grace, ReturnWithin: s.config.ReturnWithin,
+		Logger: s.config.Logger, Observer: numbers,
 	})
 	d.UseSessions(s.presence)
 	s.gateway = gateway.New(gateway.Config{
-		Directory: d, Presence: s.presence, Signer: signer, AuthTimeout: s.config.AuthTimeout, MaxWaiting: s.config.MaxWaiting,
-		Logger: s.config.Logger, Observer: numbers,
+		Directory: d, Presence: s.presence, Signer: signer, AuthTimeout: s.config.AuthTimeout,
+		MaxWaiting: s.config.MaxWaiting, Logger: s.config.Logger, Observer: numbers,
 	})
 	s.api, err = httpapi.New(httpapi.Config{
-		Directory: d, Presence: s.presence, Feed: feed, Signer: keyring, SocketSigner: signer, OpensManagement: keyring.OpensManagement, PublicHost: s.config.PublicHost, BodyLimit: s.config.BodyLimit,
-		RequestTimeout: s.config.RequestTimeout, RateLimits: s.config.RateLimits, Logger: s.config.Logger, Registerer: registry,
+		Directory: d, Presence: s.presence, Feed: feed, Signer: keyring, SocketSigner: signer,
+		OpensManagement: keyring.OpensManagement,
+		PublicHost:      s.config.PublicHost, BodyLimit: s.config.BodyLimit, RequestTimeout: s.config.RequestTimeout,
+		RateLimits: s.config.RateLimits, Logger: s.config.Logger, Registerer: registry,
 		Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{}),
 		Ready:   func(ctx context.Context) error { return s.ready(ctx, d) },
 	})
@@ -203,7 +214,8 @@ func (s *Server) listen(ctx context.Context) (err error) {
 		if err != nil {
 			return err
 		}
-		if s.HTTPSAddr, err = s.serve(ctx, s.config.HTTPS, s.front(), &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12}); err != nil {
+		tlsConfig := &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12}
+		if s.HTTPSAddr, err = s.serve(ctx, s.config.HTTPS, s.front(), tlsConfig); err != nil {
 			return err
 		}
 	}
@@ -214,15 +226,18 @@ func (s *Server) listen(ctx context.Context) (err error) {
 }
 
 // serve listens on an address, with TLS where there is a config for it, and returns the address it got.
-func (s *Server) serve(ctx context.Context, address string, handler http.Handler, tlsConfig *tls.Config) (string, error) {
+func (s *Server) serve(
+	ctx context.Context, address string, handler http.Handler, tlsConfig *tls.Config,
+) (string, error) {
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
 	if err != nil {
 		return "", fmt.Errorf("listen: %w", err)
 	}
 	listener = poller.Listen(envelopeMalformed(tellFailures(listener, s.acceptFailures, s.config.Logger)))
 	server := &http.Server{
-		Handler: handler, TLSConfig: tlsConfig, ReadHeaderTimeout: s.config.HeaderTimeout, ReadTimeout: s.config.RequestTimeout,
-		WriteTimeout: s.config.RequestTimeout + 15*time.Second, IdleTimeout: s.config.IdleTimeout, MaxHeaderBytes: 64 << 10,
+		Handler: handler, TLSConfig: tlsConfig, ReadHeaderTimeout: s.config.HeaderTimeout,
+		ReadTimeout: s.config.RequestTimeout, WriteTimeout: s.config.RequestTimeout + 15*time.Second,
+		IdleTimeout: s.config.IdleTimeout, MaxHeaderBytes: 64 << 10,
 		ErrorLog:                     slog.NewLogLogger(s.config.Logger.Handler(), slog.LevelDebug),
 		DisableGeneralOptionsHandler: true, // ours answers everything
 	}
@@ -268,9 +283,13 @@ func debugHandler() http.Handler {
 // sweep does the background work until ctx ends.
 func (s *Server) sweep(ctx context.Context, d *directory.Directory) {
 	if resealed, err := d.ResealSecrets(ctx); err != nil && ctx.Err() == nil {
-		s.config.Logger.Error("re-encrypting under the current master key failed; it goes on at the next start", slog.Any("error", err))
+		s.config.Logger.Error(
+			"re-encrypting under the current master key failed; it goes on at the next start", slog.Any("error", err),
+		)
 	} else if resealed > 0 {
-		s.config.Logger.Info("everything is encrypted under the current master key; older ones can be removed", slog.Int("resealed", resealed))
+		s.config.Logger.Info(
+			"everything is encrypted under the current master key; older ones can be removed", slog.Int("resealed", resealed),
+		)
 	}
 	ticker := time.NewTicker(sweepEvery)
 	defer ticker.Stop()

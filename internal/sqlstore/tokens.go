@@ -50,16 +50,6 @@ func (t *tx) DeleteToken(app directory.AppID, id directory.TokenID) error {
 	return t.exec(`DELETE FROM auth_tokens WHERE app = $1 AND id = $2`, string(app), string(id))
 }
 
-func (t *tx) DeleteTokens(app directory.AppID, uid directory.UID, before int64) ([]directory.TokenID, error) {
-	const those = ` FROM auth_tokens WHERE app = $1 AND uid = $2 AND created_at < $3`
-	args := []any{string(app), string(uid), before}
-	ids, err := all(t, `SELECT id`+those, args, func(r row) directory.TokenID { return directory.TokenID(r.text(0)) })
-	if err != nil || len(ids) == 0 {
-		return nil, err
-	}
-	return ids, t.exec(`DELETE`+those, args...)
-}
-
 func (t *tx) DeleteTokensIssued(app directory.AppID, before int64, limit int) (int, error) {
 	ids, err := all(t, `SELECT id FROM auth_tokens WHERE app = $1 AND created_at < $2 LIMIT $3`, []any{string(app), before, limit},
 		func(r row) directory.TokenID { return directory.TokenID(r.text(0)) })

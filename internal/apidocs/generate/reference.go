@@ -1,230 +1,24 @@
-package httpapi
+package main
 
 import (
 	"bytes"
-	_ "embed" // the pages are part of the program
-	"encoding/json"
+	_ "embed" // the template is part of the program
 	"fmt"
 	"html/template"
-	"iter"
-	"net/http"
 	"slices"
 	"strings"
-	"sync"
-
-	"github.com/goccy/go-yaml"
 
 	"github.com/rollcall/rollcall/api"
 )
 
-// docs are the pages about the API, made from its description when somebody first asks for them: reading YAML takes
-// longer than the server may take to start.
-type docs struct {
-	openAPI func() ([]byte, error) // JSON
-	page    func() ([]byte, error) // HTML
-}
+//go:embed page.html
+var pageTemplate string
 
-func newDocs() *docs {
-	description := sync.OnceValues(func() (node, error) { return readDescription(api.OpenAPI) })
-	render := func(as func(node) ([]byte, error)) func() ([]byte, error) {
-		return sync.OnceValues(func() ([]byte, error) {
-			root, err := description()
-			if err != nil {
-				return nil, err
-			}
-			return as(root)
-		})
-	}
-	return &docs{openAPI: render(node.compactJSON), page: render(renderDocs)}
-}
-
-func getOpenAPI(c *call) (answer, error) {
-	body, err := c.api.docs.openAPI()
+// renderPage makes the page for people.
+func renderPage(root node) ([]byte, error) {
+	parsed, err := template.New("page").Parse(pageTemplate)
 	if err != nil {
-		return answer{}, err
-	}
-	c.w.Header()["Content-Type"] = jsonContentType
-	c.w.WriteHeader(http.StatusOK)
-	_, err = c.w.Write(body)
-	return written, err
-}
-
-func getDocs(c *call) (answer, error) {
-	page, err := c.api.docs.page()
-	if err != nil {
-		return answer{}, err
-	}
-	return written, writeHTML(c.w, page)
-}
-
-//go:embed front.html
-var frontPage []byte
-
-//go:embed docs.html
-var docsTemplate string
-
-func readDescription(text []byte) (node, error) {
-	var root any
-	if err := yaml.UnmarshalWithOptions(text, &root, yaml.UseOrderedMap()); err != nil {
-		return node{}, fmt.Errorf("read API description: %w", err)
-	}
-	return node{root}, nil
-}
-
-// node is a part of the API description. What is not there is a node too, an empty one. Maps keep the order in which
-// they were written, since it is the order to read them in.
-type node struct{ value any }
-
-// at follows a path of keys.
-func (n node) at(keys ...string) node {
-	for _, key := range keys {
-		next := node{}
-		for name, member := range n.members() {
-			if name == key {
-				next = member
-			}
-		}
-		n = next
-	}
-	return n
-}
-
-func (n node) exists() bool { return n.value != nil }
-
-func (n node) text() string {
-	text, _ := n.value.(string)
-	return text
-}
-
-// words returns the strings of a list, or the one string in place of a list.
-func (n node) words() []string {
-	if text := n.text(); text != "" {
-		return []string{text}
-	}
-	var words []string
-	for item := range n.items() {
-		if text := item.text(); text != "" {
-			words = append(words, text)
-		}
-	}
-	return words
-}
-
-func (n node) items() iter.Seq[node] {
-	return func(yield func(node) bool) {
-		list, _ := n.value.([]any)
-		for _, item := range list {
-			if !yield(node{item}) {
-				return
-			}
-		}
-	}
-}
-
-func (n node) members() iter.Seq2[string, node] {
-	return func(yield func(string, node) bool) {
-		members, _ := n.value.(yaml.MapSlice)
-		for _, member := range members {
-			if !yield(fmt.Sprint(member.Key), node{member.Value}) {
-				return
-			}
-		}
-	}
-}
-
-// token is a piece of code. Class says how it is coloured; it is empty for what is not.
-type token struct{ Class, Text string }
-
-// json returns the node as indented JSON.
-func (n node) json(indent string) ([]token, error) {
-	deeper := indent + "  "
-	switch value := n.value.(type) {
-	case yaml.MapSlice:
-		if len(value) == 0 {
-			return []token{{"", "{}"}}, nil
-		}
-		var tokens []token
-		before := "{\n"
-		for _, member := range value {
-			key, err := jsonText(fmt.Sprint(member.Key))
-			if err != nil {
-				return nil, err
-			}
-			inner, err := node{member.Value}.json(deeper)
-			if err != nil {
-				return nil, err
-			}
-			tokens = append(tokens, token{"", before + deeper}, token{"key", key}, token{"", ": "})
-			tokens = append(tokens, inner...)
-			before = ",\n"
-		}
-		return append(tokens, token{"", "\n" + indent + "}"}), nil
-	case []any:
-		// A list of plain values goes on one line.
-		before, between, after := "[", ", ", "]"
-		if slices.ContainsFunc(value, isNested) {
-			before, between, after = "[\n"+deeper, ",\n"+deeper, "\n"+indent+"]"
-		}
-		tokens := []token{{"", before}}
-		for i, item := range value {
-			inner, err := node{item}.json(deeper)
-			if err != nil {
-				return nil, err
-			}
-			if i > 0 {
-				tokens = append(tokens, token{"", between})
-			}
-			tokens = append(tokens, inner...)
-		}
-		return append(tokens, token{"", after}), nil
-	default:
-		text, err := jsonText(value)
-		class := "literal"
-		if _, isText := value.(string); isText {
-			class = "string"
-		}
-		return []token{{class, text}}, err
-	}
-}
-
-func isNested(value any) bool {
-	switch value.(type) {
-	case yaml.MapSlice, []any:
-		return true
-	}
-	return false
-}
-
-func jsonText(value any) (string, error) {
-	var text bytes.Buffer
-	encoder := json.NewEncoder(&text)
-	encoder.SetEscapeHTML(false)
-	if err := encoder.Encode(value); err != nil {
-		return "", fmt.Errorf("encode API description: %w", err)
-	}
-	return strings.TrimSuffix(text.String(), "\n"), nil
-}
-
-func (n node) compactJSON() ([]byte, error) {
-	tokens, err := n.json("")
-	if err != nil {
-		return nil, err
-	}
-	var indented, compact bytes.Buffer
-	for _, token := range tokens {
-		indented.WriteString(token.Text)
-	}
-	if err := json.Compact(&compact, indented.Bytes()); err != nil {
-		return nil, fmt.Errorf("encode API description: %w", err)
-	}
-	return compact.Bytes(), nil
-}
-
-// renderDocs makes the page for people.
-func renderDocs(root node) ([]byte, error) {
-	parsed, err := template.New("docs").Parse(docsTemplate)
-	if err != nil {
-		return nil, fmt.Errorf("parse docs page: %w", err)
+		return nil, fmt.Errorf("parse template of the page: %w", err)
 	}
 	page, err := reference{root}.page()
 	if err != nil {
@@ -232,53 +26,53 @@ func renderDocs(root node) ([]byte, error) {
 	}
 	var html bytes.Buffer
 	if err := parsed.Execute(&html, page); err != nil {
-		return nil, fmt.Errorf("render docs page: %w", err)
+		return nil, fmt.Errorf("render page: %w", err)
 	}
 	return html.Bytes(), nil
 }
 
 // What the page shows.
 type (
-	docsPage struct {
+	pageData struct {
 		Title, Version, Summary string
-		Intro                   []docsSection
-		Groups                  []docsGroup
-		Codes                   []docsCode
+		Intro                   []pageSection
+		Groups                  []pageGroup
+		Codes                   []pageCode
 	}
-	docsSection struct {
+	pageSection struct {
 		ID, Title string
 		Text      []paragraph
 	}
-	docsGroup struct {
+	pageGroup struct {
 		ID, Name   string
 		Text       []paragraph
-		Operations []docsOperation
+		Operations []pageOperation
 	}
-	docsOperation struct {
+	pageOperation struct {
 		ID, Method, Summary   string
 		Path                  []token
 		Callers               []string
 		Text                  []paragraph
-		Parameters            []docsField
+		Parameters            []pageField
 		HasBody, BodyRequired bool
-		Body, Answer          []docsField
+		Body, Answer          []pageField
 		AnswerText            []paragraph
 		Request               []token
-		Answers               []docsExample
+		Answers               []pageExample
 		Errors                []string
 	}
-	docsField struct {
+	pageField struct {
 		Name     []string // in parts, between which it may be broken
 		In, Type string
 		Required bool
 		Values   []string
 		Text     []paragraph
 	}
-	docsExample struct {
+	pageExample struct {
 		Title string
 		Code  []token
 	}
-	docsCode struct {
+	pageCode struct {
 		Code   string
 		Status int
 		Text   []paragraph
@@ -335,15 +129,17 @@ func (r reference) resolve(n node) (target node, description string) {
 	return n, description
 }
 
-func (r reference) page() (docsPage, error) {
+func (r reference) page() (pageData, error) {
 	info := r.root.at("info")
-	page := docsPage{Title: info.at("title").text(), Version: info.at("version").text(), Summary: info.at("summary").text()}
+	page := pageData{
+		Title: info.at("title").text(), Version: info.at("version").text(), Summary: info.at("summary").text(),
+	}
 	for i, section := range strings.Split(info.at("description").text(), "\n## ") {
 		title, text := "Introduction", section
 		if i > 0 {
 			title, text, _ = strings.Cut(section, "\n")
 		}
-		page.Intro = append(page.Intro, docsSection{ID: anchor("about", title), Title: title, Text: prose(text)})
+		page.Intro = append(page.Intro, pageSection{ID: anchor("about", title), Title: title, Text: prose(text)})
 	}
 	operations, err := r.operations()
 	if err != nil {
@@ -351,20 +147,20 @@ func (r reference) page() (docsPage, error) {
 	}
 	for tag := range r.root.at("tags").items() {
 		name := tag.at("name").text()
-		page.Groups = append(page.Groups, docsGroup{
+		page.Groups = append(page.Groups, pageGroup{
 			ID: anchor("group", name), Name: name, Text: prose(tag.at("description").text()), Operations: operations[name],
 		})
 	}
 	meanings := r.root.at("components", "schemas", "Error", "properties", "code", "x-enumDescriptions")
 	for code, meaning := range meanings.members() {
-		page.Codes = append(page.Codes, docsCode{Code: code, Status: statuses[api.Code(code)], Text: prose(meaning.text())})
+		page.Codes = append(page.Codes, pageCode{Code: code, Status: api.Code(code).Status(), Text: prose(meaning.text())})
 	}
 	return page, nil
 }
 
 // operations returns the calls by tag.
-func (r reference) operations() (map[string][]docsOperation, error) {
-	byTag := map[string][]docsOperation{}
+func (r reference) operations() (map[string][]pageOperation, error) {
+	byTag := map[string][]pageOperation{}
 	for path, item := range r.root.at("paths").members() {
 		for method, described := range item.members() {
 			if !described.at("operationId").exists() {
@@ -382,10 +178,11 @@ func (r reference) operations() (map[string][]docsOperation, error) {
 	return byTag, nil
 }
 
-func (r reference) operation(path, method string, item, described node) (docsOperation, error) {
-	operation := docsOperation{
-		ID: described.at("operationId").text(), Method: method, Summary: described.at("summary").text(), Path: pathTokens(path),
-		Callers: callers(described.at("security")), Text: prose(described.at("description").text()), Errors: described.at("x-errors").words(),
+func (r reference) operation(path, method string, item, described node) (pageOperation, error) {
+	operation := pageOperation{
+		ID: described.at("operationId").text(), Method: method, Path: pathTokens(path),
+		Summary: described.at("summary").text(), Text: prose(described.at("description").text()),
+		Callers: callers(described.at("security")), Errors: described.at("x-errors").words(),
 	}
 	var parameters []node
 	for _, list := range []node{item.at("parameters"), described.at("parameters")} {
@@ -403,7 +200,8 @@ func (r reference) operation(path, method string, item, described node) (docsOpe
 	operation.AnswerText = prose(description)
 	operation.Answer = r.fields(response.at("content", "application/json", "schema"), "")
 	var err error
-	if operation.Request, err = r.curl(path, method, described.at("security"), parameters, content.at("example")); err != nil {
+	operation.Request, err = r.curl(path, method, described.at("security"), parameters, content.at("example"))
+	if err != nil {
 		return operation, err
 	}
 	operation.Answers, err = answers(response)
@@ -445,27 +243,29 @@ func callers(security node) []string {
 	return callers
 }
 
-func (r reference) parameter(parameter node) docsField {
+func (r reference) parameter(parameter node) pageField {
 	schema, _ := r.resolve(parameter.at("schema"))
 	values := valuesOf(schema)
 	if items := schema.at("items"); items.exists() {
 		values = append(values, valuesOf(items)...)
 	}
-	return docsField{
-		Name: []string{parameter.at("name").text()}, In: parameter.at("in").text(), Type: r.typeName(schema), Values: values,
-		Required: parameter.at("required").value == true, Text: prose(parameter.at("description").text()),
+	return pageField{
+		Name: []string{parameter.at("name").text()}, In: parameter.at("in").text(), Type: r.typeName(schema),
+		Values: values, Required: parameter.at("required").value == true,
+		Text: prose(parameter.at("description").text()),
 	}
 }
 
 // fields lists the members of an object, those of the objects in it included, under names such as "a.b" and "a[].b".
-func (r reference) fields(schema node, prefix string) []docsField {
-	var fields []docsField
+func (r reference) fields(schema node, prefix string) []pageField {
+	var fields []pageField
 	schema, _ = r.resolve(schema)
 	required := schema.at("required").words()
 	for name, property := range schema.at("properties").members() {
 		target, description := r.resolve(property)
-		field := docsField{
-			Name: strings.SplitAfter(prefix+name, "."), Type: r.typeName(target), Values: valuesOf(target), Required: slices.Contains(required, name), Text: prose(description),
+		field := pageField{
+			Name: strings.SplitAfter(prefix+name, "."), Type: r.typeName(target), Values: valuesOf(target),
+			Required: slices.Contains(required, name), Text: prose(description),
 		}
 		if items := target.at("items"); items.exists() {
 			field.Values = append(field.Values, valuesOf(items)...)
@@ -558,7 +358,7 @@ func (r reference) curl(path, method string, security node, parameters []node, b
 		break // one set of credentials is enough
 	}
 	command := "curl "
-	if method != http.MethodGet {
+	if method != "GET" {
 		command += "-X " + method + " "
 	}
 	tokens := []token{{"", command + "'https://chat.example.com" + version + address + "'"}}
@@ -599,15 +399,15 @@ func placeholder(scheme string) string {
 }
 
 // answers returns the examples of a response.
-func answers(response node) ([]docsExample, error) {
-	var examples []docsExample
+func answers(response node) ([]pageExample, error) {
+	var examples []pageExample
 	add := func(title string, example node) error {
 		if text := example.text(); text != "" {
-			examples = append(examples, docsExample{Title: title, Code: []token{{"", strings.TrimSpace(text)}}})
+			examples = append(examples, pageExample{Title: title, Code: []token{{"", strings.TrimSpace(text)}}})
 			return nil
 		}
 		code, err := example.json("")
-		examples = append(examples, docsExample{Title: title, Code: code})
+		examples = append(examples, pageExample{Title: title, Code: code})
 		return err
 	}
 	for mediaType, content := range response.at("content").members() {
