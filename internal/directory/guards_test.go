@@ -88,8 +88,8 @@ func TestDirectory_authOnlyKeysMayNotCreate(t *testing.T) {
 	}
 }
 
-// TestDirectory_restrictedFeatures restricts each feature for a role, and makes the calls that are it as a user with the
-// role, as one with another, and with a key.
+// TestDirectory_restrictedFeatures restricts each feature for a role, and makes the calls that are it as a user with
+// the role, as one with another, and with a key.
 func TestDirectory_restrictedFeatures(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -194,8 +194,8 @@ func hasPrivate(user directory.User) bool { return strings.Contains(string(user.
 
 const secretive = `{"team":"engine","@private":{"email":"x@example.com"}}`
 
-// TestDirectory_privateMetadata looks in everything that returns users for metadata that only a fullAccess key which acts
-// for nobody may see.
+// TestDirectory_privateMetadata looks in everything that returns users for metadata that only a fullAccess key which
+// acts for nobody may see.
 func TestDirectory_privateMetadata(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -255,7 +255,9 @@ func TestDirectory_privateMetadata(t *testing.T) {
 	}
 	all := map[string]func(callers) ([]directory.User, error){
 		"CreateUser": func(c callers) ([]directory.User, error) {
-			created, err := w.CreateUser(t.Context(), c.caller, directory.NewUser{UID: fresh("new"), Name: "N", Metadata: metadata})
+			created, err := w.CreateUser(
+				t.Context(), c.caller, directory.NewUser{UID: fresh("new"), Name: "N", Metadata: metadata},
+			)
 			return one(created.User, err)
 		},
 		"UpdateUser": func(c callers) ([]directory.User, error) {
@@ -394,8 +396,8 @@ func TestDirectory_whoLogsInSeesNoPrivateMetadata(t *testing.T) {
 	}
 }
 
-// TestDirectory_revokedTokensAreTold revokes auth tokens in every way that is about one user, and looks at what the change
-// log says and what still logs in.
+// TestDirectory_revokedTokensAreTold revokes auth tokens in every way that is about one user, and looks at what the
+// change log says and what still logs in.
 func TestDirectory_revokedTokensAreTold(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
