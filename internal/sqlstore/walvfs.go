@@ -64,7 +64,7 @@ func (f *logFile) Truncate(size int64) error {
 // noteHeader reads what the file begins with, when it is opened.
 func (f *logFile) noteHeader() error {
 	header := make([]byte, logHeader)
-	n, err := f.File.ReadAt(header, 0)
+	n, err := f.ReadAt(header, 0)
 	if n == logHeader {
 		f.header, err = header, nil
 	} else if errors.Is(err, io.EOF) {
@@ -79,7 +79,7 @@ func (f *logFile) headerStands() bool {
 		return true
 	}
 	var now [logHeader]byte
-	_, err := f.File.ReadAt(now[:], 0)
+	_, err := f.ReadAt(now[:], 0)
 	return err == nil && bytes.Equal(now[:], f.header)
 }
 
@@ -99,7 +99,7 @@ func (f *logFile) verify(header []byte, pages int) error {
 	check.add(header[:24])
 	frame := make([]byte, frameHeader+binary.BigEndian.Uint32(header[8:]))
 	for page := range pages {
-		if _, err := f.File.ReadAt(frame, int64(logHeader)+int64(page)*int64(len(frame))); err != nil {
+		if _, err := f.ReadAt(frame, int64(logHeader)+int64(page)*int64(len(frame))); err != nil {
 			return err
 		}
 		check.add(frame[:8])
