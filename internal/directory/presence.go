@@ -25,8 +25,8 @@ const (
 	trimEvery = 32
 )
 
-// PresenceBatch is what has become of users' presence since it was last stored.
-type PresenceBatch struct {
+// PresenceUpdate is what has become of users' presence since it was last stored.
+type PresenceUpdate struct {
 	// Came are the users who are online now and were not, Left those who are not any more, with when they were last active
 	// in Unix seconds.
 	Came []UID
@@ -37,7 +37,7 @@ type PresenceBatch struct {
 
 // SavePresence stores what became of presence in one write. Users who do not exist any more are left out. It makes no
 // revision: presence is not a change of the app's data.
-func (d *Directory) SavePresence(ctx context.Context, app AppID, batch PresenceBatch) error {
+func (d *Directory) SavePresence(ctx context.Context, app AppID, batch PresenceUpdate) error {
 	left := make([]UID, 0, len(batch.Left))
 	for uid := range batch.Left {
 		left = append(left, uid)
@@ -134,7 +134,7 @@ func (d *Directory) SettlePresence(ctx context.Context) (map[AppID][]User, error
 	were := map[AppID][]User{}
 	for _, app := range apps {
 		for {
-			batch := PresenceBatch{Left: map[UID]int64{}}
+			batch := PresenceUpdate{Left: map[UID]int64{}}
 			var users []User
 			err := d.store.View(ctx, func(tx Reader) error {
 				alive, err := tx.Alive(app.ID)

@@ -19,7 +19,7 @@ const (
 
 // record is what became of presence and is not stored yet. Guarded by the roster's lock.
 type record struct {
-	directory.PresenceBatch
+	directory.PresenceUpdate
 	// cameSet is the set that Came is made of.
 	cameSet map[directory.UID]struct{}
 	// saving is closed when what is being stored is; nil when nothing is. Those forgotten meanwhile are not put back.
@@ -29,7 +29,7 @@ type record struct {
 
 func newRecord() record {
 	return record{
-		PresenceBatch: directory.PresenceBatch{Left: map[directory.UID]int64{}, Transitions: map[directory.UID][]directory.Transition{}},
+		PresenceUpdate: directory.PresenceUpdate{Left: map[directory.UID]int64{}, Transitions: map[directory.UID][]directory.Transition{}},
 		cameSet:       map[directory.UID]struct{}{},
 		forgotten:     map[directory.UID]struct{}{},
 	}
@@ -48,8 +48,8 @@ func (u *record) left(uid directory.UID, lastActive int64) {
 func (u *record) empty() bool { return len(u.cameSet)+len(u.Left)+len(u.Transitions) == 0 }
 
 // take returns at most recordBatch users' worth of the record.
-func (u *record) take() directory.PresenceBatch {
-	batch := directory.PresenceBatch{Left: map[directory.UID]int64{}, Transitions: map[directory.UID][]directory.Transition{}}
+func (u *record) take() directory.PresenceUpdate {
+	batch := directory.PresenceUpdate{Left: map[directory.UID]int64{}, Transitions: map[directory.UID][]directory.Transition{}}
 	for uid := range u.cameSet {
 		if len(batch.Came) == recordBatch {
 			break
@@ -75,7 +75,7 @@ func (u *record) take() directory.PresenceBatch {
 }
 
 // putBack takes back what could not be stored, as far as nothing newer is known.
-func (u *record) putBack(batch directory.PresenceBatch) {
+func (u *record) putBack(batch directory.PresenceUpdate) {
 	for uid := range u.forgotten {
 		delete(batch.Left, uid)
 		delete(batch.Transitions, uid)

@@ -106,8 +106,8 @@ func (b *batch) run(u *update) error {
 	if commit := b.commits[u.app]; commit != nil {
 		revision = commit.Revision
 	}
-	session := &updateSession{transaction: b.transaction, held: make([]heldStatement, 0, 6)}
-	t := &tx{session: session, app: u.app, revision: revision, users: b.users.overlay(), apps: b.known.apps}
+	querier := &updateQuerier{transaction: b.transaction, held: make([]heldStatement, 0, 6)}
+	t := &tx{querier: querier, app: u.app, revision: revision, users: b.users.overlay(), apps: b.known.apps}
 	u.err = u.call(t)
 	if t.appsChanged {
 		clear(b.known.apps)
@@ -118,13 +118,13 @@ func (b *batch) run(u *update) error {
 		return err
 	}
 	if u.err != nil {
-		return session.undo()
+		return querier.undo()
 	}
 	b.users.merge(t.users)
-	if session.wrote {
+	if querier.wrote {
 		b.note(t)
 	}
-	return session.keep()
+	return querier.keep()
 }
 
 // note adds what an update has done to what the batch does.
@@ -174,9 +174,9 @@ func (b *batch) lock(app directory.AppID) error {
 	return nil
 }
 
-// updateSession is the session of one update. It holds back what the update writes until the update has succeeded, so
+// updateQuerier is the querier of one update. It holds back what the update writes until the update has succeeded, so
 // that there is nothing to undo when it is refused; an update that reads what it has written gets a savepoint.
-type updateSession struct {
+type updateQuerier struct {
 	transaction
 	held  []heldStatement
 	saved bool
@@ -189,12 +189,12 @@ type heldStatement struct {
 	args []any
 }
 
-func (s *updateSession) exec(sql string, args ...any) error {
+func (s *updateQuerier) exec(sql string, args ...any) error {
 	s.held, s.wrote = append(s.held, heldStatement{sql, args}), true
 	return nil
 }
 
-func (s *updateSession) query(sql string, args []any, each func(row) error) error {
+func (s *updateQuerier) query(sql string, args []any, each func(row) error) error {
 	if len(s.held) > 0 {
 		if err := s.save(); err != nil {
 			return err
@@ -203,7 +203,7 @@ func (s *updateSession) query(sql string, args []any, each func(row) error) erro
 	return s.transaction.query(sql, args, each)
 }
 
-func (s *updateSession) save() error {
+func (s *updateQuerier) save() error {
 	if !s.saved {
 		if err := s.transaction.exec(`SAVEPOINT one_update`); err != nil {
 			return err
@@ -213,7 +213,7 @@ func (s *updateSession) save() error {
 	return s.write()
 }
 
-func (s *updateSession) write() error {
+func (s *updateQuerier) write() error {
 	for _, statement := range s.held {
 		if err := s.transaction.exec(statement.sql, statement.args...); err != nil {
 			return err
@@ -223,14 +223,14 @@ func (s *updateSession) write() error {
 	return nil
 }
 
-func (s *updateSession) keep() error {
+func (s *updateQuerier) keep() error {
 	if err := s.write(); err != nil || !s.saved {
 		return err
 	}
 	return s.transaction.exec(`RELEASE SAVEPOINT one_update`)
 }
 
-func (s *updateSession) undo() error {
+func (s *updateQuerier) undo() error {
 	if !s.saved {
 		return nil
 	}

@@ -145,7 +145,7 @@ func (s *Store) EachPlan(fn func(sql string, plan []string)) error {
 }
 
 // planOf returns the steps of SQLite's plan of a statement.
-func planOf(s session, sql string, args []any) (plan []string, err error) {
+func planOf(s querier, sql string, args []any) (plan []string, err error) {
 	err = s.query(`EXPLAIN QUERY PLAN `+sql, args, func(r row) error {
 		plan = append(plan, r.text(3))
 		return nil

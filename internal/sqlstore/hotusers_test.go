@@ -68,7 +68,7 @@ func compareHotUser(t *testing.T, store *Store, uid directory.UID, hotFirst bool
 				return err
 			}
 		}
-		stored, storedFound, err := (&tx{session: kept.session}).User("app", uid)
+		stored, storedFound, err := (&tx{querier: kept.querier}).User("app", uid)
 		if err == nil {
 			err = kept.hot.noteAsked() // the snapshot is taken now, at the latest
 		}

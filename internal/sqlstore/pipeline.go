@@ -13,9 +13,9 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// pgSession sends statements to PostgreSQL. Those that return nothing wait until there is a question to ask or the
+// pgQuerier sends statements to PostgreSQL. Those that return nothing wait until there is a question to ask or the
 // transaction ends, and then go out together, rows for the same table in one statement: one round trip for all.
-type pgSession struct {
+type pgQuerier struct {
 	ctx     context.Context
 	conn    *pgxpool.Conn
 	texts   *insertTexts
@@ -24,7 +24,7 @@ type pgSession struct {
 	asked bool
 }
 
-func (s *pgSession) exec(sql string, args ...any) error {
+func (s *pgQuerier) exec(sql string, args ...any) error {
 	s.pending = append(s.pending, heldStatement{sql, args})
 	if len(s.pending) >= maxPending {
 		return s.flush("", nil, nil)
@@ -32,12 +32,12 @@ func (s *pgSession) exec(sql string, args ...any) error {
 	return nil
 }
 
-func (s *pgSession) query(sql string, args []any, each func(row) error) error {
+func (s *pgQuerier) query(sql string, args []any, each func(row) error) error {
 	return s.flush(sql, args, each)
 }
 
 // flush sends what is pending, and behind it a question whose rows each gets, when there is one.
-func (s *pgSession) flush(question string, args []any, each func(row) error) (err error) {
+func (s *pgQuerier) flush(question string, args []any, each func(row) error) (err error) {
 	s.asked = true
 	var batch pgx.Batch
 	for _, statement := range s.texts.groupInserts(s.pending) {
@@ -76,7 +76,7 @@ func (s *pgSession) flush(question string, args []any, each func(row) error) (er
 }
 
 // end ends the transaction.
-func (s *pgSession) end(statement string) error {
+func (s *pgQuerier) end(statement string) error {
 	s.pending = append(s.pending, heldStatement{sql: statement})
 	return s.flush("", nil, nil)
 }

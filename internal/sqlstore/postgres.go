@@ -106,16 +106,16 @@ func (e *postgres) close() error {
 	return nil
 }
 
-func (e *postgres) session(ctx context.Context, begin string) (*pgSession, error) {
+func (e *postgres) querier(ctx context.Context, begin string) (*pgQuerier, error) {
 	conn, err := e.pool.Acquire(ctx)
 	if err != nil {
 		return nil, postgresError(ctx, "connect", err)
 	}
-	session := &pgSession{ctx: ctx, conn: conn, texts: &e.texts}
+	querier := &pgQuerier{ctx: ctx, conn: conn, texts: &e.texts}
 	if begin != "" {
-		session.pending = []heldStatement{{sql: begin}}
+		querier.pending = []heldStatement{{sql: begin}}
 	}
-	return session, nil
+	return querier, nil
 }
 
 func (e *postgres) begin(_ context.Context, within limits) (transaction, error) {
@@ -127,17 +127,17 @@ func (e *postgres) begin(_ context.Context, within limits) (transaction, error) 
 	t := &pgTransaction{engine: e, cancel: cancel, within: limits{time.Now().Add(longestTransaction), lostWithin}}
 	t.timer = time.AfterFunc(longestTransaction, func() { cancel(errNoAnswer) })
 	t.narrow(within)
-	session, err := e.session(ctx, `BEGIN`) //nolint:contextcheck // a write ends with the lease, not with its caller
+	querier, err := e.querier(ctx, `BEGIN`) //nolint:contextcheck // a write ends with the lease, not with its caller
 	if err != nil {
 		t.timer.Stop()
 		cancel(nil)
 		return nil, err
 	}
-	t.pgSession = session
+	t.pgQuerier = querier
 	return t, nil
 }
 
-func (e *postgres) view(ctx context.Context, fn func(session) error) error {
+func (e *postgres) view(ctx context.Context, fn func(querier) error) error {
 	h := e.lease.Load()
 	if h == nil {
 		return errNoLease
@@ -149,7 +149,7 @@ func (e *postgres) view(ctx context.Context, fn func(session) error) error {
 	}
 	// A connection that has died without a word ends with the lease, and not when the network gives up.
 	defer context.AfterFunc(h.ctx, func() { cancel(context.Cause(h.ctx)) })() //nolint:contextcheck // a second thing that ends it
-	s, err := e.session(ctx, `BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY`)
+	s, err := e.querier(ctx, `BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY`)
 	if err != nil {
 		return err
 	}
@@ -165,7 +165,7 @@ func (e *postgres) view(ctx context.Context, fn func(session) error) error {
 }
 
 type pgTransaction struct {
-	*pgSession
+	*pgQuerier
 	engine *postgres
 	apps   []directory.AppID // that it has locked
 	cancel context.CancelCauseFunc
@@ -206,7 +206,7 @@ func (t *pgTransaction) lockApp(app directory.AppID, expected *head) (head, erro
 		return head{}, err
 	}
 	if expected == nil {
-		return (&tx{session: t.pgSession}).head(app)
+		return (&tx{querier: t.pgQuerier}).head(app)
 	}
 	return *expected, t.exec(expectHead, string(app), expected.version)
 }
@@ -216,7 +216,7 @@ func (t *pgTransaction) fetchUsers(app directory.AppID, uids []directory.UID) ([
 	for i, uid := range uids {
 		texts[i] = string(uid)
 	}
-	return all(&tx{session: t.pgSession}, `SELECT `+userColumns+` FROM users WHERE app = $1 AND uid = ANY($2)`, []any{string(app), texts}, readUser)
+	return all(&tx{querier: t.pgQuerier}, `SELECT `+userColumns+` FROM users WHERE app = $1 AND uid = ANY($2)`, []any{string(app), texts}, readUser)
 }
 
 func (t *pgTransaction) commit() (uncertain bool, err error) {

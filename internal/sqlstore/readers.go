@@ -29,7 +29,7 @@ type reader struct {
 	seen uint64
 }
 
-func (e *sqlite) view(ctx context.Context, fn func(session) error) error {
+func (e *sqlite) view(ctx context.Context, fn func(querier) error) error {
 	select {
 	case <-e.readers.free:
 	default:

@@ -243,7 +243,7 @@ type sqliteTransaction struct {
 
 // lockApp reads what it returns: there is one writer, so nothing need be locked.
 func (t *sqliteTransaction) lockApp(app directory.AppID, _ *head) (head, error) {
-	return (&tx{session: t.connection}).head(app)
+	return (&tx{querier: t.connection}).head(app)
 }
 
 // narrow does nothing: what the disk does cannot be broken off.

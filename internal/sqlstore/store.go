@@ -1,4 +1,4 @@
-// Package sqlstore is directory.Store on SQLite and on PostgreSQL: one text for every query, a thin session per
+// Package sqlstore is directory.Store on SQLite and on PostgreSQL: one text for every query, a thin querier per
 // engine that runs it natively, migrations per engine, and the writer that commits many updates at once. It decides
 // nothing about users; it knows nothing of HTTP.
 package sqlstore
@@ -28,23 +28,23 @@ type engine interface {
 	// begin starts a write transaction. It is given up when limits say so, where that is possible.
 	begin(ctx context.Context, limits limits) (transaction, error)
 	// view runs fn in a read-only transaction that sees one state of the database.
-	view(ctx context.Context, fn func(session) error) error
+	view(ctx context.Context, fn func(querier) error) error
 	// writeQueue names the queue that writes of an app go through: writes in different queues may run at the same time.
 	writeQueue(app directory.AppID) string
 	close() error
 }
 
-// session runs statements. It is for one goroutine.
-type session interface {
+// querier runs statements. It is for one goroutine.
+type querier interface {
 	// exec runs a statement that returns no rows. Its failure may be reported by a later call.
 	exec(sql string, args ...any) error
 	// query runs a statement and calls each for every row.
 	query(sql string, args []any, each func(row) error) error
 }
 
-// transaction is a session whose writes become durable together.
+// transaction is a querier whose writes become durable together.
 type transaction interface {
-	session
+	querier
 	// narrow gives the transaction up sooner, when limits say so, also while it is being committed. It may be called from any
 	// goroutine.
 	narrow(limits)
@@ -145,7 +145,7 @@ func (s *Store) View(ctx context.Context, fn func(directory.Reader) error) error
 }
 
 func (s *Store) view(ctx context.Context, hot *hotView, fn func(directory.Reader) error) error {
-	return s.engine.view(ctx, func(session session) error { return fn(&tx{session: session, hot: hot}) })
+	return s.engine.view(ctx, func(querier querier) error { return fn(&tx{querier: querier, hot: hot}) })
 }
 
 // Update implements directory.Store.
@@ -170,9 +170,9 @@ func (s *Store) Close() error {
 	return s.engine.close()
 }
 
-// tx implements directory.Reader and directory.Writer on a session; its methods are in the files named for their rows.
+// tx implements directory.Reader and directory.Writer on a querier; its methods are in the files named for their rows.
 type tx struct {
-	session
+	querier
 	// app is whose update a write transaction is, and revision its last. Empty in views.
 	app      directory.AppID
 	revision int64
@@ -191,9 +191,9 @@ var (
 	_ directory.Writer = (*tx)(nil)
 )
 
-// query is the session's, and the moment at which the snapshot of a view is taken.
+// query is the querier's, and the moment at which the snapshot of a view is taken.
 func (t *tx) query(sql string, args []any, each func(row) error) error {
-	if err := t.session.query(sql, args, each); err != nil {
+	if err := t.querier.query(sql, args, each); err != nil {
 		return err
 	}
 	return t.hot.noteAsked()

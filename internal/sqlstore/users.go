@@ -123,7 +123,7 @@ func (t *tx) EachUser(app directory.AppID, metadata bool, each func(directory.Us
 // scanHint makes SQLite read the whole table when an app has much of it: along the index of uids, which is what it would
 // do, it would look for each row by itself.
 func (t *tx) scanHint(app directory.AppID) (hint string, err error) {
-	if _, ok := t.session.(*reader); !ok {
+	if _, ok := t.querier.(*reader); !ok {
 		return "", nil
 	}
 	_, err = t.first(`SELECT 4 * revision >= (SELECT sum(revision) FROM revisions) FROM revisions WHERE app = $1`,
