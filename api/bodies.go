@@ -182,7 +182,8 @@ type Dossier struct {
 	Presence []PresenceTransition `json:"presence"`
 }
 
-// Explanation is the answer of GET /visibility/explain: what the viewer may see of the subject, and the rule that decided.
+// Explanation is the answer of GET /visibility/explain: what the viewer may see of the subject, and the rule that
+// decided.
 type Explanation struct {
 	Viewer   string   `json:"viewer"`
 	Subject  string   `json:"subject"`
@@ -519,8 +520,8 @@ type AppSettings struct {
 	DenyRolesByAuthOnlyKeys        bool  `json:"denyRolesByAuthOnlyKeys"`
 	DenyEvictionByAuthOnlyKeys     bool  `json:"denyEvictionByAuthOnlyKeys"`
 	TokensValidFrom                int64 `json:"tokensValidFrom"`
-	// MetadataKeys are the members of users' metadata by whose values lists can be filtered. MetadataKeysIndexing were declared
-	// a moment ago: lists can be filtered by them soon.
+	// MetadataKeys are the members of users' metadata by whose values lists can be filtered. MetadataKeysIndexing were
+	// declared a moment ago: lists can be filtered by them soon.
 	MetadataKeys         []string `json:"metadataKeys,omitempty"`
 	MetadataKeysIndexing []string `json:"metadataKeysIndexing,omitempty"`
 }

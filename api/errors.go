@@ -51,8 +51,8 @@ const (
 	CodeSettingsHashOutdated  Code = "ERR_SETTINGS_HASH_OUTDATED"
 )
 
-// Status returns the HTTP status of an error with this code, unless openapi.yaml has another under a call; 0 for an unknown
-// code.
+// Status returns the HTTP status of an error with this code, unless openapi.yaml has another under a call; 0 for an
+// unknown code.
 func (c Code) Status() int { return statuses[c] }
 
 // statuses are the HTTP statuses of the contract's codes (rest.md section 10.2).

@@ -63,8 +63,8 @@ type SocketExtension struct {
 	// StatusText and ExpiresAt go with Status, as in StatusBody.
 	StatusText string `json:"statusText,omitempty"`
 	ExpiresAt  int64  `json:"expiresAt,omitempty"`
-	// Then is what the device goes back to at ExpiresAt. Absent means what it was before, for a device that is back within the
-	// grace, and else available. Its own ExpiresAt means nothing.
+	// Then is what the device goes back to at ExpiresAt. Absent means what it was before, for a device that is back within
+	// the grace, and else available. Its own ExpiresAt means nothing.
 	Then *StatusBody `json:"then,omitempty"`
 	// Snapshot asks for a FrameSnapshot with everybody in the subscription who is online.
 	Snapshot bool `json:"snapshot,omitempty"`
@@ -140,8 +140,8 @@ type StatusBody struct {
 	Status string `json:"status"`
 	// StatusText goes with it, at most as long as a status message.
 	StatusText string `json:"statusText,omitempty"`
-	// ExpiresAt, in Unix seconds, is when status and text go back to what they were before. Zero means never: they stay until
-	// the status is set again or the session ends.
+	// ExpiresAt, in Unix seconds, is when status and text go back to what they were before. Zero means never: they stay
+	// until the status is set again or the session ends.
 	ExpiresAt int64 `json:"expiresAt,omitempty"`
 }
 

@@ -83,7 +83,8 @@ func Start(t testing.TB, database string, configure func(*server.Config)) *Serve
 	return &Server{Server: running, URL: "http://" + running.HTTPAddr, clock: clock}
 }
 
-// Context returns a context for a call that has to be answered: it ends with the test, and when nothing takes that long.
+// Context returns a context for a call that has to be answered: it ends with the test, and when nothing takes that
+// long.
 func Context(t testing.TB) context.Context {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)

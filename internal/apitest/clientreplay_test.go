@@ -411,9 +411,9 @@ func (w *wiretap) RoundTrip(request *http.Request) (*http.Response, error) {
 	return response, nil
 }
 
-// TestTranscriptsThroughClient makes the requests of the transcripts through the client library, where it has a call that
-// sends the same. What comes back is what the transcript says, nothing of it is lost in the library's types, and refusals
-// are errors with their code.
+// TestTranscriptsThroughClient makes the requests of the transcripts through the client library, where it has a call
+// that sends the same. What comes back is what the transcript says, nothing of it is lost in the library's types, and
+// refusals are errors with their code.
 func TestTranscriptsThroughClient(t *testing.T) {
 	mux := http.NewServeMux()
 	for _, route := range httpapi.Routes() {
@@ -467,9 +467,11 @@ func replayThroughClient(t *testing.T, path string, mux *http.ServeMux, made map
 	}
 }
 
-// callAlike makes the request through the library, if there is a call for its route that sends just the same. To find that
-// out without a trace, the call is first made to nobody.
-func callAlike(t *testing.T, s *apitest.Server, pattern string, matched *http.Request, a asked, tap *wiretap) (result any, err error, same bool) {
+// callAlike makes the request through the library, if there is a call for its route that sends just the same. To find
+// that out without a trace, the call is first made to nobody.
+func callAlike(
+	t *testing.T, s *apitest.Server, pattern string, matched *http.Request, a asked, tap *wiretap,
+) (result any, err error, same bool) {
 	t.Helper()
 	call := calls[pattern]
 	if call == nil {

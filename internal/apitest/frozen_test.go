@@ -42,8 +42,8 @@ func TestFrozenNetwork(t *testing.T) {
 	o.verify()
 }
 
-// TestSilentFailover lets all connections to PostgreSQL die without a word, while new ones work: what waits for an answer on
-// one of them holds up nothing for longer than the loss takes to notice.
+// TestSilentFailover lets all connections to PostgreSQL die without a word, while new ones work: what waits for an
+// answer on one of them holds up nothing for longer than the loss takes to notice.
 func TestSilentFailover(t *testing.T) {
 	t.Parallel()
 	_, database := storetest.OwnPostgres(t)
@@ -63,11 +63,12 @@ func TestSilentFailover(t *testing.T) {
 	second.Auth(o.server, apitest.Login{UID: "reader", Device: "second", Body: api.AuthBody{Auth: jwt}})
 }
 
-// swallowedTimeout is the time of a request in TestSwallowedReply, much less than the longest that a transaction may take without.
+// swallowedTimeout is the time of a request in TestSwallowedReply, much less than the longest that a transaction may
+// take without.
 const swallowedTimeout = 2 * time.Second
 
-// TestSwallowedReply lets PostgreSQL do what it is asked to, and swallows what it says. Everybody is answered within the time that
-// a request has, and told what is known.
+// TestSwallowedReply lets PostgreSQL do what it is asked to, and swallows what it says. Everybody is answered within
+// the time that a request has, and told what is known.
 func TestSwallowedReply(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
@@ -111,8 +112,8 @@ func TestSwallowedReply(t *testing.T) {
 	}
 }
 
-// TestCommitEndsLate breaks connections while PostgreSQL commits, which it goes on with: the revocation that nobody could answer
-// takes effect when it is over, once soon, and once so late that the database counts as lost.
+// TestCommitEndsLate breaks connections while PostgreSQL commits, which it goes on with: the revocation that nobody
+// could answer takes effect when it is over, once soon, and once so late that the database counts as lost.
 func TestCommitEndsLate(t *testing.T) {
 	t.Parallel()
 	_, database := storetest.OwnPostgres(t)
@@ -269,8 +270,8 @@ func (f *freezer) carry(from, to net.Conn, passes func([]byte) bool) {
 	}
 }
 
-// breakAllButFirst ends all connections on the side of the server but the first, by which it holds the database. PostgreSQL finds
-// out when it next has something to say.
+// breakAllButFirst ends all connections on the side of the server but the first, by which it holds the database.
+// PostgreSQL finds out when it next has something to say.
 func (f *freezer) breakAllButFirst() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -298,8 +299,8 @@ func (f *freezer) isDeaf(number int) bool {
 	return number < f.abandoned || f.deaf[number]
 }
 
-// swallowReplyTo lets the next question through that holds certain words, and nothing that the database says behind it on its
-// connection, which stays open. What is returned is closed then.
+// swallowReplyTo lets the next question through that holds certain words, and nothing that the database says behind it
+// on its connection, which stays open. What is returned is closed then.
 func (f *freezer) swallowReplyTo(words string) <-chan struct{} {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -20,8 +20,8 @@ var refuseAtCommit = []string{
 	`CREATE CONSTRAINT TRIGGER refuse AFTER INSERT ON users DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION refuse()`,
 }
 
-// TestFailedCommitIsNotListed creates users of whom some make the commit fail that they are part of: whoever is not stored
-// is in no list, and everybody else is.
+// TestFailedCommitIsNotListed creates users of whom some make the commit fail that they are part of: whoever is not
+// stored is in no list, and everybody else is.
 func TestFailedCommitIsNotListed(t *testing.T) {
 	t.Parallel()
 	database, err := postgres.NewDatabase(t.Context())

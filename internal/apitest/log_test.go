@@ -30,8 +30,8 @@ func (b *safeBuffer) String() string {
 	return b.text.String()
 }
 
-// TestLogHoldsNothingThatWasSent sends a word wherever a client can put one. The log tells what was wrong and where, and
-// never repeats it.
+// TestLogHoldsNothingThatWasSent sends a word wherever a client can put one. The log tells what was wrong and where,
+// and never repeats it.
 func TestLogHoldsNothingThatWasSent(t *testing.T) {
 	t.Parallel()
 	var log safeBuffer

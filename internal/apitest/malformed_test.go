@@ -33,7 +33,8 @@ func TestBodyThatIsTooLarge(t *testing.T) {
 	}
 }
 
-// TestRefusedHandshakes asks for sockets in ways that are not RFC 6455's. The connection goes on: the next request is answered.
+// TestRefusedHandshakes asks for sockets in ways that are not RFC 6455's. The connection goes on: the next request is
+// answered.
 func TestRefusedHandshakes(t *testing.T) {
 	t.Parallel()
 	s := apitest.Start(t, "", nil)

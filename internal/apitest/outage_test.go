@@ -30,7 +30,8 @@ const (
 	outageWrites = 200
 )
 
-// TestDatabaseOutage crashes PostgreSQL under a running server, again and again, and starts it again, while clients write.
+// TestDatabaseOutage crashes PostgreSQL under a running server, again and again, and starts it again, while clients
+// write.
 func TestDatabaseOutage(t *testing.T) {
 	t.Parallel()
 	database, url := storetest.OwnPostgres(t)

@@ -22,8 +22,8 @@ import (
 	"github.com/rollcall/rollcall/internal/server"
 )
 
-// TestTranscriptsThroughSDK makes the requests of the transcripts through the TypeScript SDK, in Node, where it has a call
-// that sends the same. What comes back over the wire is compared here, and what the SDK makes of it there.
+// TestTranscriptsThroughSDK makes the requests of the transcripts through the TypeScript SDK, in Node, where it has a
+// call that sends the same. What comes back over the wire is compared here, and what the SDK makes of it there.
 func TestTranscriptsThroughSDK(t *testing.T) {
 	for _, file := range []string{"dist/esm/index.js", "test/replay.js"} { // looking at them tells the test cache
 		if _, err := os.Stat("../../web/sdk/" + file); err != nil {

@@ -211,7 +211,8 @@ func (s *Socket) Close(code int, reason string) {
 // Break ends the connection without a word.
 func (s *Socket) Break() { _ = s.conn.CloseNow() }
 
-// ClosedWith waits until the server has closed the socket, and returns the code and the reason. Frames before are dropped.
+// ClosedWith waits until the server has closed the socket, and returns the code and the reason. Frames before are
+// dropped.
 func (s *Socket) ClosedWith() (code int, reason string) {
 	s.t.Helper()
 	deadline := time.After(patience)

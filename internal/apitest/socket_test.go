@@ -33,7 +33,8 @@ func extended(body api.AuthBody, x api.SocketExtension) api.AuthBody {
 	return body
 }
 
-// startSockets starts a server with users. Its grace is so long that no test waits for its end, unless the test sets another.
+// startSockets starts a server with users. Its grace is so long that no test waits for its end, unless the test sets
+// another.
 func startSockets(t *testing.T, database string, configure func(*server.Config), uids ...string) *apitest.Server {
 	t.Helper()
 	s := apitest.Start(t, database, func(config *server.Config) {
@@ -401,7 +402,8 @@ func TestSocketStatuses(t *testing.T) {
 	if _, body := ada.PresenceBody(); body.Action != "busy" || body.StatusText != "In a meeting" || body.User.Status != "available" || body.Sequence == 0 {
 		t.Errorf("told of %+v", body)
 	}
-	// Another device that is only available does not outvote it. Whoever knows only online and offline hears nothing of it.
+	// Another device that is only available does not outvote it. Whoever knows only online and offline hears nothing of
+	// it.
 	second := s.Login(t, apitest.Login{UID: "bob", Device: "c"})
 	var presence api.UserPresence
 	if get(t, s, "/v3/users/bob/presence", &presence); presence.Status != "busy" || len(presence.Devices) != 2 {
@@ -500,8 +502,8 @@ func TestSocketResumes(t *testing.T) {
 	}
 }
 
-// TestSocketResumesWithoutStrangers resumes a session that hears of friends alone, and one of somebody who is blocked. Neither
-// learns that others came and went meanwhile.
+// TestSocketResumesWithoutStrangers resumes a session that hears of friends alone, and one of somebody who is blocked.
+// Neither learns that others came and went meanwhile.
 func TestSocketResumesWithoutStrangers(t *testing.T) {
 	t.Parallel()
 	s := startSockets(t, "", nil, "ada", "bob", "friend", "stranger", "watcher")
@@ -1064,8 +1066,8 @@ func (c gatedConn) Read(into []byte) (int, error) {
 	return c.Conn.Read(into)
 }
 
-// TestSocketSlowReader lets a client stop reading while much happens. It is closed with a reason and can resume; another one
-// hears everything.
+// TestSocketSlowReader lets a client stop reading while much happens. It is closed with a reason and can resume;
+// another one hears everything.
 func TestSocketSlowReader(t *testing.T) {
 	t.Parallel()
 	s := startSockets(t, "", func(config *server.Config) { config.MaxWaiting = 200 }, "slow", "quick")
@@ -1101,8 +1103,8 @@ func TestSocketSlowReader(t *testing.T) {
 	quick.Hears("slow online")
 
 	shut()
-	// Every change of a round reaches the quick one, and so it is meant for the slow one too, before the next round begins: else a busy
-	// server tells of the last round alone.
+	// Every change of a round reaches the quick one, and so it is meant for the slow one too, before the next round
+	// begins: else a busy server tells of the last round alone.
 	const rounds = 400 // many times what the kernel and the queue hold
 	dropped := false
 	for round := 1; !dropped && round < rounds; round++ {

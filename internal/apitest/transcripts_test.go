@@ -279,7 +279,9 @@ func loadOpenAPI(t *testing.T) routers.Router {
 var version = regexp.MustCompile(`^/+v3(\.0)?/+`)
 
 // checkDescription checks a response against the API description, and, where the server took it, the request.
-func checkDescription(t *testing.T, description routers.Router, request *http.Request, response *http.Response, body []byte) {
+func checkDescription(
+	t *testing.T, description routers.Router, request *http.Request, response *http.Response, body []byte,
+) {
 	t.Helper()
 	plain := request.Clone(t.Context())
 	plain.URL.Path = version.ReplaceAllString(strings.TrimSuffix(plain.URL.Path, "/"), "/")

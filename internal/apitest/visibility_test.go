@@ -83,8 +83,8 @@ func TestEmptyOnBehalfOf(t *testing.T) {
 	}
 }
 
-// TestVisibilityMatrix looks at every endpoint that shows users, as every kind of viewer, with the viewer's token and on
-// its behalf: what they show follows from the one policy.
+// TestVisibilityMatrix looks at every endpoint that shows users, as every kind of viewer, with the viewer's token and
+// on its behalf: what they show follows from the one policy.
 func TestVisibilityMatrix(t *testing.T) {
 	t.Parallel()
 	s := apitest.Start(t, "", nil)

@@ -106,8 +106,8 @@ func Run(ctx context.Context, options Options) (_ []Row, err error) {
 	return r.rows, nil
 }
 
-// parts are what can be measured by itself, in this order. Each finds the server running on the users, or not, and leaves
-// it as it likes.
+// parts are what can be measured by itself, in this order. Each finds the server running on the users, or not, and
+// leaves it as it likes.
 var parts = []struct {
 	name    string
 	measure func(*run, context.Context) error
@@ -188,7 +188,9 @@ func microseconds(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1
 func megabytes(bytes int64) float64        { return float64(bytes) / 1e6 }
 
 // againstEcho measures an operation and the echo in turns, and compares their CPU time.
-func (r *run) againstEcho(ctx context.Context, operation string, l load, most float64) (row *Row, echo, measured result, err error) {
+func (r *run) againstEcho(
+	ctx context.Context, operation string, l load, most float64,
+) (row *Row, echo, measured result, err error) {
 	echo, measured, err = compare(ctx, r.Duration, r.echoLoad(l.concurrency), l.against(r.server))
 	if err != nil {
 		return nil, echo, measured, fmt.Errorf("%s: %w", operation, err)

@@ -12,8 +12,8 @@ import (
 )
 
 // Broadcast is the floor of presence: a bare socket server on the library that the gateway uses, which only holds
-// connections and, at POST /broadcast, writes one prebuilt frame to each with two writers. It prints its address to out and
-// serves until ctx ends.
+// connections and, at POST /broadcast, writes one prebuilt frame to each with two writers. It prints its address to out
+// and serves until ctx ends.
 func Broadcast(ctx context.Context, out io.Writer) error {
 	b := &broadcaster{connections: map[net.Conn]struct{}{}, frame: ws.MustCompileFrame(ws.NewTextFrame([]byte(`{"type":"presence","appId":"0123456789abcdef","sender":"user-14999","body":` +
 		`{"action":"online","timestamp":1767225600,"user":{"uid":"user-14999","name":"User Number 14999","avatar":"https://cdn.example.com/avatars/14999/large.png",` +

@@ -61,7 +61,9 @@ type measurement func(ctx context.Context, duration time.Duration) (result, erro
 const rounds = 5
 
 // compare measures the floor and the operation in turns.
-func compare(ctx context.Context, duration time.Duration, floor, operation measurement) (floors, operations result, err error) {
+func compare(
+	ctx context.Context, duration time.Duration, floor, operation measurement,
+) (floors, operations result, err error) {
 	for range rounds {
 		for _, turn := range []struct {
 			measure measurement
@@ -97,7 +99,8 @@ func (l load) against(p *process) measurement {
 	}
 }
 
-// run drives the load against the process with the given pid, until ctx ends or count is reached, and returns what it cost.
+// run drives the load against the process with the given pid, until ctx ends or count is reached, and returns what it
+// cost.
 func (l load) run(ctx context.Context, pid int) (result, error) {
 	before, err := cpu(pid)
 	if err != nil {

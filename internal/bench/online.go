@@ -13,8 +13,8 @@ const (
 	wave = 12_500
 )
 
-// measureOnline compares the list that begins with who is online with the one by name, with many users online. More of them
-// than there can be sockets on one machine: those of earlier waves are within their grace.
+// measureOnline compares the list that begins with who is online with the one by name, with many users online. More of
+// them than there can be sockets on one machine: those of earlier waves are within their grace.
 func (r *run) measureOnline(ctx context.Context) (err error) {
 	number := min(manyOnline, r.Users/2)
 	if err := r.stop(ctx); err != nil {

@@ -122,7 +122,8 @@ type crowd struct {
 	lost    atomic.Int64
 }
 
-// newCrowd returns a crowd that connects from an address of its own: the ports of another, just closed, are not free yet.
+// newCrowd returns a crowd that connects from an address of its own: the ports of another, just closed, are not free
+// yet.
 func (r *run) newCrowd(address string, secure bool) *crowd {
 	r.crowds++
 	pid := os.Getpid()
@@ -131,8 +132,8 @@ func (r *run) newCrowd(address string, secure bool) *crowd {
 	}
 }
 
-// choosePortLate makes the kernel choose the port when it knows the other side too: otherwise it takes longer with each socket
-// from the same address.
+// choosePortLate makes the kernel choose the port when it knows the other side too: otherwise it takes longer with each
+// socket from the same address.
 func choosePortLate(_, _ string, raw syscall.RawConn) error {
 	const bindAddressNoPort = 24 // of Linux
 	var failure error
@@ -457,8 +458,8 @@ func (r *run) measureIdle(ctx context.Context, users *ids) error {
 // storms is how often all sockets are dropped at once.
 const storms = 3
 
-// measureStorm drops all sockets at once and lets them come back at once, again and again: nobody may be told that anybody
-// was away, and the server must look afterwards as it did before.
+// measureStorm drops all sockets at once and lets them come back at once, again and again: nobody may be told that
+// anybody was away, and the server must look afterwards as it did before.
 func (r *run) measureStorm(ctx context.Context, users *ids) (err error) {
 	r.say("dropping %d sockets at once, %d times", idleSockets, storms)
 	var c *crowd
@@ -685,7 +686,9 @@ func (r *run) ourFlips(ctx context.Context, users *ids) (total result, err error
 
 const addedWatcher = "socket: one more, with 10,000 online"
 
-func (r *run) measureFlips(ctx context.Context, pid int, seen *arrivals, change func(n int) error) (total result, err error) {
+func (r *run) measureFlips(
+	ctx context.Context, pid int, seen *arrivals, change func(n int) error,
+) (total result, err error) {
 	var warm result
 	if err := seen.flip(ctx, &warm, func() error { return change(0) }); err != nil {
 		return total, err

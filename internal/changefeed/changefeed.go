@@ -144,8 +144,8 @@ func (f *Follower) wakeUp() {
 	}
 }
 
-// Next waits for the next commit that changed something, and returns it. When the log cannot be read, it returns why; the
-// next call tries again a moment later.
+// Next waits for the next commit that changed something, and returns it. When the log cannot be read, it returns why;
+// the next call tries again a moment later.
 func (f *Follower) Next(ctx context.Context) (directory.Commit, error) {
 	for {
 		commit, queued, missed, uncertain := f.next()

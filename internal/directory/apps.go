@@ -207,7 +207,9 @@ func (d *Directory) allApps(ctx context.Context) (apps []App, err error) {
 }
 
 // updateApp applies change to an app and logs it when it changed something. change names the fields it changed.
-func (d *Directory) updateApp(ctx context.Context, caller Caller, kind Kind, change func(app *App, now int64) ([]string, error)) (App, error) {
+func (d *Directory) updateApp(
+	ctx context.Context, caller Caller, kind Kind, change func(app *App, now int64) ([]string, error),
+) (App, error) {
 	return write(ctx, d, caller, nil, func(tx Writer, log *logbook) (App, error) {
 		app, err := requireApp(tx, caller.App)
 		if err != nil {
@@ -239,9 +241,9 @@ func (d *Directory) RenameApp(ctx context.Context, caller Caller, name string) (
 	})
 }
 
-// UpdateAppSettings changes settings of an app; a TokensValidFrom to come is taken as now. When metadata keys change, the
-// users are read again, in the background, until when lists cannot be filtered by new ones. Errors: CodeAppNotFound,
-// CodeBadRequest.
+// UpdateAppSettings changes settings of an app; a TokensValidFrom to come is taken as now. When metadata keys change,
+// the users are read again, in the background, until when lists cannot be filtered by new ones. Errors:
+// CodeAppNotFound, CodeBadRequest.
 func (d *Directory) UpdateAppSettings(ctx context.Context, caller Caller, patch AppSettingsPatch) (App, error) {
 	if patch.MetadataKeys != nil {
 		var wrong FieldErrors

@@ -23,9 +23,11 @@ type Attendee struct {
 	Ties  Ties
 }
 
-// Attend returns what a session of a user needs that is opened with one of its auth tokens. friends says that its friends
-// are needed too. Errors: CodeTokenUnknown.
-func (d *Directory) Attend(ctx context.Context, policy *Policy, uid UID, token TokenID, friends bool) (attendee Attendee, err error) {
+// Attend returns what a session of a user needs that is opened with one of its auth tokens. friends says that its
+// friends are needed too. Errors: CodeTokenUnknown.
+func (d *Directory) Attend(
+	ctx context.Context, policy *Policy, uid UID, token TokenID, friends bool,
+) (attendee Attendee, err error) {
 	app := policy.App.ID
 	err = d.store.View(ctx, func(tx Reader) error {
 		var found bool

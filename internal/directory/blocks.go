@@ -102,9 +102,9 @@ const (
 	BlockedBoth  BlockDirection = "both"
 )
 
-// ListBlockedUsers lists the users that a user has blocked, that have blocked it, or both, by name. A caller who is a user, whom
-// viewer is then, always finds those it has blocked, and of the others those whom it may list.
-// Errors: CodeUserNotFound, CodeBadRequest, CodePermissionDenied.
+// ListBlockedUsers lists the users that a user has blocked, that have blocked it, or both, by name. A caller who is a
+// user, whom viewer is then, always finds those it has blocked, and of the others those whom it may list. Errors:
+// CodeUserNotFound, CodeBadRequest, CodePermissionDenied.
 func (d *Directory) ListBlockedUsers(
 	ctx context.Context, caller Caller, policy *Policy, viewer User, rawUID string, direction BlockDirection,
 	filter UserFilter,
@@ -127,7 +127,9 @@ func (d *Directory) ListBlockedUsers(
 }
 
 // listRelated lists the users who are related to one, as that one sees them.
-func (d *Directory) listRelated(ctx context.Context, caller Caller, rawUID string, related Related, filter UserFilter) (List[Seen], error) {
+func (d *Directory) listRelated(
+	ctx context.Context, caller Caller, rawUID string, related Related, filter UserFilter,
+) (List[Seen], error) {
 	related.To = FoldUID(rawUID)
 	list := List[Seen]{Page: filter.Page.orDefault()}
 	filter.SortBy = "name"

@@ -64,13 +64,17 @@ type Change struct {
 //
 // Under an idempotency key (see WithIdempotencyKey) the first result is kept with the write, and a later call with
 // the same key gets it instead of running fn again.
-func write[T any](ctx context.Context, d *Directory, caller Caller, reads []UID, fn func(tx Writer, log *logbook) (T, error)) (T, error) {
+func write[T any](
+	ctx context.Context, d *Directory, caller Caller, reads []UID, fn func(tx Writer, log *logbook) (T, error),
+) (T, error) {
 	result, _, err := writeCounting(ctx, d, caller, reads, fn)
 	return result, err
 }
 
 // writeCounting is write, and returns also how many sockets were closed because of what was written.
-func writeCounting[T any](ctx context.Context, d *Directory, caller Caller, reads []UID, fn func(tx Writer, log *logbook) (T, error)) (result T, closed int, err error) {
+func writeCounting[T any](
+	ctx context.Context, d *Directory, caller Caller, reads []UID, fn func(tx Writer, log *logbook) (T, error),
+) (result T, closed int, err error) {
 	var forbidding []Change
 	err = d.store.Update(ctx, caller.App, reads, func(tx Writer) error {
 		var zero T
@@ -150,8 +154,8 @@ var (
 	kindsAboutUsers = slices.Concat(kindsAboutOne, kindsAboutTwo)
 )
 
-// about returns the user whom a change is about, and the other one when it is about two. Both are empty when it is about
-// the app.
+// about returns the user whom a change is about, and the other one when it is about two. Both are empty when it is
+// about the app.
 func (c Change) about() (user, other UID) {
 	switch {
 	case slices.Contains(kindsAboutOne, c.Kind):
@@ -205,7 +209,9 @@ func (l *logbook) touch(uid UID) {
 
 // ListChanges returns changes of the caller's app with a revision above since, in order, at most limit, and the app's
 // last revision. Zero limit means 100.
-func (d *Directory) ListChanges(ctx context.Context, caller Caller, since int64, limit int) (changes []Change, last int64, err error) {
+func (d *Directory) ListChanges(
+	ctx context.Context, caller Caller, since int64, limit int,
+) (changes []Change, last int64, err error) {
 	if limit == 0 {
 		limit = 100
 	}
@@ -220,13 +226,13 @@ func (d *Directory) ListChanges(ctx context.Context, caller Caller, since int64,
 	return changes, last, err
 }
 
-// Follow adds a function that is called with every commit from now on, in order for each app, before anybody is answered
-// who waits for it, and when what this directory holds in memory is as new. fn must not wait for a write.
+// Follow adds a function that is called with every commit from now on, in order for each app, before anybody is
+// answered who waits for it, and when what this directory holds in memory is as new. fn must not wait for a write.
 func (d *Directory) Follow(fn func(Commit)) { d.store.Follow(fn) }
 
-// CommitsSince returns what was committed to an app after a revision as one commit: at most limit changes, and the users
-// that they are about as they are now. Without any changes its revision is the app's last. What this directory holds in
-// memory is as new from then on.
+// CommitsSince returns what was committed to an app after a revision as one commit: at most limit changes, and the
+// users that they are about as they are now. Without any changes its revision is the app's last. What this directory
+// holds in memory is as new from then on.
 func (d *Directory) CommitsSince(ctx context.Context, app AppID, since int64, limit int) (Commit, error) {
 	commit := Commit{App: app}
 	err := d.store.View(ctx, func(tx Reader) (err error) {
@@ -277,8 +283,8 @@ func (d *Directory) follow(commit Commit) {
 	d.indexes.apply(commit)
 }
 
-// invalidate drops what is held in memory of the users whom a commit is about, and of the app if it is about that. A commit
-// of which it is not known whether it has happened is about everybody.
+// invalidate drops what is held in memory of the users whom a commit is about, and of the app if it is about that. A
+// commit of which it is not known whether it has happened is about everybody.
 func (d *Directory) invalidate(commit Commit) {
 	touchesApp := commit.Gone || commit.Uncertain || commit.AppRow != nil
 	users := make([]UID, 0, len(commit.Users)+len(commit.Changes))

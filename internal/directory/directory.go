@@ -38,8 +38,8 @@ type Config struct {
 	// Erased is called with the tombstone of every permanent deletion, after it is durable and before it is
 	// acknowledged. Nil means that nobody wants to know.
 	Erased func(Tombstone)
-	// Indexed is called when the users of an app have been read so that they can be listed, or could not be. Nil means that
-	// nobody wants to know.
+	// Indexed is called when the users of an app have been read so that they can be listed, or could not be. Nil means
+	// that nobody wants to know.
 	Indexed func(app AppID, users int, took time.Duration, err error)
 }
 

@@ -419,8 +419,8 @@ func TestDirectory_idempotencyKeysAreForgotten(t *testing.T) {
 	}
 }
 
-// TestDirectory_policyNeverOutlivesAChange reads policies while keys come and go: a key deleted before a read began must
-// not be in what was read.
+// TestDirectory_policyNeverOutlivesAChange reads policies while keys come and go: a key deleted before a read began
+// must not be in what was read.
 func TestDirectory_policyNeverOutlivesAChange(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -496,8 +496,8 @@ func TestDirectory_DeleteRole_movesManyUsers(t *testing.T) {
 	}
 }
 
-// TestDirectory_PutRelations puts rows that say the same twice, that exceed what a user may have, and that contradict each
-// other.
+// TestDirectory_PutRelations puts rows that say the same twice, that exceed what a user may have, and that contradict
+// each other.
 func TestDirectory_PutRelations(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

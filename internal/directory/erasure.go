@@ -88,8 +88,9 @@ func (d *Directory) Tombstones(ctx context.Context) (tombstones []Tombstone, err
 }
 
 // ApplyTombstones erases again the users that known tombstones name and that are back, because an older backup was
-// restored, and returns how many there were. A user created after its tombstone is somebody new and is kept. A tombstone is
-// stored when it has been applied, and never applied again: who comes after that is somebody new, whenever created.
+// restored, and returns how many there were. A user created after its tombstone is somebody new and is kept. A
+// tombstone is stored when it has been applied, and never applied again: who comes after that is somebody new, whenever
+// created.
 func (d *Directory) ApplyTombstones(ctx context.Context, known []Tombstone) (int, error) {
 	erased := 0
 	byApp := map[AppID]map[string]Tombstone{}

@@ -78,7 +78,9 @@ func (d *Directory) exportUsers(
 	}, func(user *User) bool { return yield(Record{User: user}, nil) })
 }
 
-func (d *Directory) exportPairs(ctx context.Context, app AppID, kind PairKind, yield func(Record, error) bool) (more bool, err error) {
+func (d *Directory) exportPairs(
+	ctx context.Context, app AppID, kind PairKind, yield func(Record, error) bool,
+) (more bool, err error) {
 	return exportPages(ctx, d, func(tx Reader, last *Pair) ([]Pair, error) {
 		var after Pair
 		if last != nil {
@@ -88,9 +90,11 @@ func (d *Directory) exportPairs(ctx context.Context, app AppID, kind PairKind, y
 	}, func(pair *Pair) bool { return yield(Record{Kind: kind, Pair: pair}, nil) })
 }
 
-// exportPages yields rows, which it reads a page of exportPage at a time from behind the last one on, each page in a view
-// of its own. more is false when yield has had enough.
-func exportPages[T any](ctx context.Context, d *Directory, read func(tx Reader, last *T) ([]T, error), yield func(*T) bool) (more bool, err error) {
+// exportPages yields rows, which it reads a page of exportPage at a time from behind the last one on, each page in a
+// view of its own. more is false when yield has had enough.
+func exportPages[T any](
+	ctx context.Context, d *Directory, read func(tx Reader, last *T) ([]T, error), yield func(*T) bool,
+) (more bool, err error) {
 	var last *T
 	for {
 		var page []T
@@ -215,7 +219,8 @@ type relationsOf struct {
 	uid  UID
 }
 
-// take reports whether a row makes a relation that is not there yet. An error that the rules give is about the row alone.
+// take reports whether a row makes a relation that is not there yet. An error that the rules give is about the row
+// alone.
 func (b *relationBatch) take(row RelationRow) (fresh bool, err error) {
 	if row.UID == row.Other {
 		return false, fail(CodeSelfRelation, "A user cannot have a relation to itself.")

@@ -255,8 +255,8 @@ func (p *Policy) restricts(role string, feature Feature) bool {
 	return restricted
 }
 
-// mayUse tells whether a caller may use a feature: nobody is kept from one but users, by their roles. acting is the acting
-// user, if there is one. Errors: CodePermissionDenied.
+// mayUse tells whether a caller may use a feature: nobody is kept from one but users, by their roles. acting is the
+// acting user, if there is one. Errors: CodePermissionDenied.
 func (p *Policy) mayUse(caller Caller, acting User, feature Feature) error {
 	if caller.User != "" && p.restricts(acting.Role, feature) {
 		return errRestricted(feature)
@@ -277,8 +277,8 @@ func (p *Policy) mayUseNow(tx Reader, caller Caller, feature Feature) error {
 	return p.mayUse(caller, acting, feature)
 }
 
-// mayListUsers tells whether a caller may list users: users whose role allows it may, and those who may see everything of
-// everybody. Errors: CodePermissionDenied, CodeNoAccess.
+// mayListUsers tells whether a caller may list users: users whose role allows it may, and those who may see everything
+// of everybody. Errors: CodePermissionDenied, CodeNoAccess.
 func (p *Policy) mayListUsers(caller Caller, acting User) error {
 	if caller.User == "" && !caller.Private {
 		return fail(CodeNoAccess, "Users are listed for a logged-in user, or with a fullAccess key.")

@@ -76,14 +76,18 @@ func (d *Directory) RemoveFriends(ctx context.Context, caller Caller, rawUID str
 }
 
 // ListFriends lists the friends of a user by name, as the user sees them. Errors: CodeUserNotFound, CodeBadRequest.
-func (d *Directory) ListFriends(ctx context.Context, caller Caller, rawUID string, filter UserFilter) (List[Seen], error) {
+func (d *Directory) ListFriends(
+	ctx context.Context, caller Caller, rawUID string, filter UserFilter,
+) (List[Seen], error) {
 	return d.listRelated(ctx, caller, rawUID, Related{Friends: true}, filter)
 }
 
 // AskFriends asks others to be friends. Asking somebody who has asked already makes the two friends. Each uid has an
 // outcome of its own: CodeUserNotFound, CodeSelfRelation, CodeAlreadyFriend, CodeQuota, and CodeBlockedReceiver or
 // CodeBlockedSender when one has blocked the other. Errors: CodeUserNotFound for the user itself, CodeBadRequest.
-func (d *Directory) AskFriends(ctx context.Context, caller Caller, policy *Policy, rawUID string, uids []string) ([]Outcome, error) {
+func (d *Directory) AskFriends(
+	ctx context.Context, caller Caller, policy *Policy, rawUID string, uids []string,
+) ([]Outcome, error) {
 	return write(ctx, d, caller, nil, func(tx Writer, log *logbook) ([]Outcome, error) {
 		return d.forEachOther(tx, log, rawUID, "uids", uids, func(user User, other UID) error {
 			relation, err := d.requireNoFriend(tx, log, user.UID, other)
@@ -145,7 +149,9 @@ type FriendAnswers struct {
 // AnswerFriends settles friend requests. Each uid has an outcome of its own: CodeNoFriendRequest, CodeQuota, and
 // CodeBlockedReceiver or CodeBlockedSender for one to accept when one has blocked the other.
 // Errors: CodeUserNotFound for the user itself, CodeBadRequest.
-func (d *Directory) AnswerFriends(ctx context.Context, caller Caller, rawUID string, answers FriendAnswers) ([]Outcome, error) {
+func (d *Directory) AnswerFriends(
+	ctx context.Context, caller Caller, rawUID string, answers FriendAnswers,
+) ([]Outcome, error) {
 	return write(ctx, d, caller, nil, func(tx Writer, log *logbook) ([]Outcome, error) {
 		var all []Outcome
 		for _, step := range []struct {
@@ -212,6 +218,8 @@ func dropRequest(tx Writer, log *logbook, from, to UID, kind Kind, subject, obje
 
 // ListFriendRequests lists by name the users who wait for an answer of the user, or, with sent, those whose answer the
 // user waits for. Errors: CodeUserNotFound, CodeBadRequest.
-func (d *Directory) ListFriendRequests(ctx context.Context, caller Caller, rawUID string, sent bool, filter UserFilter) (List[Seen], error) {
+func (d *Directory) ListFriendRequests(
+	ctx context.Context, caller Caller, rawUID string, sent bool, filter UserFilter,
+) (List[Seen], error) {
 	return d.listRelated(ctx, caller, rawUID, Related{Asked: sent, Asking: !sent}, filter)
 }

@@ -52,8 +52,8 @@ func (l *listed) row(random *rand.Rand, n int) directory.UserRow {
 	}
 }
 
-// TestListsOfManyUsers makes random changes by many at once, and then compares every kind of list, of every selectivity,
-// in every order and on every page, with what looking at each user says.
+// TestListsOfManyUsers makes random changes by many at once, and then compares every kind of list, of every
+// selectivity, in every order and on every page, with what looking at each user says.
 func TestListsOfManyUsers(t *testing.T) {
 	t.Parallel()
 	for engine, open := range map[string]func(*testing.T) *world{

@@ -8,7 +8,8 @@ import (
 // privateKey is the reserved key of user metadata that only fullAccess keys may see (contract rest.md section 1.1).
 const privateKey = "@private"
 
-// show returns a user as the caller may see it, whoever that user is: users do not see their own private metadata either.
+// show returns a user as the caller may see it, whoever that user is: users do not see their own private metadata
+// either.
 func (c Caller) show(user User) User {
 	if !c.Private {
 		user.Metadata = PublicMetadata(user.Metadata)

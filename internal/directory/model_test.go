@@ -545,7 +545,9 @@ func (c *comparison) compare(rt *rapid.T) {
 }
 
 // compareWalk walks by cursor through the same list.
-func (c *comparison) compareWalk(rt *rapid.T, caller directory.Caller, viewer directory.User, filter directory.UserFilter, want []directory.UID) {
+func (c *comparison) compareWalk(
+	rt *rapid.T, caller directory.Caller, viewer directory.User, filter directory.UserFilter, want []directory.UID,
+) {
 	var walked []directory.UID
 	for filter.Cursor = directory.CursorStart; filter.Cursor != ""; {
 		page, err := c.w.ListUsers(rt.Context(), caller, c.policy(), viewer, filter)

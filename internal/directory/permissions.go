@@ -109,7 +109,9 @@ func permissionByID(id string) (Permission, bool) {
 
 // SetPermissions sets permissions of a role by id. A null or empty list removes a restriction. Unknown ids and wrong
 // values are reported per id; the others are set. Errors: CodeRoleNotFound.
-func (d *Directory) SetPermissions(ctx context.Context, caller Caller, id string, values map[string]json.RawMessage) ([]Outcome, Role, error) {
+func (d *Directory) SetPermissions(
+	ctx context.Context, caller Caller, id string, values map[string]json.RawMessage,
+) ([]Outcome, Role, error) {
 	type result struct {
 		Outcomes []Outcome
 		Role     Role

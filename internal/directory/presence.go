@@ -124,8 +124,8 @@ func (d *Directory) NoteAlive(ctx context.Context, app AppID) error {
 	return d.store.Update(ctx, app, nil, func(tx Writer) error { return tx.PutAlive(app, d.Now()) })
 }
 
-// SettlePresence ends what a server that was killed has left behind: whoever was online then was last active when it last
-// noted that it lives. It returns them, by app. Call it before the first session is opened.
+// SettlePresence ends what a server that was killed has left behind: whoever was online then was last active when it
+// last noted that it lives. It returns them, by app. Call it before the first session is opened.
 func (d *Directory) SettlePresence(ctx context.Context) (map[AppID][]User, error) {
 	apps, err := d.allApps(ctx)
 	if err != nil {

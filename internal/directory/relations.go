@@ -24,8 +24,8 @@ type Related struct {
 	To UID
 	// Blocked are those whom To has blocked, Blockers those who have blocked To.
 	Blocked, Blockers bool
-	// BlockersAmongFriends leaves only friends of To among the blockers, and BlockersOfRoles, unless it is empty, only those
-	// with one of the roles.
+	// BlockersAmongFriends leaves only friends of To among the blockers, and BlockersOfRoles, unless it is empty, only
+	// those with one of the roles.
 	BlockersAmongFriends bool
 	BlockersOfRoles      []string
 	Friends              bool
@@ -119,7 +119,9 @@ type Outcome struct {
 // forEachOther runs fn for each of the uids sent, once each, as one update for the user uid, and gathers what became
 // of them. What fn refuses with an Error is reported for that uid alone. Errors: CodeBadRequest for no or too many
 // uids, CodeUserNotFound for the user itself.
-func (d *Directory) forEachOther(tx Writer, log *logbook, rawUID, field string, sent []string, fn func(user User, other UID) error) ([]Outcome, error) {
+func (d *Directory) forEachOther(
+	tx Writer, log *logbook, rawUID, field string, sent []string, fn func(user User, other UID) error,
+) ([]Outcome, error) {
 	if err := d.checkBulk(field, sent); err != nil {
 		return nil, err
 	}

@@ -153,7 +153,9 @@ func (d *Directory) UpdateRole(ctx context.Context, caller Caller, id string, pa
 }
 
 // changeRole applies change to a role, and logs it when it names changed fields.
-func (d *Directory) changeRole(ctx context.Context, caller Caller, id string, change func(role *Role, now int64) ([]string, error)) (Role, error) {
+func (d *Directory) changeRole(
+	ctx context.Context, caller Caller, id string, change func(role *Role, now int64) ([]string, error),
+) (Role, error) {
 	return write(ctx, d, caller, nil, func(tx Writer, log *logbook) (Role, error) {
 		role, err := getRole(tx, caller.App, id)
 		if err != nil {

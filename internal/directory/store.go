@@ -37,7 +37,8 @@ type Commit struct {
 	// AppRow is the app when it was changed itself. Gone says that it was purged, before what Users says.
 	AppRow *App
 	Gone   bool
-	// Uncertain says that it is not known whether this has happened. The next update of the app waits until that is settled.
+	// Uncertain says that it is not known whether this has happened. The next update of the app waits until that is
+	// settled.
 	Uncertain bool
 }
 
@@ -125,8 +126,8 @@ type UserWriter interface {
 
 // RelationReader reads who has blocked whom, who are friends, and who has asked to be.
 type RelationReader interface {
-	// Relations returns what is between a user and others. Those without any relation are left out; some who were not asked
-	// for may be there.
+	// Relations returns what is between a user and others. Those without any relation are left out; some who were not
+	// asked for may be there.
 	Relations(app AppID, of UID, others []UID) (map[UID]Relation, error)
 	// CountBlocks counts those whom a user has blocked.
 	CountBlocks(app AppID, uid UID) (int, error)
@@ -221,8 +222,8 @@ type ChangeWriter interface {
 	EraseChanges(app AppID, erased ErasedChanges) error
 }
 
-// ErasedChanges says what in a change log becomes what: in changes of some Kinds with a Subject, also as their object, but
-// for the one with revision Keep.
+// ErasedChanges says what in a change log becomes what: in changes of some Kinds with a Subject, also as their object,
+// but for the one with revision Keep.
 type ErasedChanges struct {
 	Kinds               []Kind
 	Subject, Becomes    string

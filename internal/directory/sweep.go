@@ -12,8 +12,8 @@ const answersFor = secondsPerDay
 const sweepBatch = 500
 
 // Sweep does what is due: it purges apps whose deletion is 30 days old, takes erased uids out of the change log seven
-// days after their deletion, clears revoked tokens away, forgets old idempotency keys, and drops the indexes of apps that
-// nobody has listed for an hour. Calling it often is harmless.
+// days after their deletion, clears revoked tokens away, forgets old idempotency keys, and drops the indexes of apps
+// that nobody has listed for an hour. Calling it often is harmless.
 func (d *Directory) Sweep(ctx context.Context) error {
 	apps, err := d.allApps(ctx)
 	if err != nil {
@@ -125,7 +125,8 @@ func (d *Directory) resealAnswers(ctx context.Context, app AppID) (int, error) {
 }
 
 // ResealSecrets re-hashes and re-encrypts, under the current master key, what was stored under an older one, and
-// returns how many keys, auth tokens and kept answers that was. When it returns without an error, older master keys can be removed.
+// returns how many keys, auth tokens and kept answers that was. When it returns without an error, older master keys can
+// be removed.
 func (d *Directory) ResealSecrets(ctx context.Context) (int, error) {
 	apps, err := d.allApps(ctx)
 	if err != nil {

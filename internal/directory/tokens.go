@@ -46,9 +46,9 @@ const (
 
 func tokenContext(app AppID, id TokenID) string { return "token:" + string(app) + ":" + string(id) }
 
-// CreateToken mints an auth token for a user. When the user has more than Limits.TokensPerUser, those are revoked that were not
-// used for the longest time, and of those with a live session the last.
-// Errors: CodeUserNotFound, CodeBadRequest, CodeQuota where the caller may not have others revoked.
+// CreateToken mints an auth token for a user. When the user has more than Limits.TokensPerUser, those are revoked that
+// were not used for the longest time, and of those with a live session the last. Errors: CodeUserNotFound,
+// CodeBadRequest, CodeQuota where the caller may not have others revoked.
 func (d *Directory) CreateToken(ctx context.Context, caller Caller, rawUID string, device Device) (Token, error) {
 	uid := FoldUID(rawUID)
 	if err := d.checkDevice(&device); err != nil {
@@ -108,9 +108,9 @@ func mayEvict(tx Writer, caller Caller, uid UID, count int) error {
 	return err
 }
 
-// revokeSpare revokes as many of a user's tokens as are too many for one more: first those without a live session, and of both
-// kinds first those that were not used for the longest time. When a token was used is known since the server's start; before that,
-// when it was minted counts.
+// revokeSpare revokes as many of a user's tokens as are too many for one more: first those without a live session, and
+// of both kinds first those that were not used for the longest time. When a token was used is known since the server's
+// start; before that, when it was minted counts.
 func (d *Directory) revokeSpare(tx Writer, log *logbook, uid UID, count int) error {
 	tokens, err := tx.Tokens(log.app, uid, count, 0)
 	if err != nil {
@@ -135,9 +135,9 @@ func (d *Directory) revokeSpare(tx Writer, log *logbook, uid UID, count int) err
 	return revokeTokens(tx, log, uid, tokens[:max(0, count-(d.limits.TokensPerUser-1))])
 }
 
-// revokeTokens deletes auth tokens of a user, and tells so: what revokes tokens one by one, for whatever reason, ends here.
-// The tokens of a user who is erased go with its other rows, those of a key are told of as the key's, and those from
-// before the app's TokensValidFrom are dead before clearTokens comes to them.
+// revokeTokens deletes auth tokens of a user, and tells so: what revokes tokens one by one, for whatever reason, ends
+// here. The tokens of a user who is erased go with its other rows, those of a key are told of as the key's, and those
+// from before the app's TokensValidFrom are dead before clearTokens comes to them.
 func revokeTokens(tx Writer, log *logbook, uid UID, tokens []Token) error {
 	if len(tokens) == 0 {
 		return nil
@@ -365,7 +365,9 @@ func (p DevicePatch) apply(device *Device) (changed []string) {
 
 // UpdateToken records the device that an auth token is used on. Errors: CodeUserNotFound, CodeTokenNotFound,
 // CodeBadRequest.
-func (d *Directory) UpdateToken(ctx context.Context, caller Caller, rawUID, text string, patch DevicePatch) (Token, error) {
+func (d *Directory) UpdateToken(
+	ctx context.Context, caller Caller, rawUID, text string, patch DevicePatch,
+) (Token, error) {
 	return write(ctx, d, caller, nil, func(tx Writer, log *logbook) (Token, error) {
 		token, err := d.findToken(tx, caller.App, rawUID, text)
 		if err != nil {
@@ -389,7 +391,9 @@ func (d *Directory) changeDevice(tx Writer, log *logbook, token *Token, patch De
 }
 
 // revoke is write for what revokes auth tokens: it also counts the sockets that were closed.
-func revoke(ctx context.Context, d *Directory, caller Caller, fn func(tx Writer, log *logbook) (Revoked, error)) (Revoked, error) {
+func revoke(
+	ctx context.Context, d *Directory, caller Caller, fn func(tx Writer, log *logbook) (Revoked, error),
+) (Revoked, error) {
 	revoked, sockets, err := writeCounting(ctx, d, caller, nil, fn)
 	revoked.Sockets = sockets
 	return revoked, err
@@ -408,7 +412,9 @@ func (d *Directory) DeleteToken(ctx context.Context, caller Caller, rawUID, text
 
 // DeleteTokens revokes a user's auth tokens that were issued before a time in Unix seconds; zero means all of them.
 // Errors: CodeUserNotFound.
-func (d *Directory) DeleteTokens(ctx context.Context, caller Caller, rawUID string, issuedBefore int64) (Revoked, error) {
+func (d *Directory) DeleteTokens(
+	ctx context.Context, caller Caller, rawUID string, issuedBefore int64,
+) (Revoked, error) {
 	uid := FoldUID(rawUID)
 	if issuedBefore == 0 {
 		issuedBefore = math.MaxInt64

@@ -41,7 +41,8 @@ func (d *Directory) ListsAtOnce() int {
 // maxNameWords is how many words NameContains may hold: each of them is looked for by itself.
 const maxNameWords = 8
 
-// UserFilter is what a caller may ask of ListUsers. Lists that are nil do not restrict; those that are empty select nobody.
+// UserFilter is what a caller may ask of ListUsers. Lists that are nil do not restrict; those that are empty select
+// nobody.
 type UserFilter struct {
 	// Search is a prefix of the uid or of any word of the name, in any case.
 	Search string
@@ -181,9 +182,9 @@ func (f UserFilter) hidesBlockedTimes(caller Caller, order userindex.Order) bool
 	return caller.User != "" && order == userindex.LastActiveFirst && !f.HideBlockedUsers
 }
 
-// list reads one page as a viewer sees it, and the total: first what the store knows of the question, to which
-// complete may add, who is told those between whom and the viewer a block stands; then who is on the page from the index,
-// then their rows. Those of them who are gone or deactivated by then are left out.
+// list reads one page as a viewer sees it, and the total: first what the store knows of the question, to which complete
+// may add, who is told those between whom and the viewer a block stands; then who is on the page from the index, then
+// their rows. Those of them who are gone or deactivated by then are left out.
 func (d *Directory) list(
 	ctx context.Context, app AppID, viewer UID, query *userQuery, list *List[Seen],
 	complete func(tx Reader, asked *userindex.Query, blocked []string) error,
@@ -410,8 +411,9 @@ func (f UserFilter) sort(wrong *FieldErrors, caller Caller, query *userQuery) {
 	}
 }
 
-// onlineFirst reports whether those online come first: in the order of status, and in that of the last activity, which is
-// now for them. In a walk they do not: it goes by what is stored, so that nobody is missed who comes or goes meanwhile.
+// onlineFirst reports whether those online come first: in the order of status, and in that of the last activity, which
+// is now for them. In a walk they do not: it goes by what is stored, so that nobody is missed who comes or goes
+// meanwhile.
 func (f UserFilter) onlineFirst(caller Caller) bool {
 	sortBy := strings.ToLower(f.SortBy)
 	return f.Cursor == "" && f.UpdatedAt == 0 && (sortBy == "status" || sortBy == "lastactiveat" || sortBy == "" && caller.User != "")

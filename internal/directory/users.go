@@ -410,7 +410,9 @@ func (d *Directory) ReactivateUsers(ctx context.Context, caller Caller, uids []s
 	return d.setActive(ctx, caller, "uidsToActivate", uids, UserReactivated)
 }
 
-func (d *Directory) setActive(ctx context.Context, caller Caller, field string, uids []string, kind Kind) (Activation, error) {
+func (d *Directory) setActive(
+	ctx context.Context, caller Caller, field string, uids []string, kind Kind,
+) (Activation, error) {
 	if err := d.checkBulk(field, uids); err != nil {
 		return Activation{}, err
 	}
@@ -450,7 +452,9 @@ func (d *Directory) setActive(ctx context.Context, caller Caller, field string, 
 }
 
 // activate makes a change of who is active, and counts the sockets that it closed.
-func activate(ctx context.Context, d *Directory, caller Caller, fn func(tx Writer, log *logbook) (Activation, error)) (Activation, error) {
+func activate(
+	ctx context.Context, d *Directory, caller Caller, fn func(tx Writer, log *logbook) (Activation, error),
+) (Activation, error) {
 	done, sockets, err := writeCounting(ctx, d, caller, nil, fn)
 	done.Sockets = sockets
 	return done, err

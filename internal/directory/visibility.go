@@ -71,7 +71,8 @@ func (p *Policy) see(viewer, subject User, relation Relation) Visibility {
 
 func allows(roles []string, role string) bool { return len(roles) == 0 || slices.Contains(roles, role) }
 
-// reach is how far the role of a viewer lets it see and act: the part of the policy that does not depend on the subject.
+// reach is how far the role of a viewer lets it see and act: the part of the policy that does not depend on the
+// subject.
 type reach struct {
 	// unknown: there is no such role, so nobody knows what it may see.
 	unknown bool
@@ -83,7 +84,8 @@ type reach struct {
 	detailsOfFriendsOnly bool
 	// contactDenied and contactFriendsOnly: nobody, or only friends, may be written to.
 	contactDenied, contactFriendsOnly bool
-	// listed, detailed and contacted are the roles of the users that may be listed, looked up and written to; empty is all.
+	// listed, detailed and contacted are the roles of the users that may be listed, looked up and written to; empty is
+	// all.
 	listed, detailed, contacted []string
 }
 
@@ -142,7 +144,9 @@ type Explanation struct {
 
 // ExplainVisibility tells what a user may see of another, and why. Errors: CodeUserNotFound for either; a deactivated
 // subject is explained.
-func (d *Directory) ExplainVisibility(ctx context.Context, caller Caller, policy *Policy, rawViewer, rawSubject string) (Explanation, error) {
+func (d *Directory) ExplainVisibility(
+	ctx context.Context, caller Caller, policy *Policy, rawViewer, rawSubject string,
+) (Explanation, error) {
 	var e Explanation
 	err := d.store.View(ctx, func(tx Reader) (err error) {
 		if e.Viewer, err = requireUser(tx, caller.App, FoldUID(rawViewer), rawViewer); err != nil {

@@ -10,8 +10,8 @@ import (
 	"github.com/rollcall/rollcall/internal/directory"
 )
 
-// TestWalkWhileOthersWrite walks 50,000 users by cursor, in two orders at once, while 64 clients create, change, move and
-// erase others. Those that nobody touches come exactly once.
+// TestWalkWhileOthersWrite walks 50,000 users by cursor, in two orders at once, while 64 clients create, change, move
+// and erase others. Those that nobody touches come exactly once.
 func TestWalkWhileOthersWrite(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

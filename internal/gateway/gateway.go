@@ -159,8 +159,8 @@ func (g *Gateway) Upgrade(w http.ResponseWriter, r *http.Request) *Refusal {
 	return nil
 }
 
-// checkHandshake returns what is wrong with the handshake of RFC 6455, section 4.2.1, in a request that wants an upgrade. It is
-// looked at before the connection is taken from the HTTP server, which still answers and closes it.
+// checkHandshake returns what is wrong with the handshake of RFC 6455, section 4.2.1, in a request that wants an
+// upgrade. It is looked at before the connection is taken from the HTTP server, which still answers and closes it.
 func checkHandshake(r *http.Request) *Refusal {
 	refuse := func(status int, message string) *Refusal {
 		return &Refusal{status, &directory.Error{Code: directory.CodeBadRequest, Message: message}}
@@ -225,8 +225,8 @@ func (g *Gateway) hasRoom() bool {
 	return !g.closed && len(g.sockets) < g.config.MaxSockets
 }
 
-// now is the time in which the server ran, in nanoseconds: it never jumps, and while the server is stopped nobody's time runs
-// out. It is never 0, which stands for never.
+// now is the time in which the server ran, in nanoseconds: it never jumps, and while the server is stopped nobody's
+// time runs out. It is never 0, which stands for never.
 func (g *Gateway) now() int64 { return int64(g.clock.Now()) + 1 }
 
 // at returns when it was now.
@@ -286,8 +286,8 @@ func (g *Gateway) sweep() {
 	}
 }
 
-// Close closes every socket with a word to its client, and stops the workers. Sockets are told for at most the time that
-// ctx leaves.
+// Close closes every socket with a word to its client, and stops the workers. Sockets are told for at most the time
+// that ctx leaves.
 func (g *Gateway) Close(ctx context.Context) error {
 	g.mu.Lock()
 	g.closed = true

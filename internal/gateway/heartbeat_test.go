@@ -27,7 +27,8 @@ import (
 	"github.com/rollcall/rollcall/internal/sqlstore"
 )
 
-// TestHeartbeat plays clients of every habit against the virtual clock, and looks at what somebody hears who watches them.
+// TestHeartbeat plays clients of every habit against the virtual clock, and looks at what somebody hears who watches
+// them.
 func TestHeartbeat(t *testing.T) {
 	const ping = `{"action":"ping","ack":"true"}`
 	for _, test := range []struct {

@@ -277,8 +277,8 @@ func textFrame(frame api.Frame, body any) []byte {
 	return ws.MustCompileFrame(ws.NewTextFrame(bytes.TrimSuffix(text.Bytes(), []byte("\n"))))
 }
 
-// Joined answers the auth frame. The answer is held back until the session is open to its end, and then goes out with what the
-// session is told of itself: who has it finds itself online.
+// Joined answers the auth frame. The answer is held back until the session is open to its end, and then goes out with
+// what the session is told of itself: who has it finds itself online.
 func (s *socket) Joined(session *presence.Session, welcome presence.Welcome) bool {
 	reply := api.AuthReply{Code: "200", Status: "OK"}
 	if s.extended {

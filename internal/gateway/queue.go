@@ -69,8 +69,8 @@ func (q *queue) close() {
 	q.ready.Broadcast()
 }
 
-// The least time between two writes to one socket: what comes meanwhile goes out together. With few sockets waiting it is
-// short; with many, each write less is worth more than what it delays.
+// The least time between two writes to one socket: what comes meanwhile goes out together. With few sockets waiting it
+// is short; with many, each write less is worth more than what it delays.
 const (
 	lightPace = 50 * time.Millisecond
 	heavyPace = 200 * time.Millisecond

@@ -146,7 +146,8 @@ func (s *socket) forgetInbox() {
 	s.inbox, s.message = nil, nil
 }
 
-// readFrames handles the complete frames in data and returns what is left. A reason says why the client is to be sent away.
+// readFrames handles the complete frames in data and returns what is left. A reason says why the client is to be sent
+// away.
 func (s *socket) readFrames(data []byte) (rest []byte, code ws.StatusCode, reason string) {
 	for len(data) > 0 {
 		header, size, ok := parseHeader(data)
@@ -280,12 +281,12 @@ func (s *socket) goodbye(payload []byte) {
 	s.end(cause, code, "")
 }
 
-// pongWithin is how long before a close its sender may have pinged that gave up waiting for the pong. The contract's clients
-// do so after 3 s (sdk-wire.md section C4); their ping and their close may both have been held up.
+// pongWithin is how long before a close its sender may have pinged that gave up waiting for the pong. The contract's
+// clients do so after 3 s (sdk-wire.md section C4); their ping and their close may both have been held up.
 const pongWithin = 5 * time.Second
 
-// awaitsPong reports whether the client may not have had the pong to its last ping. It closes then with the code of a goodbye
-// (sdk-wire.md section C4), and will be back.
+// awaitsPong reports whether the client may not have had the pong to its last ping. It closes then with the code of a
+// goodbye (sdk-wire.md section C4), and will be back.
 func (s *socket) awaitsPong() bool {
 	return s.pingedAt != 0 && time.Duration(s.gateway.now()-s.pingedAt) < pongWithin
 }

@@ -95,8 +95,8 @@ func (q *query) text(names ...string) string {
 }
 
 // texts returns a list in any of its spellings: a,b and k=a&k=b and k[]=a (contract rest.md section 0). Its items may
-// hold commas: these are escaped, and those between the items are not. It is nil when the parameter is absent, and empty
-// when that holds nothing.
+// hold commas: these are escaped, and those between the items are not. It is nil when the parameter is absent, and
+// empty when that holds nothing.
 func (q *query) texts(name string) []string {
 	var list []string
 	for i := range q.raw {

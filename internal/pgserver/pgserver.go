@@ -107,7 +107,8 @@ func (s *Server) Crash() error {
 	}
 }
 
-// patience bounds how long PostgreSQL may take to start, and to end. Nothing takes that long, not even on a busy machine.
+// patience bounds how long PostgreSQL may take to start, and to end. Nothing takes that long, not even on a busy
+// machine.
 const patience = 2 * time.Minute
 
 // programs returns the folder of the newest installed version.

@@ -2,8 +2,8 @@
 // any other, so that net/http can shake hands on it, and is adopted afterwards: from then on a few goroutines wait for
 // all adopted connections together, with TLS or without.
 //
-// That needs the kernel's help, which this package knows how to ask on Linux. Elsewhere, and for connections that did not
-// come from Listen, adopted connections get goroutines of their own and behave the same.
+// That needs the kernel's help, which this package knows how to ask on Linux. Elsewhere, and for connections that did
+// not come from Listen, adopted connections get goroutines of their own and behave the same.
 package poller
 
 import (
@@ -28,8 +28,8 @@ type Link interface {
 	// Write takes all of the data and never waits. It returns true when something of it waits for the network; Writable is
 	// called when it has left. It may be called from any goroutine.
 	Write(data []byte) (waiting bool, err error)
-	// CloseWrite tells the other side that nothing more is sent. What it still sends is received, so that it has the time to
-	// read what was sent before.
+	// CloseWrite tells the other side that nothing more is sent. What it still sends is received, so that it has the time
+	// to read what was sent before.
 	CloseWrite()
 	// HasUnread reports whether something has come that was not handed over yet, as far as that is known.
 	HasUnread() bool

@@ -74,7 +74,9 @@ func newWaiter() (*waiter, error) {
 	return w, nil
 }
 
-func (n *native) adopt(conn net.Conn, work *sync.WaitGroup, handler func(Link) Handler) (link Link, adopted bool, err error) {
+func (n *native) adopt(
+	conn net.Conn, work *sync.WaitGroup, handler func(Link) Handler,
+) (link Link, adopted bool, err error) {
 	plain, secure := beneath(conn)
 	if plain == nil {
 		return nil, false, nil
@@ -93,7 +95,8 @@ func (n *native) adopt(conn net.Conn, work *sync.WaitGroup, handler func(Link) H
 	return link, err == nil, err
 }
 
-// adopt moves a connection from the runtime's poller to this one: its file descriptor is duplicated, and the first closed.
+// adopt moves a connection from the runtime's poller to this one: its file descriptor is duplicated, and the first
+// closed.
 func (w *waiter) adopt(source syscall.Conn, conn *Conn, secure *tls.Conn, handler func(Link) Handler) (Link, error) {
 	raw, err := source.SyscallConn()
 	if err != nil {

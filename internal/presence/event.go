@@ -36,8 +36,8 @@ const (
 	SecondForm
 )
 
-// Encoded returns the event in a form, which encode makes when it is wanted for the first time. Only Listener.Deliver may
-// call it: the lock of the app guards what is kept.
+// Encoded returns the event in a form, which encode makes when it is wanted for the first time. Only Listener.Deliver
+// may call it: the lock of the app guards what is kept.
 func (e *Event) Encoded(form Form, encode func(*Event) []byte) []byte {
 	if e.encoded[form] == nil {
 		e.encoded[form] = encode(e)
@@ -76,8 +76,9 @@ type UserStatus struct {
 	At int64
 }
 
-// mark is an entry of what has lately happened. Without a viewer it is an announcement of the subject, without a subject
-// something after which the view of the viewer must be made anew, and with neither after which everybody's must.
+// mark is an entry of what has lately happened. Without a viewer it is an announcement of the subject, without a
+// subject something after which the view of the viewer must be made anew, and with neither after which everybody's
+// must.
 type mark struct {
 	viewer, subject directory.UID
 }
@@ -109,8 +110,8 @@ func (r *recent) add(m mark) int64 {
 	return r.last
 }
 
-// since returns the subjects of whom a viewer may have missed something after a sequence, with whether that was about the two
-// of them, and whether that is all there is to know.
+// since returns the subjects of whom a viewer may have missed something after a sequence, with whether that was about
+// the two of them, and whether that is all there is to know.
 func (r *recent) since(sequence int64, viewer directory.UID) (subjects map[directory.UID]bool, complete bool) {
 	if sequence < 0 || sequence > r.last || r.last-sequence > int64(len(r.marks)) {
 		return nil, false
@@ -159,8 +160,8 @@ func (r *roster) welcome(s *Session, hello Hello) Welcome {
 			return w
 		}
 	}
-	// Who resumes after a restart believes what was told before it: those expected back have not gone yet. To who asks anew
-	// they are not there.
+	// Who resumes after a restart believes what was told before it: those expected back have not gone yet. To who asks
+	// anew they are not there.
 	w.Snapshot, s.informed = true, hello.Resume == nil
 	add := func(p *person) {
 		if p != nil && p.told.status.public() != Offline && p.isThereFor(s.informed) && r.hears(s, p) {
@@ -186,9 +187,9 @@ func (r *roster) welcome(s *Session, hello Hello) Welcome {
 	return w
 }
 
-// mayConcern reports whether a session may have been told of a user before: not of those between whom and its own a block
-// stands, or outside of its subscription. Blocks and friendships that came meanwhile have marks of their own. It needs the
-// lock.
+// mayConcern reports whether a session may have been told of a user before: not of those between whom and its own a
+// block stands, or outside of its subscription. Blocks and friendships that came meanwhile have marks of their own. It
+// needs the lock.
 func (r *roster) mayConcern(s *Session, uid directory.UID) bool {
 	if _, blocked := s.person.blocked[uid]; blocked {
 		return false

@@ -16,7 +16,8 @@ func (p *Presence) InformedEntries() (count int) {
 	return count
 }
 
-// OpenSlowly is Open with something that happens after the user was read, for the first time, and before the session is live.
+// OpenSlowly is Open with something that happens after the user was read, for the first time, and before the session is
+// live.
 func (p *Presence) OpenSlowly(ctx context.Context, hello Hello, listener Listener, between func()) (*Session, error) {
 	r, err := p.roster(ctx, hello.App)
 	if err != nil {

@@ -62,8 +62,8 @@ func (r *roster) noteFollowed(revision int64) {
 	r.progress = make(chan struct{})
 }
 
-// catchUp waits until all has been acted on that was committed before. Who opens a session has then read nothing that is
-// newer than what the roster is going to be told, and who resumes is told all that it has missed.
+// catchUp waits until all has been acted on that was committed before. Who opens a session has then read nothing that
+// is newer than what the roster is going to be told, and who resumes is told all that it has missed.
 func (r *roster) catchUp(ctx context.Context) error {
 	handed := r.feed.Handed()
 	for {
@@ -122,8 +122,8 @@ func (r *roster) apply(ctx context.Context, commit directory.Commit) error {
 	return nil
 }
 
-// touch notes that what is being read of a user who opens a session may be outdated, and reports whether anybody needs to
-// know how the user is now.
+// touch notes that what is being read of a user who opens a session may be outdated, and reports whether anybody needs
+// to know how the user is now.
 func (r *roster) touch(uid directory.UID) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -7,7 +7,8 @@ import (
 	"github.com/rollcall/rollcall/internal/directory"
 )
 
-// EndForbidden ends the sessions that changes of an app do not allow any more, and returns how many sockets that closed.
+// EndForbidden ends the sessions that changes of an app do not allow any more, and returns how many sockets that
+// closed.
 func (p *Presence) EndForbidden(ctx context.Context, app directory.AppID, changes []directory.Change) int {
 	r := p.known(app)
 	if r == nil {
@@ -26,8 +27,8 @@ func (r *roster) endForbidden(ctx context.Context, changes []directory.Change) (
 // maxCounted bounds for how many changes it is remembered how many sockets they closed.
 const maxCounted = 1024
 
-// countClosed adds to how many sockets a change has closed, and returns how many that are: the change is acted on when it is
-// written and when the log is followed, in no order, and the answer to the write says all of them.
+// countClosed adds to how many sockets a change has closed, and returns how many that are: the change is acted on when
+// it is written and when the log is followed, in no order, and the answer to the write says all of them.
 func (r *roster) countClosed(revision int64, closed int) int {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -133,8 +133,8 @@ func (r *roster) listenTo(uid directory.UID, s *Session) directory.UID {
 	return g.uid
 }
 
-// reserveWatched counts the users whom a session wants to watch against what its user and the app may. releaseWatched takes
-// that back. They need the lock. Errors: CodeQuota.
+// reserveWatched counts the users whom a session wants to watch against what its user and the app may. releaseWatched
+// takes that back. They need the lock. Errors: CodeQuota.
 func (r *roster) reserveWatched(s *Session) error {
 	config, count := &r.presence.config, len(s.subscription.UIDs)
 	switch {
@@ -297,8 +297,8 @@ func (r *roster) eachListener(p *person, visit func(*Session)) {
 	}
 }
 
-// deliver delivers an event about a person to all who hear of it, and returns how many they are. plainly says that it is
-// news also to those who are told only who is online. It needs the lock.
+// deliver delivers an event about a person to all who hear of it, and returns how many they are. plainly says that it
+// is news also to those who are told only who is online. It needs the lock.
 func (r *roster) deliver(p *person, event *Event, plainly bool) (heard int) {
 	r.eachListener(p, func(s *Session) {
 		if (plainly || s.extended) && r.tellTo(s, p, event) {

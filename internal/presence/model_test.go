@@ -20,8 +20,8 @@ import (
 )
 
 // TestPresenceAgreesWithModel lets devices come, go, fall silent and change their status, and users block, befriend and
-// change roles, for hours of virtual time. Whenever it is quiet, what each session was told is what the policy says of who
-// is there; no event of a user comes after a later one; and no user with a live session is told to be offline.
+// change roles, for hours of virtual time. Whenever it is quiet, what each session was told is what the policy says of
+// who is there; no event of a user comes after a later one; and no user with a live session is told to be offline.
 func TestPresenceAgreesWithModel(t *testing.T) {
 	for seed := range uint64(12) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
@@ -39,7 +39,8 @@ type device struct {
 	shown   shown
 }
 
-// shown is how a device presents itself: as it set last, until that ends, and before that as it set last without an end.
+// shown is how a device presents itself: as it set last, until that ends, and before that as it set last without an
+// end.
 type shown struct {
 	status, lasting presence.Status
 	until           time.Time

@@ -71,7 +71,8 @@ func (r *run) enter(uid directory.UID, hello presence.Hello) (*presence.Session,
 	return session, d
 }
 
-// TestStatusWithAnEnd sets statuses that end, and listens as one who knows statuses and as one who knows only who is online.
+// TestStatusWithAnEnd sets statuses that end, and listens as one who knows statuses and as one who knows only who is
+// online.
 func TestStatusWithAnEnd(t *testing.T) {
 	in := func(seconds int) time.Time { return time.Now().Add(time.Duration(seconds) * time.Second) }
 	for _, test := range []struct {
@@ -419,8 +420,8 @@ func TestErasedWhileOpening(t *testing.T) {
 	})
 }
 
-// TestPolicyReachesEverySubscription makes every kind of change to who may see whom, under every kind of subscription of a session
-// that is open already, and of one that is opened right after it.
+// TestPolicyReachesEverySubscription makes every kind of change to who may see whom, under every kind of subscription
+// of a session that is open already, and of one that is opened right after it.
 func TestPolicyReachesEverySubscription(t *testing.T) {
 	role := func(id string) directory.UserPatch { return directory.UserPatch{Role: &id} }
 	setRole := func(r *run, uid, id string) { r.do(r.dir.UpdateUser(r.Context(), r.caller, uid, role(id))) }

@@ -111,8 +111,8 @@ func (r *roster) tellDifferent(subject *person, differ map[rolePair][2]audience)
 	}
 }
 
-// audiencesThatDiffer returns the pairs of roles of a listener and of somebody known to be online for which another policy
-// says something else, with what they are now and then. It needs the lock.
+// audiencesThatDiffer returns the pairs of roles of a listener and of somebody known to be online for which another
+// policy says something else, with what they are now and then. It needs the lock.
 func (r *roster) audiencesThatDiffer(policy *directory.Policy) map[rolePair][2]audience {
 	viewers, subjects := map[string]bool{}, map[string]bool{}
 	for _, p := range r.people {

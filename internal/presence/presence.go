@@ -1,9 +1,9 @@
 // Package presence knows who is online. It turns the sessions of devices into one status per user, waits out short
-// interruptions, tells those who have subscribed and may know, and keeps what is worth keeping of it. It knows no sockets: a
-// session's Listener does.
+// interruptions, tells those who have subscribed and may know, and keeps what is worth keeping of it. It knows no
+// sockets: a session's Listener does.
 //
-// Each app has a roster with one lock. Everything that happens to presence happens under it and in order, so that nobody
-// hears of one user in the wrong order; nothing that waits for a disk or a network happens under any lock.
+// Each app has a roster with one lock. Everything that happens to presence happens under it and in order, so that
+// nobody hears of one user in the wrong order; nothing that waits for a disk or a network happens under any lock.
 package presence
 
 import (
@@ -35,8 +35,8 @@ type Config struct {
 	// WatchedPerUser is how many users the sessions of one user may watch by their uids, counted for each session, and
 	// WatchedPerApp the same for all sessions of an app. Zero means DefaultWatchedPerUser and DefaultWatchedPerApp.
 	WatchedPerUser, WatchedPerApp int
-	// Returning are the users who were online when the server last ran. Clients that come back believe it still: those who do
-	// not return within ReturnWithin are announced as offline, and for those who do nothing needs to be said.
+	// Returning are the users who were online when the server last ran. Clients that come back believe it still: those who
+	// do not return within ReturnWithin are announced as offline, and for those who do nothing needs to be said.
 	Returning map[directory.AppID][]directory.User
 	// ReturnWithin is counted from the first session or stream of the app on. Zero means DefaultReturnWithin.
 	ReturnWithin time.Duration

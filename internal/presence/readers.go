@@ -7,8 +7,8 @@ import (
 	"github.com/rollcall/rollcall/internal/directory"
 )
 
-// readers are the users of an app who have read who is online since the server was started, while others are expected back. Those
-// found them offline, and are told when they come; everybody else has not noticed the restart.
+// readers are the users of an app who have read who is online since the server was started, while others are expected
+// back. Those found them offline, and are told when they come; everybody else has not noticed the restart.
 type readers struct {
 	over atomic.Bool
 	mu   sync.Mutex

@@ -30,8 +30,8 @@ type record struct {
 func newRecord() record {
 	return record{
 		PresenceUpdate: directory.PresenceUpdate{Left: map[directory.UID]int64{}, Transitions: map[directory.UID][]directory.Transition{}},
-		cameSet:       map[directory.UID]struct{}{},
-		forgotten:     map[directory.UID]struct{}{},
+		cameSet:        map[directory.UID]struct{}{},
+		forgotten:      map[directory.UID]struct{}{},
 	}
 }
 
@@ -97,8 +97,8 @@ func (u *record) putBack(batch directory.PresenceUpdate) {
 	}
 }
 
-// forget drops what is not stored yet of a user who has been erased. It returns what to wait for: until then something of it
-// may be on its way to the store.
+// forget drops what is not stored yet of a user who has been erased. It returns what to wait for: until then something
+// of it may be on its way to the store.
 func (u *record) forget(uid directory.UID) (saving <-chan struct{}) {
 	delete(u.cameSet, uid)
 	delete(u.Left, uid)
@@ -109,8 +109,8 @@ func (u *record) forget(uid directory.UID) (saving <-chan struct{}) {
 	return u.saving
 }
 
-// forgetRecord drops what is not stored yet of a user who has been erased, and waits until nothing of it is on its way to the
-// store any more: whoever gets the uid next begins with nothing. It does nothing when somebody has it already.
+// forgetRecord drops what is not stored yet of a user who has been erased, and waits until nothing of it is on its way
+// to the store any more: whoever gets the uid next begins with nothing. It does nothing when somebody has it already.
 func (r *roster) forgetRecord(ctx context.Context, uid directory.UID) {
 	r.mu.Lock()
 	if p := r.people[uid]; p != nil && len(p.sessions) > 0 {

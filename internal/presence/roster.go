@@ -53,8 +53,8 @@ type person struct {
 	told    appearance
 	toldAt  time.Time
 	profile uint32
-	// informed are those who were told on their own, since the last announcement, and what: the next announcement leaves out
-	// whom it says nothing new.
+	// informed are those who were told on their own, since the last announcement, and what: the next announcement leaves
+	// out whom it says nothing new.
 	informed map[hearer]appearance
 	// listed is how the directory knows the user.
 	listed  Status
@@ -113,7 +113,8 @@ func (r *roster) expect(users []directory.User) {
 	}
 }
 
-// awaitReturns sets the time within which those expected must be back, when the first session or stream is opened. It needs the lock.
+// awaitReturns sets the time within which those expected must be back, when the first session or stream is opened. It
+// needs the lock.
 func (r *roster) awaitReturns() {
 	if len(r.expected) == 0 {
 		return
@@ -136,8 +137,8 @@ func (p *person) isExpected() bool {
 // shown who is there now, and who goes on where it was before the restart those as well who may be on their way back.
 func (p *person) isThereFor(asksAnew bool) bool { return !asksAnew || !p.isExpected() }
 
-// welcomeBack ends the wait for a person who has come. Others have not noticed the restart, but for those who have asked
-// meanwhile who is there. It needs the lock.
+// welcomeBack ends the wait for a person who has come. Others have not noticed the restart, but for those who have
+// asked meanwhile who is there. It needs the lock.
 func (r *roster) welcomeBack(p *person) {
 	if !p.expected {
 		return
@@ -174,7 +175,8 @@ func (r *roster) welcomeBack(p *person) {
 	})
 }
 
-// spareInformed notes that those know how a person looks who were told after the start that it is not there. It needs the lock.
+// spareInformed notes that those know how a person looks who were told after the start that it is not there. It needs
+// the lock.
 func (r *roster) spareInformed(p *person, is appearance) {
 	for _, stream := range r.streams {
 		if stream.informed && is.status == Offline {
@@ -196,8 +198,8 @@ func (p *person) inform(h hearer, is appearance) {
 	p.informed[h] = is
 }
 
-// noteShown notes that somebody was shown a person as it was last told, but with the profile that it has now: what of that is
-// not announced yet, it knows. It needs the lock.
+// noteShown notes that somebody was shown a person as it was last told, but with the profile that it has now: what of
+// that is not announced yet, it knows. It needs the lock.
 func (p *person) noteShown(h hearer) {
 	if p.told.profile != p.profile {
 		p.inform(h, appearance{status: p.told.status, text: p.told.text, profile: p.profile})
@@ -243,7 +245,8 @@ func (p *person) dropGraces(selects func(gracePeriod) bool) bool {
 	return len(p.lingering) < before
 }
 
-// appearance merges the devices of a person: the highest status wins, and of two alike the later one to open that has a text.
+// appearance merges the devices of a person: the highest status wins, and of two alike the later one to open that has a
+// text.
 func (p *person) appearance() appearance {
 	merged := appearance{profile: p.profile}
 	merge := func(device setting) {

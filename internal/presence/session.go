@@ -8,11 +8,11 @@ import (
 	"github.com/rollcall/rollcall/internal/directory"
 )
 
-// Listener is where a session's events go. Its methods are called in order, under the lock of the app: they must not wait
-// and not call back.
+// Listener is where a session's events go. Its methods are called in order, under the lock of the app: they must not
+// wait and not call back.
 type Listener interface {
-	// Joined is the first: the session is open. It returns false when the listener has gone meanwhile: then the session has
-	// never been, and nothing else is called.
+	// Joined is the first: the session is open. It returns false when the listener has gone meanwhile: then the session
+	// has never been, and nothing else is called.
 	Joined(*Session, Welcome) bool
 	// Deliver hands over what became of another user. Events are shared by all who hear of it.
 	Deliver(*Event)
@@ -29,8 +29,8 @@ type Hello struct {
 	// Device names the device, so that it is known again when it comes back. It may be empty.
 	Device       string
 	Subscription Subscription
-	// Status is how the device presents itself, with a Text, until a time: see Session.SetStatus. Zero means as before, for
-	// a device that is back before its grace is over, and else Available.
+	// Status is how the device presents itself, with a Text, until a time: see Session.SetStatus. Zero means as before,
+	// for a device that is back before its grace is over, and else Available.
 	Status Status
 	Text   string
 	Until  time.Time
@@ -63,8 +63,8 @@ type Session struct {
 
 	// The rest is guarded by the roster's lock.
 	state sessionState
-	// informed says that it was told after the server's start who is online, and that nobody else is; unsure that it may have been
-	// told so, or believe what was true before the start.
+	// informed says that it was told after the server's start who is online, and that nobody else is; unsure that it may
+	// have been told so, or believe what was true before the start.
 	informed, unsure bool
 	stale            bool // set while opening, when what was read of the user may be outdated
 	shown            deviceStatus
@@ -102,9 +102,9 @@ const (
 // openAttempts bounds how often the user is read again because it changed while a session was opened.
 const openAttempts = 5
 
-// Open opens a session: the user is online from then on, and the listener hears what it has subscribed to.
-// Errors: CodeInvalidApp, CodeAppArchived, CodeTokenUnknown, CodeQuota for too many sessions of the user or too many users
-// that it watches, CodeOperationFailed.
+// Open opens a session: the user is online from then on, and the listener hears what it has subscribed to. Errors:
+// CodeInvalidApp, CodeAppArchived, CodeTokenUnknown, CodeQuota for too many sessions of the user or too many users that
+// it watches, CodeOperationFailed.
 func (p *Presence) Open(ctx context.Context, hello Hello, listener Listener) (*Session, error) {
 	r, err := p.roster(ctx, hello.App)
 	if err != nil {
@@ -258,8 +258,8 @@ func (s *Session) SetStatus(status Status, text string, until time.Time) {
 // restartWithin is how soon a client that was told to begin anew ends its session for that.
 const restartWithin = 10 * time.Second
 
-// LetRestart announces that the clients that use an auth token begin anew in a moment, because they were told to: the goodbye
-// with which they do so is none, and they are given the grace to come back.
+// LetRestart announces that the clients that use an auth token begin anew in a moment, because they were told to: the
+// goodbye with which they do so is none, and they are given the grace to come back.
 func (p *Presence) LetRestart(app directory.AppID, uid directory.UID, id directory.TokenID) {
 	p.withPerson(app, uid, func(person *person) {
 		for _, s := range person.sessions {
@@ -311,9 +311,9 @@ func (r *roster) expel(s *Session, cause Cause) {
 	s.listener.Ended(cause)
 }
 
-// endWhere ends the sessions that a condition selects by their auth token and device, and lets the devices not come back
-// that it selects among those whose session broke. Those being opened are asked once more whether they may. It returns how
-// many were live. An empty uid means all users.
+// endWhere ends the sessions that a condition selects by their auth token and device, and lets the devices not come
+// back that it selects among those whose session broke. Those being opened are asked once more whether they may. It
+// returns how many were live. An empty uid means all users.
 func (r *roster) endWhere(uid directory.UID, cause Cause, selects func(token, string) bool) (count int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

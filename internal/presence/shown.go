@@ -4,8 +4,8 @@ import (
 	"github.com/rollcall/rollcall/internal/directory"
 )
 
-// changeView makes a change to what a viewer may hear of somebody, and tells its sessions whom they see now or do not see
-// any more. subject may be nil for somebody who is not there. It needs the lock.
+// changeView makes a change to what a viewer may hear of somebody, and tells its sessions whom they see now or do not
+// see any more. subject may be nil for somebody who is not there. It needs the lock.
 func (r *roster) changeView(viewer, subject *person, uid directory.UID, change func()) {
 	r.recent.add(mark{viewer: viewer.user.UID, subject: uid})
 	if subject == nil || subject.told.status.public() == Offline {
@@ -38,8 +38,8 @@ func (r *roster) shows(s *Session, subject *person, event *Event) {
 	subject.noteShown(s)
 }
 
-// hides makes the event for who may not know any more that a person is online. When the person was last active, it does not
-// tell. It needs the lock.
+// hides makes the event for who may not know any more that a person is online. When the person was last active, it does
+// not tell. It needs the lock.
 func (r *roster) hides(subject *person) *Event {
 	event := r.event(subject, Offline, "")
 	event.At = r.presence.dir.Now()

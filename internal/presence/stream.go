@@ -11,8 +11,8 @@ import (
 // maxStreamed bounds how many events wait for the reader of a stream.
 const maxStreamed = 10_000
 
-// Stream is what happens in an app, told to its operator: every change of every user, those invisible included. It is for
-// one reader.
+// Stream is what happens in an app, told to its operator: every change of every user, those invisible included. It is
+// for one reader.
 type Stream struct {
 	roster *roster
 	// informed and unsure are as in Session. Guarded by the roster's lock.
@@ -28,7 +28,9 @@ type Stream struct {
 // Watch opens a stream. Close it. With a position that is remembered, people holds how those are now who changed since;
 // without one that is, complete is true and people holds all who are online.
 // Errors: CodeInvalidApp, CodeAppArchived, CodeOperationFailed.
-func (p *Presence) Watch(ctx context.Context, app directory.AppID, from *Position) (stream *Stream, people []UserStatus, position Position, complete bool, err error) {
+func (p *Presence) Watch(
+	ctx context.Context, app directory.AppID, from *Position,
+) (stream *Stream, people []UserStatus, position Position, complete bool, err error) {
 	r, err := p.roster(ctx, app)
 	if err != nil {
 		return nil, nil, position, false, err

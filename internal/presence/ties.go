@@ -6,8 +6,8 @@ import (
 	"github.com/rollcall/rollcall/internal/directory"
 )
 
-// dropTies ends what was between those erased and others, of which the log says nothing by itself. Whoever gets the uid of one
-// next is nobody's friend.
+// dropTies ends what was between those erased and others, of which the log says nothing by itself. Whoever gets the uid
+// of one next is nobody's friend.
 func (r *roster) dropTies(erased map[directory.UID]struct{}) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -35,7 +35,8 @@ func (r *roster) markPair(a, b directory.UID) {
 	r.recent.add(mark{viewer: b, subject: a})
 }
 
-// setRelation takes over what is between a viewer and another user, and tells the viewer what follows. It needs the lock.
+// setRelation takes over what is between a viewer and another user, and tells the viewer what follows. It needs the
+// lock.
 func (r *roster) setRelation(viewer, other directory.UID, relation directory.Relation) {
 	v, known := r.people[viewer]
 	if !known {
@@ -110,8 +111,8 @@ func setOf(uids []directory.UID) map[directory.UID]struct{} {
 	return members
 }
 
-// readMissingFriends reads the friends of those whose friends did not matter so far. It needs the lock, which it gives up
-// while it reads.
+// readMissingFriends reads the friends of those whose friends did not matter so far. It needs the lock, which it gives
+// up while it reads.
 func (r *roster) readMissingFriends(ctx context.Context) error {
 	for {
 		var missing []directory.UID

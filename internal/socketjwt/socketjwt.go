@@ -1,5 +1,5 @@
-// Package socketjwt signs and checks the short-lived JWTs with which sockets authenticate: a client gets one for its auth
-// token over HTTP, and sends it as the first frame of its socket.
+// Package socketjwt signs and checks the short-lived JWTs with which sockets authenticate: a client gets one for its
+// auth token over HTTP, and sends it as the first frame of its socket.
 package socketjwt
 
 import (
@@ -20,8 +20,8 @@ type Keys interface {
 	VerifyingKey(id string) ([]byte, bool)
 }
 
-// Claims bind a JWT to the user and the auth token it was issued for. They do not name a session: pages of one user share
-// a JWT through the browser's storage, each with a session of its own.
+// Claims bind a JWT to the user and the auth token it was issued for. They do not name a session: pages of one user
+// share a JWT through the browser's storage, each with a session of its own.
 type Claims struct {
 	App   string `json:"app"`
 	UID   string `json:"sub"`
@@ -91,8 +91,8 @@ func (s *Signer) Verify(text string, now time.Time) (Claims, error) {
 	return claims, nil
 }
 
-// VerifyOrigin returns the claims of a JWT that was signed here, whether it has expired or not. Whoever goes by it looks at the
-// auth token that it was issued for. Errors: ErrInvalid.
+// VerifyOrigin returns the claims of a JWT that was signed here, whether it has expired or not. Whoever goes by it
+// looks at the auth token that it was issued for. Errors: ErrInvalid.
 func (s *Signer) VerifyOrigin(text string) (claims Claims, err error) {
 	signed, mac, ok := cutLast(text)
 	if !ok {

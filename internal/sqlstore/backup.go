@@ -70,7 +70,8 @@ const (
 	countUsers = `SELECT count(*) FROM users`
 )
 
-// SealedKeysInSQLite returns the API keys in the database file at path as they are encrypted, also while a server is using it.
+// SealedKeysInSQLite returns the API keys in the database file at path as they are encrypted, also while a server is
+// using it.
 func SealedKeysInSQLite(path string) ([][]byte, error) {
 	return columnInSQLite(path, readSealed, func(r row) []byte { return r.blob(0) })
 }

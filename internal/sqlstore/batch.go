@@ -145,8 +145,8 @@ func (b *batch) note(t *tx) {
 	}
 }
 
-// call runs the rules of the update. A panic of theirs is its failure alone: others share its batch, and all who come later its
-// writeQueue.
+// call runs the rules of the update. A panic of theirs is its failure alone: others share its batch, and all who come
+// later its writeQueue.
 func (u *update) call(t *tx) (err error) {
 	defer func() {
 		if p := recover(); p != nil {

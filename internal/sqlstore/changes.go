@@ -40,7 +40,9 @@ func (t *tx) Changes(app directory.AppID, since int64, limit int) ([]directory.C
 		[]any{string(app), since, limit}, readChange)
 }
 
-func (t *tx) ChangesAbout(app directory.AppID, subject string, kinds []directory.Kind, limit int) ([]directory.Change, error) {
+func (t *tx) ChangesAbout(
+	app directory.AppID, subject string, kinds []directory.Kind, limit int,
+) ([]directory.Change, error) {
 	s := statement{args: []any{string(app), subject, limit}}
 	for i, column := range []string{`subject`, `object`} {
 		if i > 0 {

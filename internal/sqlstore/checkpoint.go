@@ -31,8 +31,8 @@ func (e *sqlite) tendLog() {
 	e.checkpointAt, e.logPages = e.checkpointPages, 0
 }
 
-// checkpoint copies the log into the file and starts it anew. Most of the work is done beside the readers; only for the last
-// step, which takes no longer than a view, there must be none. It does not wait for readers in other processes.
+// checkpoint copies the log into the file and starts it anew. Most of the work is done beside the readers; only for the
+// last step, which takes no longer than a view, there must be none. It does not wait for readers in other processes.
 func (e *sqlite) checkpoint() error {
 	idle, err := e.takeReaders(0) // those that nobody uses must not hold the log back
 	e.giveBack(idle)

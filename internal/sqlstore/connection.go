@@ -80,8 +80,8 @@ func (c *connection) bound(text string, args []any) (*preparedStatement, error) 
 	return statement, nil
 }
 
-// bind binds an argument, unless it is what is bound already: SQLite copies each, and the app of a row, for one, is nearly
-// always that of the row before.
+// bind binds an argument, unless it is what is bound already: SQLite copies each, and the app of a row, for one, is
+// nearly always that of the row before.
 func (s *preparedStatement) bind(i int, arg any) (err error) {
 	bound := s.bound[i]
 	s.bound[i] = nil

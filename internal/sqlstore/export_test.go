@@ -57,8 +57,8 @@ func (s *Store) CheckpointAt(pages int) {
 	engine.checkpointPages, engine.checkpointAt = pages, pages
 }
 
-// BeforeSyncs has sync called before every sync of the log of a store on SQLite: the sync fails when it does. What was written
-// since the one before is not on the disk then, and no later sync puts it there. onDisk returns what is.
+// BeforeSyncs has sync called before every sync of the log of a store on SQLite: the sync fails when it does. What was
+// written since the one before is not on the disk then, and no later sync puts it there. onDisk returns what is.
 func (s *Store) BeforeSyncs(sync func() error) (onDisk func() []byte, err error) {
 	log := s.engine.(*sqlite).log //nolint:forcetypeassert // what the caller promises
 	size, err := log.File.Size()
@@ -118,8 +118,8 @@ func (d *disk) Sync(flags vfs.SyncFlag) error {
 	return d.File.Sync(flags)
 }
 
-// EachPlan calls fn with every statement that the connections of a store on SQLite have prepared, and with its plan. Nobody
-// may use the store meanwhile.
+// EachPlan calls fn with every statement that the connections of a store on SQLite have prepared, and with its plan.
+// Nobody may use the store meanwhile.
 func (s *Store) EachPlan(fn func(sql string, plan []string)) error {
 	engine := s.engine.(*sqlite) //nolint:forcetypeassert // what the caller promises
 	connections := []*connection{engine.writer}
@@ -156,8 +156,8 @@ func planOf(s querier, sql string, args []any) (plan []string, err error) {
 // smallTables do not grow with the users of an app.
 var smallTables = []string{"apps", "collaborators", "api_keys", "roles", "revisions", "presence_alive", "sqlite_schema"}
 
-// Wasteful returns the first step of a plan that reads more of a table than is asked for: all of it, or all that an app has
-// there, unless it goes along the index of an order until it has a page. Empty when there is none.
+// Wasteful returns the first step of a plan that reads more of a table than is asked for: all of it, or all that an app
+// has there, unless it goes along the index of an order until it has a page. Empty when there is none.
 func Wasteful(sql string, plan []string) string {
 	sorts := slices.ContainsFunc(plan, func(step string) bool { return strings.HasPrefix(step, "USE TEMP B-TREE") })
 	pages := strings.Contains(sql, " LIMIT ") && !sorts &&

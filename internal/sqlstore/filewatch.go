@@ -13,8 +13,8 @@ import (
 	"github.com/ncruces/go-sqlite3/vfs"
 )
 
-// fileWatch notices when the files that SQLite has open are not the ones any more that the next start would open: whatever is
-// written to them goes with the process. SQLite itself never looks.
+// fileWatch notices when the files that SQLite has open are not the ones any more that the next start would open:
+// whatever is written to them goes with the process. SQLite itself never looks.
 type fileWatch struct {
 	database, log watchedFile
 }
@@ -25,7 +25,8 @@ type watchedFile struct {
 	device, inode uint64
 }
 
-// watchFile begins to watch an open file, unless it is on a file system that numbers the same file differently each time.
+// watchFile begins to watch an open file, unless it is on a file system that numbers the same file differently each
+// time.
 func watchFile(path string, file vfs.File) (watchedFile, error) {
 	w := watchedFile{path: path}
 	for wrapped, ok := file.(vfs.FileUnwrap); ok; wrapped, ok = file.(vfs.FileUnwrap) {
@@ -68,8 +69,8 @@ func (w watchedFile) check() (became string) {
 	return ""
 }
 
-// LostFilesError says that files of the database are not those any more that the server has open. Nothing is written until
-// they are in their place again.
+// LostFilesError says that files of the database are not those any more that the server has open. Nothing is written
+// until they are in their place again.
 type LostFilesError struct {
 	// File is the name of the file, and Became what has become of it, in words.
 	File, Became string
@@ -109,8 +110,8 @@ func (w *fileWatch) place() *LostFilesError {
 	return nil
 }
 
-// ErrLogDamaged means that a write-ahead log cannot be read. SQLite would take it for an empty one, and what was acknowledged last
-// would be gone.
+// ErrLogDamaged means that a write-ahead log cannot be read. SQLite would take it for an empty one, and what was
+// acknowledged last would be gone.
 var ErrLogDamaged = errors.New("its beginning is damaged, and with it all would be lost that was written last")
 
 // checkLogOf looks at the write-ahead log beside a database file that nobody has open, or that a server is using.

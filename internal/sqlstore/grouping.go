@@ -26,8 +26,8 @@ func (t *insertTexts) parse(sql string) (table string, _ *insert) {
 }
 
 // groupInserts returns statements that do the same as the given ones, with the rows that go into a table by the same
-// INSERT gathered in one statement. A row keeps its place behind every earlier statement that is about the same row, and
-// behind every one on its table of which that is not known.
+// INSERT gathered in one statement. A row keeps its place behind every earlier statement that is about the same row,
+// and behind every one on its table of which that is not known.
 func (t *insertTexts) groupInserts(statements []heldStatement) []heldStatement {
 	grouped := make([]heldStatement, 0, len(statements))
 	open := map[string][]*insertGroup{} // by table
@@ -60,8 +60,8 @@ func (t *insertTexts) groupInserts(statements []heldStatement) []heldStatement {
 	return grouped
 }
 
-// groupFor returns the group of a table that a row may join: none that begins later is about the same row, nor is itself, as
-// one statement may not write a row twice. Nil when there is none.
+// groupFor returns the group of a table that a row may join: none that begins later is about the same row, nor is
+// itself, as one statement may not write a row twice. Nil when there is none.
 func groupFor(groups []*insertGroup, sql, key string) *insertGroup {
 	for _, group := range slices.Backward(groups) {
 		same := group.sql == sql
@@ -93,8 +93,8 @@ var primaryKeys = map[string][]string{"users": {"app", "uid"}}
 // insert is what the text of an INSERT … VALUES says.
 type insert struct {
 	before, after string
-	// key holds the positions of the arguments that tell rows apart: those of ON CONFLICT, or of the primary key. Empty when
-	// it is not known.
+	// key holds the positions of the arguments that tell rows apart: those of ON CONFLICT, or of the primary key. Empty
+	// when it is not known.
 	key []int
 }
 

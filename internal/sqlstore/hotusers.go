@@ -12,13 +12,13 @@ import (
 	"github.com/rollcall/rollcall/internal/directory"
 )
 
-// hotUsers holds users that were read lately, so that views need not ask the database for them. What a view gets from it
-// is what its snapshot holds.
+// hotUsers holds users that were read lately, so that views need not ask the database for them. What a view gets from
+// it is what its snapshot holds.
 //
 // A view knows how many commits had ended before its snapshot was taken. Before a commit begins, the users that it
 // changes are taken out, and when it has ended they are put in anew; a view may put a user in only when no commit has
-// changed it since the view began, and may take one out only when it was put in by a commit that had ended by then, or by
-// a view no younger than itself.
+// changed it since the view began, and may take one out only when it was put in by a commit that had ended by then, or
+// by a view no younger than itself.
 type hotUsers struct {
 	rows *rowRing
 	// commits counts the commits that have ended.
@@ -149,8 +149,8 @@ func (h *hotUsers) changing(changes []userChange) {
 	}
 }
 
-// settle ends what changing began, and whatever was left unsettled of the apps, since a commit to them has ended. When it
-// has succeeded, the users are put in as it has left them: who was written just now is likely to be read.
+// settle ends what changing began, and whatever was left unsettled of the apps, since a commit to them has ended. When
+// it has succeeded, the users are put in as it has left them: who was written just now is likely to be read.
 func (h *hotUsers) settle(changes []userChange, apps map[directory.AppID]head, succeeded bool) {
 	h.mu.Lock()
 	var late []userKey
@@ -211,8 +211,8 @@ func (h *hotUsers) forgetAll() {
 // commonRole stands for the role that nearly all users have.
 const commonRole = "\x00"
 
-// packUser appends a user to row: varints, which are the number of its app, its times, and the lengths of its texts; behind
-// them the texts with nothing between them, and the metadata.
+// packUser appends a user to row: varints, which are the number of its app, its times, and the lengths of its texts;
+// behind them the texts with nothing between them, and the metadata.
 func packUser(row []byte, app uint64, user *directory.User) []byte {
 	texts := [...]string{string(user.UID), user.Name, user.Avatar, user.Link, user.StatusMessage, user.Role}
 	if user.Role == directory.DefaultRole {
@@ -238,8 +238,8 @@ func packUser(row []byte, app uint64, user *directory.User) []byte {
 	return append(row, user.Metadata...)
 }
 
-// unpackUser fills in a user of whom nothing is known, and returns whether it is the one with that uid, of the app with that
-// number: else it leaves it as it is. The user keeps nothing of the row's memory.
+// unpackUser fills in a user of whom nothing is known, and returns whether it is the one with that uid, of the app with
+// that number: else it leaves it as it is. The user keeps nothing of the row's memory.
 func unpackUser(row []byte, app uint64, uid directory.UID, user *directory.User) bool {
 	numbers := varints(row)
 	if numbers.next() != app {

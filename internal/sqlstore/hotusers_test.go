@@ -11,8 +11,8 @@ import (
 	"github.com/rollcall/rollcall/internal/directory"
 )
 
-// TestHotUsersAreThoseOfTheSnapshot reads users while others change and erase them. What a view gets from memory is what
-// the database says in the same snapshot, and a write that was answered is seen.
+// TestHotUsersAreThoseOfTheSnapshot reads users while others change and erase them. What a view gets from memory is
+// what the database says in the same snapshot, and a write that was answered is seen.
 func TestHotUsersAreThoseOfTheSnapshot(t *testing.T) {
 	t.Parallel()
 	store := emptyStore(t)

@@ -73,8 +73,8 @@ func (e *postgres) lose() {
 	}
 }
 
-// endLease ends the lease, if there is one, and with it what is being written: it could be committed when another server writes
-// already.
+// endLease ends the lease, if there is one, and with it what is being written: it could be committed when another
+// server writes already.
 func (e *postgres) endLease() (ended bool) {
 	h := e.lease.Swap(nil)
 	if h != nil {
@@ -107,7 +107,8 @@ func (e *postgres) keepLease(ctx context.Context, owner *pgx.Conn) {
 	}
 }
 
-// watchLease returns when the connection does not hold the database any more, when the lease was given up, or when ctx ends.
+// watchLease returns when the connection does not hold the database any more, when the lease was given up, or when ctx
+// ends.
 func (e *postgres) watchLease(ctx context.Context, owner *pgx.Conn) {
 	for e.lease.Load() != nil {
 		waiting, cancel := context.WithTimeout(ctx, askLease)
@@ -147,8 +148,8 @@ func (e *postgres) retakeLease(ctx context.Context) *pgx.Conn {
 	}
 }
 
-// awaitEnd returns when a transaction is over whose connection broke, or gives up the lease after a while. As long as it may still be committed,
-// what is read is outdated at a moment that nobody is told of.
+// awaitEnd returns when a transaction is over whose connection broke, or gives up the lease after a while. As long as
+// it may still be committed, what is read is outdated at a moment that nobody is told of.
 func (e *postgres) awaitEnd(apps []directory.AppID, within time.Duration) {
 	e.mu.Lock()
 	for _, app := range apps {

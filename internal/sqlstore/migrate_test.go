@@ -11,8 +11,8 @@ import (
 	"github.com/rollcall/rollcall/internal/sqlstore"
 )
 
-// earlierUsers are rows as every version has stored them: two who were only made, one who was changed, one who was online,
-// and one who is deactivated.
+// earlierUsers are rows as every version has stored them: two who were only made, one who was changed, one who was
+// online, and one who is deactivated.
 var earlierUsers = []string{
 	earlierUser("ada", "ada lovelace", "default", 10, 0, 0, 0),
 	earlierUser("bob", "bob", "default", 20, 0, 0, 0),

@@ -19,8 +19,8 @@ import (
 const (
 	// ownerLock is the advisory lock that the one server of a database holds: "rollcall" in ASCII.
 	ownerLock = 0x726f6c6c63616c6c
-	// longestTransaction bounds a transaction that no caller's deadline bounds: a database that hangs is an error, not a queue
-	// that never moves.
+	// longestTransaction bounds a transaction that no caller's deadline bounds: a database that hangs is an error, not a
+	// queue that never moves.
 	longestTransaction = 30 * time.Second
 	// leaseGone is how long PostgreSQL may take to notice that the server which held the database is gone.
 	leaseGone = 2 * time.Second
@@ -28,7 +28,8 @@ const (
 	// long that may take: a network that swallows everything breaks no connection.
 	askLease     = 2 * time.Second
 	leaseAnswers = 5 * time.Second
-	// lostWithin is how long a transaction may take to end whose connection broke at its commit, before the lease is given up.
+	// lostWithin is how long a transaction may take to end whose connection broke at its commit, before the lease is given
+	// up.
 	lostWithin = 5 * time.Second
 	// maxPending bounds how many statements wait to be sent together.
 	maxPending = 512
@@ -194,7 +195,8 @@ func (t *pgTransaction) reserve() time.Duration {
 	return min(lostWithin, t.within.reserve)
 }
 
-// lockOfApp takes a lock that ends with the transaction. A row lock would not do: the first update of an app has no row.
+// lockOfApp takes a lock that ends with the transaction. A row lock would not do: the first update of an app has no
+// row.
 const lockOfApp = `SELECT pg_advisory_xact_lock(hashtextextended($1, $2))`
 
 // expectHead fails, by a division by zero, when an app's log is somewhere else.

@@ -77,7 +77,8 @@ func (e *sqlite) refresh(r *reader) (err error) {
 	return nil
 }
 
-// orOutOfFiles returns why a connection could not be opened: SQLite says that of a disk too when the process may not open more files.
+// orOutOfFiles returns why a connection could not be opened: SQLite says that of a disk too when the process may not
+// open more files.
 func orOutOfFiles(err error) error {
 	probe, refused := os.Open(os.DevNull)
 	if refused != nil {

@@ -7,8 +7,8 @@ import (
 	"github.com/rollcall/rollcall/internal/directory"
 )
 
-// sides are the ways in which somebody is related to a user: the table, the column that names the other and the one that
-// names the user, and what it means.
+// sides are the ways in which somebody is related to a user: the table, the column that names the other and the one
+// that names the user, and what it means.
 var sides = [...]struct {
 	table, other, user string
 	set                func(relation *directory.Relation, at int64)
@@ -18,9 +18,11 @@ var sides = [...]struct {
 	{"friends", "friend", "uid", func(r *directory.Relation, at int64) { r.FriendsSince = at }},
 }
 
-// Relations reads everything that a user has of a side when it is no more than the others are, which most users have, and
-// else looks the others up. It asks once for all sides.
-func (t *tx) Relations(app directory.AppID, of directory.UID, others []directory.UID) (map[directory.UID]directory.Relation, error) {
+// Relations reads everything that a user has of a side when it is no more than the others are, which most users have,
+// and else looks the others up. It asks once for all sides.
+func (t *tx) Relations(
+	app directory.AppID, of directory.UID, others []directory.UID,
+) (map[directory.UID]directory.Relation, error) {
 	relations := map[directory.UID]directory.Relation{}
 	var found [len(sides)][]directory.Pair
 	wanted := []int{0, 1, 2}
@@ -48,8 +50,8 @@ func (t *tx) Relations(app directory.AppID, of directory.UID, others []directory
 	return relations, nil
 }
 
-// readSides reads at most so many relations of each wanted side of a user: those to the others, or to anybody when there
-// are none.
+// readSides reads at most so many relations of each wanted side of a user: those to the others, or to anybody when
+// there are none.
 func (t *tx) readSides(app directory.AppID, of directory.UID, wanted []int, others []directory.UID, most int, found *[len(sides)][]directory.Pair) error {
 	s := statement{args: []any{string(app), string(of), most}}
 	for n, side := range wanted {
@@ -71,8 +73,8 @@ func (t *tx) readSides(app directory.AppID, of directory.UID, wanted []int, othe
 	})
 }
 
-// padded repeats the last of the values until there are as many as the next power of two: a list of any length makes one of
-// few statements, which stay prepared.
+// padded repeats the last of the values until there are as many as the next power of two: a list of any length makes
+// one of few statements, which stay prepared.
 func padded[T any](values []T) []T {
 	size := 1
 	for size < len(values) {
@@ -153,7 +155,9 @@ func readPair(r row) directory.Pair {
 	return directory.Pair{UID: directory.UID(r.text(0)), Other: directory.UID(r.text(1)), At: r.integer(2)}
 }
 
-func (t *tx) Pairs(app directory.AppID, kind directory.PairKind, after directory.Pair, limit int) ([]directory.Pair, error) {
+func (t *tx) Pairs(
+	app directory.AppID, kind directory.PairKind, after directory.Pair, limit int,
+) ([]directory.Pair, error) {
 	place := pairTables[kind]
 	once := ``
 	if kind == directory.Friendships {

@@ -8,10 +8,10 @@ import (
 	"sync/atomic"
 )
 
-// rowRing holds the rows that were put in last, in a bounded amount of memory that is not the garbage collector's: it would
-// let the heap grow by as much again. Reading and putting cost a fraction of what the libraries take for it, which keep
-// account of every use: here a row that nobody has read for long and one that is read all the time are dropped alike, and
-// one of the next reads puts it back.
+// rowRing holds the rows that were put in last, in a bounded amount of memory that is not the garbage collector's: it
+// would let the heap grow by as much again. Reading and putting cost a fraction of what the libraries take for it,
+// which keep account of every use: here a row that nobody has read for long and one that is read all the time are
+// dropped alike, and one of the next reads puts it back.
 type rowRing struct {
 	shards [16]ringShard
 	// mapping is done once, when the first row is put in.
@@ -50,8 +50,8 @@ const (
 
 func (r *rowRing) shard(hash uint64) *ringShard { return &r.shards[hash>>60] }
 
-// read calls fn with the row with a hash, and its number, if there is one. The row is fn's only until it returns; fn must
-// not use the ring.
+// read calls fn with the row with a hash, and its number, if there is one. The row is fn's only until it returns; fn
+// must not use the ring.
 func (r *rowRing) read(hash uint64, fn func(row []byte, number uint64)) {
 	s := r.shard(hash)
 	s.mu.Lock()
@@ -66,8 +66,8 @@ func (r *rowRing) read(hash uint64, fn func(row []byte, number uint64)) {
 // admission is of how many rows that were read one is put into a full ring.
 const admission = 8
 
-// welcomes tells whether a row that was read should be put in. A full ring takes few: when more rows are read in turn than it
-// has room for, each would drop one that is read sooner.
+// welcomes tells whether a row that was read should be put in. A full ring takes few: when more rows are read in turn
+// than it has room for, each would drop one that is read sooner.
 func (r *rowRing) welcomes(hash uint64) bool {
 	return !r.shard(hash).full.Load() || rand.Uint32N(admission) == 0
 }
@@ -96,8 +96,8 @@ func (r *rowRing) put(hash uint64, row []byte, number uint64) {
 	binary.LittleEndian.PutUint32(slot[4:], place+1)
 }
 
-// mapMemory gives every shard its memory. The kernel backs it with pages when they are first written to. Without memory the
-// ring stays empty.
+// mapMemory gives every shard its memory. The kernel backs it with pages when they are first written to. Without memory
+// the ring stays empty.
 func (r *rowRing) mapMemory() {
 	memory, unmap := unmanagedMemory(len(r.shards) * shardSize)
 	if memory == nil {

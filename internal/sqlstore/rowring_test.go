@@ -12,8 +12,8 @@ func get(ring *rowRing, hash uint64) (row string, number uint64, found bool) {
 	return row, number, found
 }
 
-// TestRowRing puts in more than there is room for, with hashes that crowd one shard and few buckets, and takes some out. What
-// the ring returns is what was put in last under that hash, and what was put in just now is there.
+// TestRowRing puts in more than there is room for, with hashes that crowd one shard and few buckets, and takes some
+// out. What the ring returns is what was put in last under that hash, and what was put in just now is there.
 func TestRowRing(t *testing.T) {
 	t.Parallel()
 	ring, want := new(rowRing), map[uint64]string{}

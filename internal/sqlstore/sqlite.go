@@ -73,9 +73,9 @@ func dataSource(path string, pragmas []string) string {
 
 // sqlite is one connection that writes and a pool of connections that read.
 //
-// A reader keeps its read transaction open for the next view, and begins another only when something was committed since:
-// while nothing is written, a view takes no lock and asks the kernel nothing. The price is that open readers keep
-// the log from being folded into the file, so the engine does that itself, at a moment without readers.
+// A reader keeps its read transaction open for the next view, and begins another only when something was committed
+// since: while nothing is written, a view takes no lock and asks the kernel nothing. The price is that open readers
+// keep the log from being folded into the file, so the engine does that itself, at a moment without readers.
 type sqlite struct {
 	path    string
 	readers *readerPool
@@ -219,8 +219,8 @@ func (e *sqlite) begin(context.Context, limits) (transaction, error) {
 	return t, nil
 }
 
-// lookEvery is how often it is looked, at most, whether the files are in their place: to look takes some 20 us, of the 350 that a
-// write by itself takes.
+// lookEvery is how often it is looked, at most, whether the files are in their place: to look takes some 20 us, of the
+// 350 that a write by itself takes.
 const lookEvery = 10 * time.Millisecond
 
 // mayWrite fails when what is written would be lost. The caller has taken the writer.

@@ -45,8 +45,8 @@ type querier interface {
 // transaction is a querier whose writes become durable together.
 type transaction interface {
 	querier
-	// narrow gives the transaction up sooner, when limits say so, also while it is being committed. It may be called from any
-	// goroutine.
+	// narrow gives the transaction up sooner, when limits say so, also while it is being committed. It may be called from
+	// any goroutine.
 	narrow(limits)
 	// lockApp keeps other transactions from writing to the app until this one ends, and returns where its log is. An
 	// expectation spares the question: when it is wrong, the transaction fails.
@@ -155,8 +155,8 @@ func (s *Store) Update(
 	return explain(s.writer.update(ctx, app, reads, fn))
 }
 
-// LostFiles tells why nothing is written although the database is open: files of it were removed, replaced or damaged. It is nil
-// when all is well, and on PostgreSQL.
+// LostFiles tells why nothing is written although the database is open: files of it were removed, replaced or damaged.
+// It is nil when all is well, and on PostgreSQL.
 func (s *Store) LostFiles() *LostFilesError {
 	if e, ok := s.engine.(*sqlite); ok {
 		return e.lostFiles()

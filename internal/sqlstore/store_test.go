@@ -144,8 +144,8 @@ func TestPostgresRefusesASecondServer(t *testing.T) {
 	}
 }
 
-// TestPostgresFailedBatchLeavesNothing makes batches fail in which others have found something: that, refusals too, must not
-// count.
+// TestPostgresFailedBatchLeavesNothing makes batches fail in which others have found something: that, refusals too,
+// must not count.
 func TestPostgresFailedBatchLeavesNothing(t *testing.T) {
 	store := openPostgres(t)
 	const pairs, workers = 400, 64

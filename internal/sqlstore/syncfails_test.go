@@ -88,9 +88,9 @@ func TestSyncFails(t *testing.T) {
 	checkCreations(t, store, 2)
 }
 
-// TestDiskFailsUnderLoad lets syncs fail now and then while many write: what was acknowledged is there, once, and what was
-// refused can be done again; revisions have no gaps. No two syncs go on at once, as when the log is folded beside a commit: only
-// one of them would be told of a failure.
+// TestDiskFailsUnderLoad lets syncs fail now and then while many write: what was acknowledged is there, once, and what
+// was refused can be done again; revisions have no gaps. No two syncs go on at once, as when the log is folded beside a
+// commit: only one of them would be told of a failure.
 func TestDiskFailsUnderLoad(t *testing.T) {
 	t.Parallel()
 	errDisk := errors.New("the disk fails")

@@ -120,8 +120,8 @@ func (t *tx) EachUser(app directory.AppID, metadata bool, each func(directory.Us
 		})
 }
 
-// scanHint makes SQLite read the whole table when an app has much of it: along the index of uids, which is what it would
-// do, it would look for each row by itself.
+// scanHint makes SQLite read the whole table when an app has much of it: along the index of uids, which is what it
+// would do, it would look for each row by itself.
 func (t *tx) scanHint(app directory.AppID) (hint string, err error) {
 	if _, ok := t.querier.(*reader); !ok {
 		return "", nil

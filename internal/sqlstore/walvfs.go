@@ -10,8 +10,8 @@ import (
 	"github.com/ncruces/go-sqlite3/vfs"
 )
 
-// watchingVFS is the name of the file system that the connections use: the operating system's, but for a write-ahead log
-// of which it is known what it begins with, and whether a sync has failed.
+// watchingVFS is the name of the file system that the connections use: the operating system's, but for a write-ahead
+// log of which it is known what it begins with, and whether a sync has failed.
 const watchingVFS = "rollcall"
 
 // registerVFS makes the file system known to SQLite. Doing so again changes nothing.

@@ -19,11 +19,12 @@ var errClosed = &directory.Error{Code: directory.CodeOperationFailed, Message: "
 
 // writer runs the updates of each write queue one after another and commits together whatever is waiting. Each update
 // succeeds or fails by itself: nothing of a refused one is written, and when the database fails in the middle of a
-// batch, all its updates are run again one by one, so that only the one at fault fails, and nobody is refused because of it.
+// batch, all its updates are run again one by one, so that only the one at fault fails, and nobody is refused because
+// of it.
 //
-// The caller who finds its write queue idle leads: it writes its own update, and those that come meanwhile, without a switch
-// between goroutines. When more are waiting by then, a goroutine of the write queue's own goes on until nobody is: to hand the
-// lead to one of those who wait would leave the write queue idle until the scheduler has come to it.
+// The caller who finds its write queue idle leads: it writes its own update, and those that come meanwhile, without a
+// switch between goroutines. When more are waiting by then, a goroutine of the write queue's own goes on until nobody
+// is: to hand the lead to one of those who wait would leave the write queue idle until the scheduler has come to it.
 type writer struct {
 	engine engine
 	// hot and followers follow what commits do, before anybody is told of the commit.
@@ -76,8 +77,8 @@ type update struct {
 	// beginBy is when it is too late for fn to begin. Zero for a caller who waits as long as it takes.
 	beginBy time.Time
 	limits  limits
-	// answered is closed when err is the answer. It is nil for the caller who leads, who knows. told says, to the leader, that it
-	// is closed.
+	// answered is closed when err is the answer. It is nil for the caller who leads, who knows. told says, to the leader,
+	// that it is closed.
 	answered chan struct{}
 	told     bool
 	err      error
@@ -85,7 +86,8 @@ type update struct {
 
 // limits say when a transaction is to be given up.
 type limits struct {
-	// endBy is zero when nobody's time runs out. reserve is the time that is left from then on to find out what became of it.
+	// endBy is zero when nobody's time runs out. reserve is the time that is left from then on to find out what became of
+	// it.
 	endBy   time.Time
 	reserve time.Duration
 }
@@ -100,8 +102,8 @@ func limitsOf(updates ...*update) (within limits) {
 	return within
 }
 
-// limit divides the time that the caller has: two thirds to wait for the updates before, and of the rest, the last part to
-// find out the outcome, should the database not tell.
+// limit divides the time that the caller has: two thirds to wait for the updates before, and of the rest, the last part
+// to find out the outcome, should the database not tell.
 func (u *update) limit() {
 	deadline, ok := u.ctx.Deadline()
 	if !ok {
@@ -199,8 +201,9 @@ func (l *writeQueue) join(u *update) (leads bool) {
 	return false
 }
 
-// watchLocked has those refused who are still waiting when it is too late for them to begin: whoever leads may be waiting for a
-// database that does not answer. The first in the queue is the first whose time runs out, as a rule; the others are looked at then.
+// watchLocked has those refused who are still waiting when it is too late for them to begin: whoever leads may be
+// waiting for a database that does not answer. The first in the queue is the first whose time runs out, as a rule; the
+// others are looked at then.
 func (l *writeQueue) watchLocked() {
 	if l.late != nil {
 		return
@@ -261,8 +264,8 @@ func (l *writeQueue) settle(b *batch) {
 	}
 }
 
-// prepare runs updates in one transaction that is not committed yet, and others that arrive meanwhile, as long as there is
-// room.
+// prepare runs updates in one transaction that is not committed yet, and others that arrive meanwhile, as long as there
+// is room.
 func (w *writer) prepare(l *writeQueue, updates []*update) *batch {
 	if generation := w.generation.Load(); generation != l.known.generation {
 		l.known.forget()
@@ -330,8 +333,8 @@ func (w *writer) decide(b *batch) {
 	}
 }
 
-// commitAlone runs an update in a transaction of its own, after the database failed to run it with others. Those who come after
-// it are not kept waiting beyond their limits.
+// commitAlone runs an update in a transaction of its own, after the database failed to run it with others. Those who
+// come after it are not kept waiting beyond their limits.
 func (w *writer) commitAlone(u *update, after []*update) error {
 	if err := u.mayBegin(); err != nil {
 		return err

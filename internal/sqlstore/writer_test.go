@@ -74,8 +74,8 @@ func TestMoreUpdatesThanABatchHolds(t *testing.T) {
 	}
 }
 
-// TestTooLateToBegin keeps updates waiting for one that does not end. Those whose callers cannot wait are answered meanwhile, and
-// never happen.
+// TestTooLateToBegin keeps updates waiting for one that does not end. Those whose callers cannot wait are answered
+// meanwhile, and never happen.
 func TestTooLateToBegin(t *testing.T) {
 	t.Parallel()
 	store := emptyStore(t)

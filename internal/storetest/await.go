@@ -9,7 +9,8 @@ import (
 // Patience bounds how long a test waits for what must come. Nothing takes that long, not even on a busy machine.
 const Patience = time.Minute
 
-// Await returns what comes from a channel. A test that waits in vain fails, with what it has waited for and where every goroutine is.
+// Await returns what comes from a channel. A test that waits in vain fails, with what it has waited for and where every
+// goroutine is.
 func Await[T any](t testing.TB, from <-chan T, what string) T {
 	t.Helper()
 	late := time.NewTimer(Patience)

@@ -33,7 +33,8 @@ func Main(m *testing.M, postgres **pgserver.Server, ignore ...goleak.Option) int
 	return code
 }
 
-// OwnPostgres starts a PostgreSQL that a test may do to what it likes, and returns it with the URL of an empty database.
+// OwnPostgres starts a PostgreSQL that a test may do to what it likes, and returns it with the URL of an empty
+// database.
 func OwnPostgres(t *testing.T) (*pgserver.Server, string) {
 	t.Helper()
 	server, err := pgserver.Start(t.Context(), false)

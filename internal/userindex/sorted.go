@@ -213,8 +213,8 @@ type keyed struct {
 	entry
 }
 
-// load fills an empty order with entries, sorted by their keys, and by tie where these are the same. Without a tie those
-// stay as they are.
+// load fills an empty order with entries, sorted by their keys, and by tie where these are the same. Without a tie
+// those stay as they are.
 func (s *sorted) load(entries []keyed, tie func(a, b entry) int) {
 	entries = sortedByKey(entries)
 	for from := 0; tie != nil && from < len(entries); {
