@@ -55,7 +55,7 @@ func (r *run) measureOnline(ctx context.Context) (err error) {
 		query := fmt.Sprintf("perPage=100&sortBy=status&page=%d", page)
 		l := load{concurrency: 16, request: r.list(query)}
 		operation := fmt.Sprintf("list 100, online first, page %d", page)
-		if _, _, _, err := r.againstEcho(ctx, operation+online50000, l, pageGoal[0]); err != nil {
+		if _, _, _, err := r.againstEcho(ctx, operation+online50000, l, hardGoal[0]); err != nil {
 			return err
 		}
 	}

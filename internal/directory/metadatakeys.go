@@ -3,6 +3,7 @@ package directory
 import (
 	"bytes"
 	"encoding/json"
+	"iter"
 	"slices"
 	"strconv"
 	"strings"
@@ -37,13 +38,11 @@ const (
 // metadataTerms returns the terms of a user's metadata for the keys that its app declares. A list has the terms of its
 // items; objects and null have none.
 func metadataTerms(metadata json.RawMessage, keys []string) (terms []userindex.Term) {
-	var fields map[string]json.RawMessage
-	if len(keys) == 0 || len(metadata) == 0 || json.Unmarshal(metadata, &fields) != nil {
+	if len(keys) == 0 {
 		return nil
 	}
-	for _, key := range keys {
-		raw, there := fields[key]
-		if !there {
+	for key, raw := range members(metadata) {
+		if !slices.Contains(keys, key) {
 			continue
 		}
 		items := []json.RawMessage{raw}
@@ -57,6 +56,54 @@ func metadataTerms(metadata json.RawMessage, keys []string) (terms []userindex.T
 		}
 	}
 	return terms
+}
+
+// members yields the members of a compact JSON object, which metadata is: when all users of an app are read, a decoder
+// that makes a map of each would take most of the time.
+func members(object json.RawMessage) iter.Seq2[string, json.RawMessage] {
+	return func(yield func(string, json.RawMessage) bool) {
+		if len(object) < len(`{"":0}`) {
+			return
+		}
+		for rest := object[1:]; len(rest) > 1 && rest[0] == '"'; {
+			end := valueEnd(rest)
+			key := string(rest[1 : end-1])
+			if strings.Contains(key, `\`) && json.Unmarshal(rest[:end], &key) != nil {
+				return
+			}
+			rest = rest[end+1:] // behind the colon
+			end = valueEnd(rest)
+			if !yield(key, rest[:end]) {
+				return
+			}
+			rest = rest[end+1:] // behind the comma, or the brace
+		}
+	}
+}
+
+// valueEnd returns where the JSON value ends with which a text begins.
+func valueEnd(text []byte) int {
+	depth, inText := 0, false
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; {
+		case inText && c == '\\':
+			i++
+		case c == '"':
+			if inText = !inText; !inText && depth == 0 {
+				return i + 1
+			}
+		case inText:
+		case c == '{' || c == '[':
+			depth++
+		case c == '}' || c == ']':
+			if depth--; depth <= 0 {
+				return i + 1 + min(depth, 0) // one that closes what is around ends a number, or such
+			}
+		case c == ',' && depth == 0:
+			return i
+		}
+	}
+	return len(text)
 }
 
 // metadataTerm returns the term of one value.
