@@ -61,7 +61,7 @@ func (s *Store) CheckpointAt(pages int) {
 // written since the one before is not on the disk then, and no later sync puts it there. onDisk returns what is.
 func (s *Store) BeforeSyncs(sync func() error) (onDisk func() []byte, err error) {
 	log := s.engine.(*sqlite).log //nolint:forcetypeassert // what the caller promises
-	size, err := log.File.Size()
+	size, err := log.Size()
 	if err != nil {
 		return nil, err
 	}
