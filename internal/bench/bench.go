@@ -65,6 +65,8 @@ type run struct {
 	server      *process
 	rows        []Row
 	crowds      int
+	// bareDelivery is the CPU time by which a bare broadcast reaches one socket.
+	bareDelivery time.Duration
 	// made is how many users have been made so far, numbered from 0 on.
 	made int64
 	// prepared says that some users have the role and the tag that are filtered by.
@@ -196,10 +198,41 @@ func (r *run) againstEcho(
 		return nil, echo, measured, fmt.Errorf("%s: %w", operation, err)
 	}
 	row = r.addLoad(operation, l.concurrency, measured)
-	ratio := microseconds(measured.perOp()) / microseconds(echo.perOp())
-	row.Ratio = fmt.Sprintf("%.2fx CPU of %.1f", ratio, microseconds(echo.perOp()))
-	row.goal(fmt.Sprintf("<= %.1fx CPU", most), ratio <= most)
+	row.atMostEchoes(measured, echo, most)
 	return row, echo, measured, nil
+}
+
+// besideEcho measures the echo before and after something that cannot take turns with it.
+func (r *run) besideEcho(
+	ctx context.Context, concurrency int, measure func() (result, error),
+) (measured, echo result, err error) {
+	floor := r.echoLoad(concurrency)
+	if echo, err = floor(ctx, r.Duration/2); err != nil {
+		return measured, echo, fmt.Errorf("echo: %w", err)
+	}
+	if measured, err = measure(); err != nil {
+		return measured, echo, err
+	}
+	after, err := floor(ctx, r.Duration/2)
+	if err != nil {
+		return measured, echo, fmt.Errorf("echo: %w", err)
+	}
+	echo.add(after)
+	return measured, echo, nil
+}
+
+// atMostEchoes compares the CPU time of an operation with the echo's.
+func (r *Row) atMostEchoes(measured, echo result, most float64) {
+	ratio := microseconds(measured.perOp()) / microseconds(echo.perOp())
+	r.Ratio = fmt.Sprintf("%.2fx CPU of %.1f", ratio, microseconds(echo.perOp()))
+	r.goal(fmt.Sprintf("<= %.1fx CPU", most), ratio <= most)
+}
+
+// atLeastEchoes compares the rate of an operation with the echo's.
+func (r *Row) atLeastEchoes(rate float64, echo result, least float64) {
+	ratio := rate / echo.rate()
+	r.Ratio = fmt.Sprintf("%.2fx rate of %.0f", ratio, echo.rate())
+	r.goal(fmt.Sprintf(">= %.2fx rate", least), ratio >= least)
 }
 
 // unreachable is a rate limit that counts every request and stops none.

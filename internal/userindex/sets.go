@@ -26,6 +26,16 @@ func (b bitset) count() (count int) {
 	return count
 }
 
+// countOf counts those of numbers that are members. It takes no branch for a member, since nobody can foretell them.
+func (b bitset) countOf(numbers []uint32) (count int) {
+	for _, number := range numbers {
+		if word := int(number >> 6); word < len(b) {
+			count += int(b[word] >> (number & 63) & 1)
+		}
+	}
+	return count
+}
+
 // or adds the members of another set that is not longer.
 func (b bitset) or(other bitset) {
 	for i, word := range other {
