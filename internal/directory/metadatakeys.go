@@ -45,8 +45,10 @@ func metadataTerms(metadata json.RawMessage, keys []string) (terms []userindex.T
 		if !slices.Contains(keys, key) {
 			continue
 		}
-		items := []json.RawMessage{raw}
-		if raw[0] == '[' && json.Unmarshal(raw, &items) != nil {
+		var items []json.RawMessage // not one that holds raw: it would be decoded into the metadata itself
+		if raw[0] != '[' {
+			items = append(items, raw)
+		} else if json.Unmarshal(raw, &items) != nil {
 			continue
 		}
 		for _, item := range items[:min(len(items), maxMetadataValues)] {

@@ -23,3 +23,15 @@ func TestMembersAreThoseOfTheObject(t *testing.T) {
 		}
 	}
 }
+
+// TestTermsLeaveMetadataAlone: what is indexed is also handed to others, and is indexed again.
+func TestTermsLeaveMetadataAlone(t *testing.T) {
+	t.Parallel()
+	const text = `{"city":["Lima","Oslo"],"x":1}`
+	metadata := json.RawMessage(text)
+	for range 2 {
+		if terms := metadataTerms(metadata, []string{"city"}); len(terms) != 2 || string(metadata) != text {
+			t.Fatalf("%s has the terms %v", metadata, terms)
+		}
+	}
+}

@@ -40,6 +40,9 @@ func TestWalkWhileOthersWrite(t *testing.T) {
 			}
 		})
 	}
+	if err := w.AwaitIndex(t.Context(), w.backend.App); err != nil {
+		t.Error(err)
+	}
 	for _, sortBy := range []string{"name", "createdAt"} {
 		walkers.Go(func() {
 			met := map[directory.UID]int{}
