@@ -322,8 +322,8 @@ func (f *filler) askAll() {
 		"", "sortOrder=asc", "sortBy=createdAt&sortOrder=desc", "sortBy=updatedAt", "sortBy=updatedAt&sortOrder=asc", "sortBy=lastActiveAt",
 		"sortBy=lastActiveAt&sortOrder=asc", "onlyDeactivated=true", "withDeactivated=true", "withDeactivated=true&sortBy=lastActiveAt",
 		"tags=everybody", "tags=staff", "tags=rare", "tags=staff,rare,renamed", "tags=with%2C%20comma", "roles=teacher", "roles=student,guest", "role=default",
-		"metadata[city]=Lisbon", "metadata[city]=Porto%5C%2C%20Norte", "metadata[city]=Faro&metadata[level]=1,2", "metadata[teams]=all",
-		"status=offline", "status=available", "updatedAt=1767400000", "updatedAt=1768200000&affix=prepend", "uids=ada,zoe,long,gone-1,nobody",
+		"metadata[city]=Lisbon", "metadata[city]=Porto%2C%20Norte", "metadata[city]=Faro,Lisbon", "metadata[city]=Faro&metadata[level]=1,2", "metadata[teams]=all",
+		"updatedAt=1767400000", "updatedAt=1768200000&affix=prepend", "uids=ada,zoe,long,gone-1,nobody",
 		"tags=everybody&roles=teacher", "tags=everybody&sortBy=lastActiveAt", "roles=default&sortBy=updatedAt",
 	} {
 		f.question(walkedList, "key", "/v3/users?"+list)
@@ -341,6 +341,9 @@ func (f *filler) askAll() {
 	} {
 		f.question(atLeastFound, "key", "/v3/users?"+list)
 	}
+	for _, list := range []string{"status=offline", "status=offline&tags=staff,imported&sortBy=updatedAt", "status=available"} {
+		f.question(pagedList, "key", "/v3/users?"+list) // cursors are refused here
+	}
 	for _, viewer := range []string{"ada", "gus", "fay", "on behalf of ada", "second ada"} {
 		f.question(listMembers, viewer, "/v3/users")
 		f.question(walkedList, viewer, "/v3/users?sortBy=createdAt")
@@ -349,8 +352,8 @@ func (f *filler) askAll() {
 		f.question(listMembers, viewer, "/v3/users?friendsOnly=true")
 		f.question(listMembers, viewer, "/v3/users?hideBlockedUsers=true")
 		f.question(walkedList, viewer, "/v3/users?tags=everybody&sortBy=createdAt")
-		f.question(listMembers, viewer, "/v3/users?status=offline")
-		f.question(listMembers, viewer, "/v3/users?status=available")
+		f.question(pagedList, viewer, "/v3/users?status=offline&sortBy=createdAt")
+		f.question(pagedList, viewer, "/v3/users?status=available&sortBy=createdAt")
 		f.question(wholeAnswer, viewer, "/v3/presence/online-count")
 		f.question(wholeAnswer, viewer, "/v3/users/ada05")
 	}
