@@ -5,10 +5,12 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 )
 
 const module = "github.com/rollcall/rollcall/"
@@ -107,6 +109,31 @@ func TestLayout(t *testing.T) {
 			t.Errorf("package %s is in the table of this test and not in the tree", folder)
 		} else if !has {
 			t.Errorf("package %s says nowhere what it is for", folder)
+		}
+	}
+}
+
+// TestLineLength keeps the lines of the edges, of the program and of the client readable side by side, tests included.
+func TestLineLength(t *testing.T) {
+	t.Parallel()
+	const longest = 120 // characters
+	for _, folder := range []string{"client", "cmd/rollcall", "internal/httpapi", "internal/server"} {
+		paths, err := filepath.Glob(filepath.Join(filepath.FromSlash(folder), "*.go"))
+		if err != nil || len(paths) == 0 {
+			t.Fatalf("no Go files in %s: %v", folder, err)
+		}
+		for _, path := range paths {
+			text, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			number := 0
+			for line := range strings.Lines(string(text)) {
+				number++
+				if length := utf8.RuneCountInString(strings.TrimRight(line, "\r\n")); length > longest {
+					t.Errorf("%s:%d has %d characters; break lines at %d", path, number, length, longest)
+				}
+			}
 		}
 	}
 }

@@ -22,8 +22,8 @@ func explainVisibility(c *call) (answer, error) {
 	}
 	return data(api.Explanation{
 		Viewer: string(e.Viewer.UID), Subject: string(e.Subject.UID), Relation: api.Relation(e.Relation),
-		Listed: e.Visibility.Listed, Detailed: e.Visibility.Detailed, Presence: e.Visibility.Presence, Contact: e.Visibility.Contact,
-		Rule: e.Visibility.Rule,
+		Listed: e.Visibility.Listed, Detailed: e.Visibility.Detailed, Presence: e.Visibility.Presence,
+		Contact: e.Visibility.Contact, Rule: e.Visibility.Rule,
 	})
 }
 

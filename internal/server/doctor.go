@@ -270,7 +270,8 @@ func checkMemory(ctx context.Context, config Config) (level, detail, advice stri
 	if err != nil { // which is the database's matter
 		return levelOK, "nothing is known of the users", ""
 	}
-	return levelOK, fmt.Sprintf("%d users; when all of them are listed, that takes about %d MB", users, 1+users*bytesPerUser/1_000_000), ""
+	megabytes := 1 + users*bytesPerUser/1_000_000
+	return levelOK, fmt.Sprintf("%d users; when all of them are listed, that takes about %d MB", users, megabytes), ""
 }
 
 func countUsers(ctx context.Context, config Config) (int64, error) {

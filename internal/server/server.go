@@ -96,7 +96,9 @@ func Start(ctx context.Context, config Config) (_ *Server, err error) {
 		Indexed: func(app directory.AppID, users int, took time.Duration, err error) {
 			log := config.Logger.With(slog.String("app", string(app)), slog.Int("users", users), slog.Duration("took", took))
 			if err != nil {
-				log.Error("the users of an app could not be read; lists of it fail, and the next one tries again", slog.Any("error", err))
+				log.Error(
+					"the users of an app could not be read; lists of it fail, and the next one tries again", slog.Any("error", err),
+				)
 				return
 			}
 			log.Info("the users of an app are read, and lists of it are answered from memory")
@@ -166,8 +168,9 @@ func (s *Server) buildEdges(
 	}
 	signer := socketjwt.NewSigner(keyring)
 	s.presence = presence.New(presence.Config{
-		Directory: d, Feed: feed, Returning: were, SessionsPerUser: s.config.SessionsPerUser, WatchedPerUser: s.config.WatchedPerUser,
-		WatchedPerApp: s.config.WatchedPerApp, Grace: s.config.Grace, ReturnWithin: s.config.ReturnWithin,
+		Directory: d, Feed: feed, Returning: were, SessionsPerUser: s.config.SessionsPerUser,
+		WatchedPerUser: s.config.WatchedPerUser, WatchedPerApp: s.config.WatchedPerApp,
+		Grace: s.config.Grace, ReturnWithin: s.config.ReturnWithin,
 		Logger: s.config.Logger, Observer: numbers,
 	})
 	d.UseSessions(s.presence)
