@@ -335,6 +335,10 @@ func freePort() (string, error) {
 var (
 	toNobody = api.AuthBody{}
 	toStars  = api.AuthBody{PresenceSubscription: api.SubscribeRoles, Roles: []string{star}}
+	// toStatuses hears of each status: others are told only that somebody is online.
+	toStatuses = api.AuthBody{
+		PresenceSubscription: api.SubscribeRoles, Roles: []string{star}, Rollcall: &api.SocketExtension{},
+	}
 )
 
 func ignore([]byte) {}
@@ -668,7 +672,7 @@ func (r *run) ourFlips(ctx context.Context, users *ids) (total result, err error
 	}
 	seen := newArrivals(watchers)
 	if _, err := c.gather(ctx, pid, watchers, func(n int) (*subscriber, error) {
-		return c.login(ctx, users.auth(n, toStars), func([]byte) { seen.arrived(n) })
+		return c.login(ctx, users.auth(n, toStatuses), func([]byte) { seen.arrived(n) })
 	}); err != nil {
 		return total, err
 	}
