@@ -689,7 +689,10 @@ func (r *run) ourFlips(ctx context.Context, users *ids) (total result, err error
 		r.addLoad(addedWatcher, dialers, extra).atMostEchoes(extra, echo, 4)
 	}
 	return r.measureFlips(ctx, pid, seen, func(n int) error {
-		_, err := watched.link.Write(frame([]byte(`{"type":"status","body":{"status":"` + []string{"busy", "available"}[n%2] + `"}}`)))
+		// The text is another one each time: whoever is back within the grace has the status that it had.
+		status := []string{"busy", "available"}[n%2]
+		_, err := watched.link.Write(frame(fmt.Appendf(nil,
+			`{"type":"status","body":{"status":"%s","statusText":"%d"}}`, status, time.Now().UnixNano())))
 		return err
 	})
 }
