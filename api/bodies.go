@@ -116,15 +116,18 @@ type LookupResponse struct {
 type UserRow struct {
 	UID string `json:"uid"`
 	UpdateUserRequest
-	CreatedAt     *int64 `json:"createdAt,omitempty"`
-	UpdatedAt     *int64 `json:"updatedAt,omitempty"`
-	LastActiveAt  *int64 `json:"lastActiveAt,omitempty"`
-	DeactivatedAt *int64 `json:"deactivatedAt,omitempty"`
+	// MergeMetadata are members to put into the metadata, the row's or else those that are there; null takes one out.
+	MergeMetadata json.RawMessage `json:"mergeMetadata,omitempty"`
+	CreatedAt     *int64          `json:"createdAt,omitempty"`
+	UpdatedAt     *int64          `json:"updatedAt,omitempty"`
+	LastActiveAt  *int64          `json:"lastActiveAt,omitempty"`
+	DeactivatedAt *int64          `json:"deactivatedAt,omitempty"`
 }
 
-// BatchRequest is the body of POST /users/batch.
+// BatchRequest is the body of POST /users/batch. A dry run takes AssumedRoles to be there.
 type BatchRequest struct {
-	Users []UserRow `json:"users"`
+	Users        []UserRow `json:"users"`
+	AssumedRoles []string  `json:"assumedRoles,omitempty"`
 }
 
 // BatchResponse has a result for each row, in their order.
@@ -149,14 +152,45 @@ type RelationRow struct {
 	At    int64  `json:"at,omitempty"`
 }
 
-// RelationsRequest is the body of POST /relations/batch.
+// RelationsRequest is the body of POST /relations/batch. A dry run takes AssumedUIDs to be there.
 type RelationsRequest struct {
-	Relations []RelationRow `json:"relations"`
+	Relations   []RelationRow `json:"relations"`
+	AssumedUIDs []string      `json:"assumedUids,omitempty"`
 }
 
 // RelationsResponse has a result for each relation, in their order.
 type RelationsResponse struct {
 	Results []ItemResult `json:"results"`
+}
+
+// RoleRow is a row of POST /roles/batch: all there is to a role. RestrictedAt says since when features are restricted,
+// in Unix seconds, by feature.
+type RoleRow struct {
+	Role
+	Permissions        map[string]json.RawMessage `json:"permissions,omitempty"`
+	RestrictedFeatures []string                   `json:"restrictedFeatures,omitempty"`
+	RestrictedAt       map[string]int64           `json:"restrictedAt,omitempty"`
+}
+
+// RolesRequest is the body of POST /roles/batch.
+type RolesRequest struct {
+	Roles []RoleRow `json:"roles"`
+}
+
+// RolesResponse has a result for each role, in their order.
+type RolesResponse struct {
+	Results []RoleRowResult `json:"results"`
+}
+
+// RoleRowResult is what became of a role: Status is created, updated, unchanged or failed.
+type RoleRowResult struct {
+	Role   string `json:"role"`
+	Status string `json:"status"`
+	// Fields names what was changed of a role that is updated.
+	Fields []string `json:"fields,omitempty"`
+	// Dropped are roles that there are not and that permissions of the row named, by permission. They were left out.
+	Dropped map[string][]string `json:"dropped,omitempty"`
+	Error   *Error              `json:"error,omitempty"`
 }
 
 // ExportLine is a line of GET /export: a role, a user, or a relation, whose type is that of the line. The last line has
@@ -166,6 +200,7 @@ type ExportLine struct {
 	Role               *Role                      `json:"role,omitempty"`
 	Permissions        map[string]json.RawMessage `json:"permissions,omitempty"`
 	RestrictedFeatures []string                   `json:"restrictedFeatures,omitempty"`
+	RestrictedAt       map[string]int64           `json:"restrictedAt,omitempty"`
 	User               *UserRow                   `json:"user,omitempty"`
 	Relation           *RelationRow               `json:"relation,omitempty"`
 	Lines              int                        `json:"lines,omitempty"`

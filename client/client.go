@@ -256,7 +256,7 @@ func (c *Client) Export(ctx context.Context, w io.Writer) (lines int, err error)
 	}
 	defer response.Body.Close()
 	scanner := bufio.NewScanner(response.Body)
-	scanner.Buffer(make([]byte, 64<<10), 1<<20)
+	scanner.Buffer(make([]byte, 64<<10), maxLine)
 	var last []byte
 	for scanner.Scan() {
 		last = append(last[:0], scanner.Bytes()...)
@@ -271,6 +271,9 @@ func (c *Client) Export(ctx context.Context, w io.Writer) (lines int, err error)
 	}
 	return end.Lines, nil
 }
+
+// maxLine bounds a line of an export, in bytes. The longest is that of a user with all that a user may have.
+const maxLine = 4 << 20
 
 // patient returns the HTTP client without its timeout, for what takes as long as it takes.
 func (c *Client) patient() *http.Client {

@@ -14,6 +14,8 @@ import (
 type Page[T any] struct {
 	Items      []T
 	Pagination api.Pagination
+	// NextCursor is what to send as cursor for the next page of a walk. It is empty on the last page, and outside a walk.
+	NextCursor string
 }
 
 // PageOptions choose a page. Zero means the first page of 100 items.
@@ -36,8 +38,11 @@ func (o PageOptions) query() url.Values {
 func list[T any](ctx context.Context, s service, path string, query url.Values) (Page[T], error) {
 	answer, err := call[[]T](ctx, s, http.MethodGet, path, query, nil)
 	page := Page[T]{Items: answer.Data}
-	if err == nil && answer.Meta != nil && answer.Meta.Pagination != nil {
-		page.Pagination = *answer.Meta.Pagination
+	if err == nil && answer.Meta != nil {
+		page.NextCursor = answer.Meta.NextCursor
+		if answer.Meta.Pagination != nil {
+			page.Pagination = *answer.Meta.Pagination
+		}
 	}
 	return page, err
 }
@@ -59,7 +64,7 @@ func pagesFrom[T any](
 				return
 			}
 		}
-		if number >= page.Pagination.TotalPages {
+		if len(page.Items) == 0 { // what a server says of totals may be wrong
 			return
 		}
 	}
@@ -68,7 +73,7 @@ func pagesFrom[T any](
 // walk iterates over the items of a list that has cursors. A server that does not know them is asked page by page.
 func walk[T any](ctx context.Context, s service, path string, query url.Values) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
-		query.Set("cursor", "start")
+		query.Set("cursor", CursorStart)
 		for first := true; ; first = false {
 			answer, err := call[[]T](ctx, s, http.MethodGet, path, query, nil)
 			if err != nil {
@@ -85,7 +90,8 @@ func walk[T any](ctx context.Context, s service, path string, query url.Values) 
 				return
 			}
 			if answer.Meta.NextCursor == "" {
-				if pagination := answer.Meta.Pagination; first && pagination != nil && pagination.TotalPages > 1 {
+				pagination := answer.Meta.Pagination
+				if first && len(answer.Data) > 0 && (pagination == nil || pagination.TotalPages != 1) {
 					query.Del("cursor")
 					pagesFrom(ctx, s, path, query, 2, yield)
 				}

@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"iter"
+	"net/http"
 	"net/url"
 
 	"github.com/rollcall/rollcall/api"
@@ -107,4 +108,16 @@ func (s *VisibilityService) PutRelations(ctx context.Context, relations []api.Re
 		ctx, s.service, "/relations/batch", api.RelationsRequest{Relations: relations},
 	)
 	return answer.Results, err
+}
+
+// PutRelationsDryRun returns what would become of relations, and writes nothing. Users with the given uids are taken to
+// be there.
+func (s *VisibilityService) PutRelationsDryRun(
+	ctx context.Context, relations []api.RelationRow, uids ...string,
+) ([]api.ItemResult, error) {
+	answer, err := call[api.RelationsResponse](
+		ctx, s.service, http.MethodPost, "/relations/batch", url.Values{"dryRun": {"true"}},
+		api.RelationsRequest{Relations: relations, AssumedUIDs: uids},
+	)
+	return answer.Data.Results, err
 }

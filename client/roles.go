@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/http"
+	"net/url"
 
 	"github.com/rollcall/rollcall/api"
 )
@@ -105,4 +107,19 @@ func (s *RolesService) RestrictedFeatures(
 func (s *RolesService) AllowFeatures(ctx context.Context, role string, request api.AllowFeaturesRequest) error {
 	_, err := remove[api.Success](ctx, s.service, rolePath(role)+"/restrictedfeatures", request)
 	return err
+}
+
+// Batch makes up to 1,000 roles in one durable write, or makes those that are there become as the rows say, and
+// returns what became of each. Their order does not matter.
+func (s *RolesService) Batch(ctx context.Context, rows []api.RoleRow) ([]api.RoleRowResult, error) {
+	answer, err := post[api.RolesResponse](ctx, s.service, "/roles/batch", api.RolesRequest{Roles: rows})
+	return answer.Results, err
+}
+
+// BatchDryRun returns what would become of the rows of a batch, and writes nothing.
+func (s *RolesService) BatchDryRun(ctx context.Context, rows []api.RoleRow) ([]api.RoleRowResult, error) {
+	answer, err := call[api.RolesResponse](
+		ctx, s.service, http.MethodPost, "/roles/batch", url.Values{"dryRun": {"true"}}, api.RolesRequest{Roles: rows},
+	)
+	return answer.Data.Results, err
 }

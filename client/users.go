@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"encoding/json"
 	"iter"
 	"net/http"
 	"net/url"
@@ -54,13 +55,18 @@ type UserListOptions struct {
 	UpdatedAt       int64
 	OnlyDeactivated bool
 	WithDeactivated bool
+	// Cursor continues a walk behind the page it came with, whatever Page says; CursorStart begins one.
+	Cursor string
 }
+
+// CursorStart is the cursor that begins a walk.
+const CursorStart = "start"
 
 func (o UserListOptions) query() url.Values {
 	query := o.PageOptions.query()
 	for name, value := range map[string]string{
 		"searchKey": o.SearchKey, "nameContains": o.NameContains, "status": o.Status, "sortBy": o.SortBy,
-		"sortOrder": o.SortOrder,
+		"sortOrder": o.SortOrder, "cursor": o.Cursor,
 	} {
 		if value != "" {
 			query.Set(name, value)
@@ -98,6 +104,11 @@ func (s *UsersService) List(ctx context.Context, options UserListOptions) (Page[
 	return list[api.User](ctx, s.service, "/users", options.query())
 }
 
+// ListRaw is List, with each user as the server wrote it.
+func (s *UsersService) ListRaw(ctx context.Context, options UserListOptions) (Page[json.RawMessage], error) {
+	return list[json.RawMessage](ctx, s.service, "/users", options.query())
+}
+
 // All walks over all users that match, from the page that options name on. Whatever is written meanwhile, a user that
 // exists and does not change comes exactly once. It ends after the first error.
 func (s *UsersService) All(ctx context.Context, options UserListOptions) iter.Seq2[api.User, error] {
@@ -128,10 +139,14 @@ func (s *UsersService) Batch(ctx context.Context, rows []api.UserRow) ([]api.Use
 	return answer.Results, err
 }
 
-// BatchDryRun returns what would become of the rows of a batch, and writes nothing.
-func (s *UsersService) BatchDryRun(ctx context.Context, rows []api.UserRow) ([]api.UserRowResult, error) {
+// BatchDryRun returns what would become of the rows of a batch, and writes nothing. The given roles are taken to be
+// there.
+func (s *UsersService) BatchDryRun(
+	ctx context.Context, rows []api.UserRow, roles ...string,
+) ([]api.UserRowResult, error) {
 	answer, err := call[api.BatchResponse](
-		ctx, s.service, http.MethodPost, "/users/batch", url.Values{"dryRun": {"true"}}, api.BatchRequest{Users: rows},
+		ctx, s.service, http.MethodPost, "/users/batch", url.Values{"dryRun": {"true"}},
+		api.BatchRequest{Users: rows, AssumedRoles: roles},
 	)
 	return answer.Data.Results, err
 }

@@ -228,7 +228,7 @@ func TestImportFromAnotherServer(t *testing.T) {
 	app, key := appAndKey(t, source)
 	cmd := boundedCommand(
 		t, program, "import", "--from", source.base, "--from-app", app, "--url", target.base, "--data", target.data,
-		"--results", filepath.Join(t.TempDir(), "r"), "--state", filepath.Join(t.TempDir(), "s"),
+		"--results", filepath.Join(t.TempDir(), "r"),
 	)
 	cmd.Env = append(os.Environ(), "ROLLCALL_FROM_API_KEY="+key)
 	if output, err := cmd.CombinedOutput(); err != nil {

@@ -2,12 +2,16 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
+	"time"
 
 	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
@@ -20,23 +24,33 @@ import (
 // errSomeFailed makes an import end with an exit code of its own kind when entries were refused.
 var errSomeFailed = errors.New("some entries were refused; the results say which and why")
 
+// importFlags are those of the import.
+type importFlags struct {
+	format, encoding, mapping, results, state, from, fromApp string
+	dryRun, restart, ignoreUnknown                           bool
+}
+
 func newImport() *cobra.Command {
 	r := &remote{}
-	var format, results, state, from, fromApp string
-	var dryRun, restart bool
+	f := &importFlags{}
 	cmd := &cobra.Command{
 		Use: "import [FILE]", Short: "Bring users, and what export wrote, into an app",
 		Long: `Makes or changes the users of a file: NDJSON (a user or a line of an export on each line), CSV with a heading,
-or the JSON of CometChat's data import. "-" reads standard input. With --from, the users of another server that speaks
-this API are read instead; its API key comes from ROLLCALL_FROM_API_KEY.
+or the JSON of CometChat's data import, packed by gzip or not. "-" reads standard input. With --map, the file is an
+export of another system: ` + strings.Join(transfer.MapNames(), ", ") + `,
+or what a map of your own says (docs/import.md).
+With --from, the users of another server that speaks this API are read instead; its API key comes from
+ROLLCALL_FROM_API_KEY.
 
-An import that was interrupted goes on where it was when it is started again. Importing the same once more changes
-nothing. The exit code is 1 when entries were refused: the results file has a line for each entry.`,
+Whatever is in the file is imported as it is, or named in the results with its place and why not. An import of a file
+that was interrupted goes on where it was when it is started again. Importing the same once more changes nothing. The
+exit code is 1 when entries were refused or the file could not be read to its end.`,
 		Example: "  rollcall import users.csv --dry-run\n" +
 			"  rollcall import users.ndjson\n" +
+			"  rollcall import users.json --map firebase\n" +
 			"  ROLLCALL_FROM_API_KEY=… rollcall import --from https://2a6f.api-eu.example.com --from-app 2a6f",
 		Args: func(_ *cobra.Command, args []string) error {
-			if (len(args) == 1) == (from != "") || len(args) > 1 {
+			if (len(args) == 1) == (f.from != "") || len(args) > 1 {
 				return errors.New("give one FILE, or --from")
 			}
 			return nil
@@ -44,90 +58,113 @@ nothing. The exit code is 1 when entries were refused: the results file has a li
 	}
 	flags := cmd.Flags()
 	r.register(flags)
-	flags.StringVar(&format, "format", "", "ndjson, csv or json; empty means by the file's name")
-	flags.BoolVar(&dryRun, "dry-run", false, "print what would change, and change nothing")
-	flags.BoolVar(&restart, "restart", false, "begin anew, also when the last import was interrupted")
-	flags.StringVar(&results, "results", "", "file with what became of each entry; empty means FILE.results.ndjson")
-	flags.StringVar(&state, "state", "", "file that remembers how far the import has come; empty means FILE.import-state")
-	flags.StringVar(&from, "from", "", "address of a server to read users from")
-	flags.StringVar(&fromApp, "from-app", "", "app id on that server")
+	flags.StringVar(&f.format, "format", "", "ndjson, csv or json; empty means by the file's name")
+	flags.StringVar(&f.encoding, "encoding", "", "utf-8, windows-1252 or utf-16; empty means UTF-8, or what the file says")
+	maps := strings.Join(transfer.MapNames(), ", ")
+	flags.StringVar(&f.mapping, "map", "", "whose export it is: "+maps+", or a file with a map")
+	flags.BoolVar(&f.ignoreUnknown, "ignore-unknown", false, "leave out what users do not have, instead of refusing it")
+	flags.BoolVar(&f.dryRun, "dry-run", false, "print what would change, and change nothing")
+	flags.BoolVar(&f.restart, "restart", false, "begin anew, also when the last import was interrupted")
+	flags.StringVar(&f.results, "results", "", "file with what became of each entry; empty means FILE.results.ndjson")
+	flags.StringVar(&f.state, "state", "", "file that remembers how far it has come; empty means FILE.import-state")
+	flags.StringVar(&f.from, "from", "", "address of a server to read users from")
+	flags.StringVar(&f.fromApp, "from-app", "", "app id on that server")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		c, err := r.connect()
 		if err != nil {
 			return err
 		}
-		job := &transfer.Import{Client: c, Results: results, State: state, DryRun: dryRun, Changes: cmd.OutOrStdout()}
-		name := "import"
-		if from != "" {
-			source, err := client.New(
-				from, client.WithApp(fromApp), client.WithAPIKey(os.Getenv("ROLLCALL_FROM_API_KEY")), client.WithTries(10),
-			)
-			if err != nil {
-				return usageError{err}
+		job := &transfer.Import{
+			Client: c, Target: "the app " + r.appID, Results: f.results, DryRun: f.dryRun, Changes: cmd.OutOrStdout(),
+		}
+		counted := newProgress(cmd)
+		job.Progress = counted.tell
+		name, resumable := "import", false
+		if f.from != "" {
+			if job.Entries, err = f.pull(cmd.Context()); err != nil {
+				return err
 			}
-			job.Source, job.Entries = from+" "+fromApp, transfer.From(cmd.Context(), source)
 		} else {
-			name = args[0]
-			input, size, source, err := openInput(cmd, name)
+			if args[0] != "-" {
+				name, resumable = args[0], true
+			}
+			file, closeFile, err := f.open(cmd, args[0], counted)
 			if err != nil {
 				return err
 			}
-			defer input.Close()
-			job.Source = source
-			chosen := transfer.Format(format)
-			if chosen == "" {
-				if chosen, err = transfer.FormatOf(name); err != nil {
-					return usageError{err}
-				}
-			}
-			if name == "-" {
-				name = "import"
-			}
-			counted := newProgress(cmd, size)
-			defer counted.finish()
-			job.Progress = counted.tell
-			job.Entries = transfer.Lines(chosen, io.TeeReader(bufio.NewReaderSize(input, 1<<20), counted))
+			defer closeFile()
+			job.Entries = file.Entries()
 		}
-		if job.Progress == nil {
-			counted := newProgress(cmd, -1)
-			defer counted.finish()
-			job.Progress = counted.tell
-		}
-		if job.Results == "" && !dryRun {
+		defer counted.finish()
+		if job.Results == "" && !f.dryRun {
 			job.Results = name + ".results.ndjson"
 		}
-		if job.State == "" && !dryRun {
+		// What comes from elsewhere may be other entries the next time.
+		if job.State = f.state; job.State == "" && resumable && !f.dryRun {
 			job.State = name + ".import-state"
 		}
-		if restart {
+		if f.restart && job.State != "" {
 			if err := os.Remove(job.State); err != nil && !errors.Is(err, os.ErrNotExist) {
 				return err
 			}
 		}
-		summary, err := job.Run(cmd.Context())
-		if err != nil {
-			return err
+		summary, failed := job.Run(cmd.Context())
+		counted.finish()
+		if failed != nil && summary.Entries == 0 {
+			return failed
 		}
-		return reportImport(cmd, r.json, summary, job.Results)
+		return errors.Join(failed, reportImport(cmd, r.json, summary, job.Results))
 	}
 	return cmd
 }
 
-// openInput opens a file, or standard input for "-", and returns its size, -1 when it is not known, and what identifies
-// its content.
-func openInput(cmd *cobra.Command, name string) (io.ReadCloser, int64, string, error) {
-	if name == "-" {
-		return io.NopCloser(cmd.InOrStdin()), -1, "standard input", nil
+// pull returns the users of another server.
+func (f *importFlags) pull(ctx context.Context) (iter.Seq2[transfer.Entry, error], error) {
+	if f.state != "" {
+		return nil, usageError{errors.New("an import from another server begins anew each time: leave --state out")}
 	}
-	file, err := os.Open(name)
+	source, err := client.New(
+		f.from, client.WithApp(f.fromApp), client.WithAPIKey(os.Getenv("ROLLCALL_FROM_API_KEY")), client.WithTries(10),
+	)
 	if err != nil {
-		return nil, 0, "", err
+		return nil, usageError{err}
 	}
-	info, err := file.Stat()
-	if err != nil {
-		return nil, 0, "", errors.Join(err, file.Close())
+	return transfer.From(ctx, source, f.ignoreUnknown), nil
+}
+
+// open opens the file that is imported.
+func (f *importFlags) open(cmd *cobra.Command, name string, counted *progress) (*transfer.File, func(), error) {
+	file := &transfer.File{Format: transfer.Format(f.format), IgnoreUnknown: f.ignoreUnknown}
+	var err error
+	if file.Format == "" {
+		if file.Format, err = transfer.FormatOf(name); err != nil {
+			return nil, nil, usageError{err}
+		}
 	}
-	return file, info.Size(), fmt.Sprintf("%d bytes of %d", info.Size(), info.ModTime().UnixNano()), nil
+	if file.Encoding, err = transfer.EncodingNamed(f.encoding); err != nil {
+		return nil, nil, usageError{err}
+	}
+	if f.mapping != "" {
+		if file.Map, err = transfer.MapNamed(f.mapping, time.Now); err != nil {
+			return nil, nil, usageError{err}
+		}
+	}
+	input := io.NopCloser(cmd.InOrStdin())
+	if name == "-" && f.state != "" {
+		return nil, nil, usageError{errors.New("what standard input brings is imported anew each time: leave --state out")}
+	}
+	if name != "-" {
+		opened, err := os.Open(name)
+		if err != nil {
+			return nil, nil, err
+		}
+		if info, err := opened.Stat(); err == nil {
+			counted.expect(info.Size())
+		}
+		input = opened
+	}
+	file.Reader = io.TeeReader(bufio.NewReaderSize(input, 1<<20), counted)
+	return file, func() { _ = input.Close() }, nil // it was only read
 }
 
 func reportImport(cmd *cobra.Command, asJSON bool, summary transfer.Summary, results string) error {
@@ -140,6 +177,13 @@ func reportImport(cmd *cobra.Command, asJSON bool, summary transfer.Summary, res
 			row = append(row, strconv.Itoa(count))
 		}
 		err = printTable(cmd, [][]string{{"ENTRIES", "CREATED", "UPDATED", "UNCHANGED", "FAILED"}, row})
+		if summary.Repeated > 0 {
+			printf(cmd, "%d entries have the uid of an earlier one, and changed it again:", summary.Repeated)
+			for _, repeat := range summary.Repeats {
+				printf(cmd, " %d and %d;", repeat.First, repeat.Again)
+			}
+			printf(cmd, "\n")
+		}
 	}
 	if err == nil && summary.Failed > 0 {
 		err = errSomeFailed
@@ -162,12 +206,19 @@ type progress struct {
 // tellEvery is how many entries lie between two lines.
 const tellEvery = 50_000
 
-func newProgress(cmd *cobra.Command, size int64) *progress {
-	p := &progress{cmd: cmd, size: size}
+func newProgress(cmd *cobra.Command) *progress {
+	p := &progress{cmd: cmd}
 	if term.IsTerminal(int(os.Stderr.Fd())) {
-		p.bar = progressbar.DefaultBytes(size, "importing")
+		p.bar = progressbar.DefaultBytes(-1, "importing")
 	}
 	return p
+}
+
+// expect says how many bytes there are to read.
+func (p *progress) expect(size int64) {
+	if p.size = size; p.bar != nil {
+		p.bar.ChangeMax64(size)
+	}
 }
 
 // Write counts what was read.

@@ -114,7 +114,7 @@ var calls = map[string]func(ctx context.Context, c *client.Client, a asked) (any
 	"POST /users/batch": func(ctx context.Context, c *client.Client, a asked) (any, error) {
 		return with(a, func(b api.BatchRequest) (r api.BatchResponse, err error) {
 			if a.URL.Query().Has("dryRun") {
-				r.Results, err = c.Users.BatchDryRun(ctx, b.Users)
+				r.Results, err = c.Users.BatchDryRun(ctx, b.Users, b.AssumedRoles...)
 			} else {
 				r.Results, err = c.Users.Batch(ctx, b.Users)
 			}
@@ -126,7 +126,21 @@ var calls = map[string]func(ctx context.Context, c *client.Client, a asked) (any
 	},
 	"POST /relations/batch": func(ctx context.Context, c *client.Client, a asked) (any, error) {
 		return with(a, func(b api.RelationsRequest) (r api.RelationsResponse, err error) {
-			r.Results, err = c.Visibility.PutRelations(ctx, b.Relations)
+			if a.URL.Query().Has("dryRun") {
+				r.Results, err = c.Visibility.PutRelationsDryRun(ctx, b.Relations, b.AssumedUIDs...)
+			} else {
+				r.Results, err = c.Visibility.PutRelations(ctx, b.Relations)
+			}
+			return r, err
+		})
+	},
+	"POST /roles/batch": func(ctx context.Context, c *client.Client, a asked) (any, error) {
+		return with(a, func(b api.RolesRequest) (r api.RolesResponse, err error) {
+			if a.URL.Query().Has("dryRun") {
+				r.Results, err = c.Roles.BatchDryRun(ctx, b.Roles)
+			} else {
+				r.Results, err = c.Roles.Batch(ctx, b.Roles)
+			}
 			return r, err
 		})
 	},

@@ -2,7 +2,7 @@ package directory
 
 import (
 	"context"
-	"errors"
+	"encoding/json"
 	"strings"
 )
 
@@ -11,6 +11,9 @@ type UserRow struct {
 	// UID names the user. A new user needs a name as well.
 	UID   string
 	Patch UserPatch
+	// MergeMetadata are members that are put into the metadata, the patch's or else those that are there, each in place of
+	// the one with its name; null takes that one out. Nil leaves the metadata alone.
+	MergeMetadata json.RawMessage
 	// CreatedAt, UpdatedAt, LastActiveAt and DeactivatedAt are times in Unix seconds. Nil leaves them to the server.
 	CreatedAt, UpdatedAt, LastActiveAt, DeactivatedAt *int64
 }
@@ -40,10 +43,10 @@ func (d *Directory) UpsertUser(ctx context.Context, caller Caller, row UserRow) 
 }
 
 // UpsertUsers makes or changes many users in one durable write. A row that is refused has an error of its own and does
-// not hold up the others; a uid that comes twice is changed twice. A dry run tells what would become of the rows and
-// keeps nothing. Errors: CodeBadRequest for no or too many rows, CodeNoAccess for a caller that may not create users.
+// not hold up the others; a uid that comes twice is changed twice. With a trial, nothing is kept.
+// Errors: CodeBadRequest for no or too many rows, CodeNoAccess for a caller that may not create users.
 func (d *Directory) UpsertUsers(
-	ctx context.Context, caller Caller, rows []UserRow, dryRun bool,
+	ctx context.Context, caller Caller, rows []UserRow, trial *Trial,
 ) ([]UserRowResult, error) {
 	if err := d.mayCreateUsers(ctx, caller); err != nil {
 		return nil, err
@@ -57,10 +60,14 @@ func (d *Directory) UpsertUsers(
 			reads = append(reads, FoldUID(row.UID))
 		}
 	}
-	var told []UserRowResult
-	done, err := write(ctx, d, caller, reads, func(tx Writer, log *logbook) ([]UserRowResult, error) {
+	done, err := writeOrTry(ctx, d, caller, reads, trial, func(tx Writer, log *logbook) ([]UserRowResult, error) {
 		results := make([]UserRowResult, len(rows))
 		memory := &batchTx{Writer: tx, users: map[UID]*User{}, roles: map[string]Role{}}
+		if trial != nil {
+			for _, role := range trial.Roles {
+				memory.roles[strings.ToLower(role)] = Role{ID: strings.ToLower(role)}
+			}
+		}
 		if err := memory.fetch(log.app, reads); err != nil {
 			return nil, err
 		}
@@ -73,23 +80,13 @@ func (d *Directory) UpsertUsers(
 			}
 			results[i] = result
 		}
-		if dryRun {
-			told = results
-			return nil, errDryRun
-		}
 		return results, nil
 	})
-	if errors.Is(err, errDryRun) {
-		done, err = told, nil
-	}
 	for i := range done {
 		done[i].User = caller.show(done[i].User)
 	}
 	return done, err
 }
-
-// errDryRun ends an update so that nothing of it is kept.
-var errDryRun = errors.New("dry run")
 
 // batchTx answers from memory what was asked before, as the update has left it: a question to the store behind a write
 // makes it write out what it gathers.
@@ -158,6 +155,9 @@ func (d *Directory) upsert(tx Writer, log *logbook, caller Caller, row UserRow) 
 	if user.DeactivatedAt != 0 && row.DeactivatedAt == nil {
 		return UserRowResult{}, ErrUserNotFound(string(user.UID))
 	}
+	if err := row.mergeMetadata(user.Metadata); err != nil {
+		return UserRowResult{}, err
+	}
 	if !caller.Private {
 		row.Patch = row.Patch.keepingPrivate(user)
 	}
@@ -187,6 +187,9 @@ func (d *Directory) upsert(tx Writer, log *logbook, caller Caller, row UserRow) 
 
 func (d *Directory) createFromRow(tx Writer, log *logbook, caller Caller, row UserRow) (UserRowResult, error) {
 	user := User{UID: FoldUID(row.UID)}
+	if err := row.mergeMetadata(nil); err != nil {
+		return UserRowResult{}, err
+	}
 	row.Patch.apply(&user)
 	if err := d.checkNewUser(row.UID, &user); err != nil {
 		return UserRowResult{}, err
@@ -206,6 +209,22 @@ func (d *Directory) createFromRow(tx Writer, log *logbook, caller Caller, row Us
 		return UserRowResult{}, err
 	}
 	return UserRowResult{UID: string(user.UID), Created: true, User: user}, nil
+}
+
+// mergeMetadata makes the patch say what the row wants of metadata, of which the user has some.
+func (r *UserRow) mergeMetadata(has json.RawMessage) error {
+	if r.MergeMetadata == nil {
+		return nil
+	}
+	if r.Patch.Metadata != nil {
+		has = *r.Patch.Metadata
+	}
+	merged, err := mergeMembers(has, r.MergeMetadata)
+	if err != nil {
+		return FieldErrors{"mergeMetadata": {"The mergeMetadata and the metadata must be JSON objects."}}.Err()
+	}
+	r.Patch.Metadata = &merged
+	return nil
 }
 
 func (r UserRow) applyTimes(user *User) (changed []string) {

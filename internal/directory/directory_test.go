@@ -517,7 +517,7 @@ func TestDirectory_PutRelations(t *testing.T) {
 	}
 	put := func(rows ...directory.RelationRow) (codes []directory.Code) {
 		t.Helper()
-		outcomes, err := strict.PutRelations(t.Context(), w.backend, rows)
+		outcomes, err := strict.PutRelations(t.Context(), w.backend, rows, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

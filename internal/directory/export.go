@@ -169,14 +169,24 @@ type RelationRow struct {
 // PutRelations makes many relations in one durable write, with their times; zero is now. Those that are there already
 // stay as they are, and a friendship or a block settles what the two have asked each other. Each row has an outcome of
 // its own: CodeUserNotFound, CodeSelfRelation, CodeAlreadyFriend for a request between friends, CodeBlockedReceiver or
-// CodeBlockedSender for one across a block, CodeQuota.
+// CodeBlockedSender for one across a block, CodeQuota. With a trial, nothing is kept.
 // Errors: CodeBadRequest for no or too many rows.
-func (d *Directory) PutRelations(ctx context.Context, caller Caller, rows []RelationRow) ([]Outcome, error) {
+func (d *Directory) PutRelations(
+	ctx context.Context, caller Caller, rows []RelationRow, trial *Trial,
+) ([]Outcome, error) {
 	if err := d.checkBatch("relations", len(rows)); err != nil {
 		return nil, err
 	}
-	return write(ctx, d, caller, nil, func(tx Writer, log *logbook) ([]Outcome, error) {
-		batch := relationBatch{tx: tx, app: log.app, limits: d.limits, exists: map[UID]bool{}, counts: map[relationsOf]int{}, there: map[RelationRow]bool{}}
+	return writeOrTry(ctx, d, caller, nil, trial, func(tx Writer, log *logbook) ([]Outcome, error) {
+		batch := relationBatch{
+			tx: tx, app: log.app, limits: d.limits, exists: map[UID]bool{}, counts: map[relationsOf]int{},
+			there: map[RelationRow]bool{},
+		}
+		if trial != nil {
+			for _, uid := range trial.UIDs {
+				batch.exists[FoldUID(string(uid))] = true
+			}
+		}
 		// Everything is asked before the first write: a question after one makes the store write out what it gathers.
 		outcomes, fresh := make([]Outcome, len(rows)), make([]bool, len(rows))
 		for i, row := range rows {
@@ -189,7 +199,7 @@ func (d *Directory) PutRelations(ctx context.Context, caller Caller, rows []Rela
 			outcomes[i].Unchanged = err == nil && !fresh[i]
 		}
 		for i, row := range rows {
-			if !fresh[i] {
+			if !fresh[i] || trial != nil {
 				continue
 			}
 			if row.At == 0 {

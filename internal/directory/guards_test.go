@@ -60,11 +60,11 @@ func TestDirectory_authOnlyKeysMayNotCreate(t *testing.T) {
 			return err
 		},
 		"UpsertUsers": func(caller directory.Caller, uid string) error {
-			_, err := w.UpsertUsers(t.Context(), caller, []directory.UserRow{row(uid)}, false)
+			_, err := w.UpsertUsers(t.Context(), caller, []directory.UserRow{row(uid)}, nil)
 			return err
 		},
 		"a dry run of UpsertUsers": func(caller directory.Caller, uid string) error {
-			_, err := w.UpsertUsers(t.Context(), caller, []directory.UserRow{row(uid)}, true)
+			_, err := w.UpsertUsers(t.Context(), caller, []directory.UserRow{row(uid)}, &directory.Trial{})
 			return err
 		},
 	}
@@ -215,7 +215,7 @@ func TestDirectory_privateMetadata(t *testing.T) {
 		{Kind: directory.Friendships, Pair: directory.Pair{UID: "ada", Other: "cy"}},
 		{Kind: directory.FriendRequests, Pair: directory.Pair{UID: "dan", Other: "ada"}},
 	}
-	if _, err := w.PutRelations(t.Context(), w.backend, relations); err != nil {
+	if _, err := w.PutRelations(t.Context(), w.backend, relations, nil); err != nil {
 		t.Fatal(err)
 	}
 	w.SetOnline(w.app.ID, directory.OnlineUser{UID: "cy", Status: directory.StatusAvailable})
@@ -272,14 +272,14 @@ func TestDirectory_privateMetadata(t *testing.T) {
 			return one(result.User, err)
 		},
 		"UpsertUsers": func(c callers) (users []directory.User, err error) {
-			results, err := w.UpsertUsers(t.Context(), c.caller, []directory.UserRow{row("eve"), row(fresh("new"))}, false)
+			results, err := w.UpsertUsers(t.Context(), c.caller, []directory.UserRow{row("eve"), row(fresh("new"))}, nil)
 			for _, result := range results {
 				users = append(users, result.User)
 			}
 			return users, err
 		},
 		"a dry run of UpsertUsers": func(c callers) ([]directory.User, error) {
-			results, err := w.UpsertUsers(t.Context(), c.caller, []directory.UserRow{row("eve")}, true)
+			results, err := w.UpsertUsers(t.Context(), c.caller, []directory.UserRow{row("eve")}, &directory.Trial{})
 			if len(results) == 0 {
 				return nil, err
 			}

@@ -79,7 +79,7 @@ func TestListsOfManyUsers(t *testing.T) {
 				for n := first; n < first+500; n++ {
 					rows = append(rows, l.row(random, n))
 				}
-				if _, err := l.w.UpsertUsers(t.Context(), l.w.backend, rows, false); err != nil {
+				if _, err := l.w.UpsertUsers(t.Context(), l.w.backend, rows, nil); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -139,7 +139,7 @@ func (l *listed) change(ctx context.Context, random *rand.Rand) error {
 	case 4:
 		_, err = l.w.AddFriends(ctx, l.w.backend, other, []string{uid})
 	default:
-		_, err = l.w.UpsertUsers(ctx, l.w.backend, []directory.UserRow{l.row(random, random.IntN(listedUsers))}, false)
+		_, err = l.w.UpsertUsers(ctx, l.w.backend, []directory.UserRow{l.row(random, random.IntN(listedUsers))}, nil)
 	}
 	return err
 }

@@ -3,6 +3,9 @@ package directory
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
+
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // privateKey is the reserved key of user metadata that only fullAccess keys may see (contract rest.md section 1.1).
@@ -73,3 +76,68 @@ func (p UserPatch) keepingPrivate(user User) UserPatch {
 	p.Metadata = &merged
 	return p
 }
+
+// mergeMembers returns an object with members put into it, each in place of the one with its name. The order of the
+// object's members stays, and what is new is behind them. A member that is null is taken out.
+func mergeMembers(object, with json.RawMessage) (json.RawMessage, error) {
+	names, merged, err := membersOf(object)
+	if err != nil {
+		return nil, err
+	}
+	more, values, err := membersOf(with)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range more {
+		if _, there := merged[name]; !there {
+			names = append(names, name)
+		}
+		merged[name] = values[name]
+	}
+	text := []byte{'{'}
+	for _, name := range names {
+		value := bytes.TrimSpace(merged[name])
+		if string(value) == "null" && values[name] != nil {
+			continue
+		}
+		if len(text) > 1 {
+			text = append(text, ',')
+		}
+		if text, err = jsontext.AppendQuote(text, name); err != nil {
+			return nil, err
+		}
+		text = append(append(text, ':'), value...)
+	}
+	if len(text) == 1 {
+		return nil, nil
+	}
+	return append(text, '}'), nil
+}
+
+// membersOf returns the members of an object, and their names in its order. Nothing is an object without members.
+func membersOf(object json.RawMessage) (names []string, values map[string]json.RawMessage, err error) {
+	values = map[string]json.RawMessage{}
+	if len(bytes.TrimSpace(object)) == 0 {
+		return nil, values, nil
+	}
+	decoder := jsontext.NewDecoder(bytes.NewReader(object))
+	if opening, err := decoder.ReadToken(); err != nil || opening.Kind() != '{' {
+		return nil, nil, errors.Join(errNotObject, err)
+	}
+	for decoder.PeekKind() == '"' {
+		name, err := decoder.ReadToken()
+		if err != nil {
+			return nil, nil, err
+		}
+		text := name.String()
+		value, err := decoder.ReadValue()
+		if err != nil {
+			return nil, nil, err
+		}
+		names, values[text] = append(names, text), json.RawMessage(value.Clone())
+	}
+	_, err = decoder.ReadToken()
+	return names, values, err
+}
+
+var errNotObject = errors.New("not a JSON object")

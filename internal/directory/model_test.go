@@ -276,7 +276,7 @@ func (c *comparison) batch(rt *rapid.T) {
 		name, tags, active := someNames.Draw(rt, "name"), someTags.Draw(rt, "tags"), rapid.Int64Range(0, 3).Draw(rt, "active")
 		rows = append(rows, directory.UserRow{UID: someUIDs.Draw(rt, "uid"), Patch: directory.UserPatch{Name: &name, Tags: &tags}, LastActiveAt: &active})
 	}
-	results, err := c.w.UpsertUsers(rt.Context(), c.caller, rows, false)
+	results, err := c.w.UpsertUsers(rt.Context(), c.caller, rows, nil)
 	c.is(err, "")
 	for i, row := range rows {
 		uid := directory.UID(row.UID)

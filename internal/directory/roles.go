@@ -101,7 +101,7 @@ func (d *Directory) CreateRole(ctx context.Context, caller Caller, role Role) (R
 			}
 		}
 		if len(roles) >= d.limits.RolesPerApp {
-			return Role{}, fail(CodeQuota, "An app has at most %d roles. Delete one that is no longer used.", d.limits.RolesPerApp)
+			return Role{}, errTooManyRoles(d.limits.RolesPerApp)
 		}
 		created := role
 		created.CreatedAt = log.at
@@ -110,6 +110,10 @@ func (d *Directory) CreateRole(ctx context.Context, caller Caller, role Role) (R
 		}
 		return created, log.append(RoleCreated, created.ID)
 	})
+}
+
+func errTooManyRoles(most int) *Error {
+	return fail(CodeQuota, "An app has at most %d roles. Delete one that is no longer used.", most)
 }
 
 // ListRoles lists the roles of the caller's app, oldest first.

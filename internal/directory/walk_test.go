@@ -26,7 +26,7 @@ func TestWalkWhileOthersWrite(t *testing.T) {
 			created := int64(1_600_000_000 + (from+i)/100)
 			rows[i] = directory.UserRow{UID: fmt.Sprintf("u%d", from+i), Patch: directory.UserPatch{Name: name(from + i)}, CreatedAt: &created}
 		}
-		if _, err := w.UpsertUsers(t.Context(), w.backend, rows, false); err != nil {
+		if _, err := w.UpsertUsers(t.Context(), w.backend, rows, nil); err != nil {
 			t.Fatal(err)
 		}
 	}

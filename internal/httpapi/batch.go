@@ -16,7 +16,7 @@ import (
 // decodeRow reads one user of a batch.
 func (f *fields) decodeRow() directory.UserRow {
 	return directory.UserRow{
-		UID: f.id("uid"), Patch: f.decodePatch(),
+		UID: f.id("uid"), Patch: f.decodePatch(), MergeMetadata: f.object("mergeMetadata"),
 		CreatedAt: f.maybeTime("createdAt"), UpdatedAt: f.maybeTime("updatedAt"), LastActiveAt: f.maybeTime("lastActiveAt"),
 		DeactivatedAt: f.maybeTime("deactivatedAt"),
 	}
@@ -57,7 +57,7 @@ func asError(err error) *directory.Error {
 
 // upsertRows makes or changes the users of the rows that are well-formed, and returns a result for each.
 func (c *call) upsertRows(
-	rows []directory.UserRow, refused map[int]*directory.Error, dryRun bool,
+	rows []directory.UserRow, refused map[int]*directory.Error, trial *directory.Trial,
 ) ([]directory.UserRowResult, error) {
 	results := make([]directory.UserRowResult, len(rows))
 	var good []directory.UserRow
@@ -72,7 +72,7 @@ func (c *call) upsertRows(
 	if len(good) == 0 {
 		return results, nil
 	}
-	done, err := c.api.dir.UpsertUsers(c.ctx(), c.caller, good, dryRun)
+	done, err := c.api.dir.UpsertUsers(c.ctx(), c.caller, good, trial)
 	for i, result := range done {
 		results[places[i]] = result
 	}
@@ -87,28 +87,49 @@ func batchUsers(c *call) (answer, error) {
 	values := f.list("users", c.api.dir.Limits().BatchUsers)
 	rows, refused := f.decodeRows(values, nil)
 	q := c.query()
-	dryRun := q.boolean("dryRun")
+	trial := q.trial(f)
 	if err := errors.Join(f.err(), q.err()); err != nil {
 		return answer{}, err
 	}
-	results, err := c.upsertRows(rows, refused, dryRun)
+	results, err := c.upsertRows(rows, refused, trial)
 	if err != nil {
 		return answer{}, err
 	}
 	response := api.BatchResponse{Results: make([]api.UserRowResult, len(results))}
 	for i, result := range results {
-		shown := api.UserRowResult{UID: result.UID, Status: "unchanged"}
-		switch {
-		case result.Err != nil:
-			shown.Status, shown.Error = "failed", showError(result.Err)
-		case result.Created:
-			shown.Status = "created"
-		case len(result.Changed) > 0:
-			shown.Status, shown.Fields = "updated", result.Changed
-		}
+		shown := api.UserRowResult{UID: result.UID, Fields: result.Changed}
+		shown.Status, shown.Error = showOutcome(result.Created, result.Changed, result.Err)
 		response.Results[i] = shown
 	}
 	return data(response)
+}
+
+// trial returns what a dry run takes to be there, when the request asks for one; else nil.
+func (q *query) trial(f *fields) *directory.Trial {
+	trial := &directory.Trial{Roles: f.texts("assumedRoles")}
+	for _, uid := range f.ids("assumedUids") {
+		trial.UIDs = append(trial.UIDs, directory.UID(uid))
+	}
+	if !q.boolean("dryRun") {
+		if len(trial.Roles)+len(trial.UIDs) > 0 {
+			q.wrong.Add("dryRun", "Only a dry run takes roles and users to be there that are not.")
+		}
+		return nil
+	}
+	return trial
+}
+
+// showOutcome tells in a word what became of a row.
+func showOutcome(created bool, changed []string, refused *directory.Error) (status string, problem *api.Error) {
+	switch {
+	case refused != nil:
+		return "failed", showError(refused)
+	case created:
+		return "created", nil
+	case len(changed) > 0:
+		return "updated", nil
+	}
+	return "unchanged", nil
 }
 
 func showError(err *directory.Error) *api.Error {
@@ -168,7 +189,7 @@ func importUsers(c *call) (answer, error) {
 			refused[i] = errorf(api.CodeImportFormat, "The uid must be the one under which the user is given.")
 		}
 	}
-	results, err := c.upsertRows(rows, refused, false)
+	results, err := c.upsertRows(rows, refused, nil)
 	if err != nil {
 		return answer{}, err
 	}

@@ -21,7 +21,7 @@ import (
 func (c *call) bodyLimit() int64 {
 	limits, single := c.api.dir.Limits(), c.api.config.BodyLimit
 	switch c.route.Path {
-	case "/users/batch", "/relations/batch":
+	case "/users/batch", "/relations/batch", "/roles/batch":
 		return single * int64(limits.BatchUsers)
 	case "/users/lookup":
 		return single + int64(limits.BatchUsers*(limits.UID+len(`"",`)))

@@ -1,8 +1,11 @@
 package httpapi
 
 import (
+	"errors"
 	"fmt"
+	"maps"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -43,11 +46,10 @@ func showRecord(record directory.Record) api.ExportLine {
 	switch {
 	case record.Role != nil:
 		role := showRole(*record.Role)
-		line := api.ExportLine{Type: "role", Role: &role, Permissions: record.Role.Permissions}
-		for feature := range record.Role.Restricted {
-			line.RestrictedFeatures = append(line.RestrictedFeatures, feature)
+		return api.ExportLine{
+			Type: "role", Role: &role, Permissions: record.Role.Permissions,
+			RestrictedFeatures: slices.Sorted(maps.Keys(record.Role.Restricted)), RestrictedAt: record.Role.Restricted,
 		}
-		return line
 	case record.User != nil:
 		row := showRow(*record.User)
 		return api.ExportLine{Type: "user", User: &row}
@@ -137,10 +139,12 @@ func batchRelations(c *call) (answer, error) {
 	if len(refused) > 0 {
 		f.wrong.Add("relations", "Each of the relations needs a type (block, friend or friendRequest), a uid and an other.")
 	}
-	if err := f.err(); err != nil {
+	q := c.query()
+	trial := q.trial(f)
+	if err := errors.Join(f.err(), q.err()); err != nil {
 		return answer{}, err
 	}
-	done, err := c.api.dir.PutRelations(c.ctx(), c.caller, rows)
+	done, err := c.api.dir.PutRelations(c.ctx(), c.caller, rows, trial)
 	if err != nil {
 		return answer{}, err
 	}

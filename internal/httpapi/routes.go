@@ -128,6 +128,7 @@ func Routes() []Route {
 		{"DELETE", "/apikeys/{apiKey}", FullAccessKeyOrManagement, Standard, deleteAPIKey},
 
 		{"POST", "/roles", FullAccessKey, Standard, createRole},
+		{"POST", "/roles/batch", FullAccessKey, Standard, batchRoles},
 		{"GET", "/roles", FullAccessKey, Standard, listRoles},
 		{"GET", "/roles/{role}", FullAccessKey, Standard, getRole},
 		{"PUT", "/roles/{role}", FullAccessKey, Standard, updateRole},

@@ -34,7 +34,8 @@ func (t *tx) Roles(app directory.AppID) ([]directory.Role, error) {
 func (t *tx) PutRole(app directory.AppID, role directory.Role) error {
 	return t.exec(`INSERT INTO roles (app, `+roleColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
 		ON CONFLICT (app, role) DO UPDATE SET name = excluded.name, description = excluded.description, metadata = excluded.metadata,
-		settings = excluded.settings, permissions = excluded.permissions, restricted = excluded.restricted, updated_at = excluded.updated_at`,
+		settings = excluded.settings, permissions = excluded.permissions, restricted = excluded.restricted,
+		created_at = excluded.created_at, updated_at = excluded.updated_at`,
 		string(app), role.ID, role.Name, role.Description, string(role.Metadata), encode(role.Settings), encode(role.Permissions),
 		encode(role.Restricted), role.CreatedAt, role.UpdatedAt)
 }

@@ -3,9 +3,11 @@ package transfer
 import (
 	"bufio"
 	"context"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"io"
 	"iter"
 	"maps"
@@ -18,8 +20,10 @@ import (
 )
 
 const (
-	// batchSize is how many entries go to the server at once: what it takes by default.
-	batchSize = 1000
+	// batchSize is how many entries go to the server at once, and batchBytes how many bytes of them: less than what it
+	// takes by default. A server that takes less refuses the batch, which is halved then.
+	batchSize  = 1000
+	batchBytes = 4 << 20
 	// maxSending is how many batches are under way at the same time: the server reads one while it writes another.
 	maxSending = 2
 )
@@ -27,14 +31,14 @@ const (
 // Import says what to bring into a server.
 type Import struct {
 	Client *client.Client
-	// Entries are what to import: see Lines and From.
-	Entries iter.Seq2[Line, error]
-	// Source identifies what is imported: an import does not go on with another source.
-	Source string
+	// Entries are what to import: see File and From.
+	Entries iter.Seq2[Entry, error]
+	// Target names the directory that the entries go to: an import does not go on with another one.
+	Target string
 	// Results names the file that gets a line of JSON for every entry. Empty means none.
 	Results string
-	// State names the file that remembers how far the import has come, so that it goes on there after it was killed.
-	// Empty means that it starts anew.
+	// State names the file that remembers how far the import has come, so that it goes on there after it was killed, when
+	// the entries up to there are the same. Empty means that it starts anew.
 	State string
 	// DryRun writes nothing to the server, and tells Changes what would be.
 	DryRun bool
@@ -53,12 +57,27 @@ type Summary struct {
 	Failed    int `json:"failed"`
 	// Skipped were done before the import was interrupted.
 	Skipped int `json:"skipped"`
+	// Repeated are those that have the uid of an earlier one, which they change again.
+	Repeated int `json:"repeated"`
+	// Repeats are the first of these.
+	Repeats []Repeat `json:"repeats,omitempty"`
 }
+
+// Repeat are the numbers of two entries with the same uid.
+type Repeat struct {
+	First int `json:"first"`
+	Again int `json:"again"`
+}
+
+// maxRepeats is how many repeats a summary names.
+const maxRepeats = 10
 
 // state is what is kept of an import between runs. Everything up to Done is on the server and in the results.
 type state struct {
-	Source       string  `json:"source"`
-	Done         int     `json:"done"`
+	Target string `json:"target"`
+	Done   int    `json:"done"`
+	// Chain identifies the text of the entries that are done.
+	Chain        string  `json:"chain"`
 	ResultsBytes int64   `json:"resultsBytes"`
 	Summary      Summary `json:"summary"`
 }
@@ -66,28 +85,41 @@ type state struct {
 // result is a line of the results.
 type result struct {
 	Entry  int    `json:"entry"`
+	Line   int    `json:"line,omitempty"`
 	Type   string `json:"type"`
 	UID    string `json:"uid,omitempty"`
 	Other  string `json:"other,omitempty"`
 	Status string `json:"status"`
 	Code   string `json:"code,omitempty"`
 	Error  string `json:"error,omitempty"`
+	// Note tells what of an entry that was taken is not as it says.
+	Note string `json:"note,omitempty"`
 }
 
 // Run imports the entries and returns what became of them. Entries that are refused are in the results, and do not hold
 // up the others. Whatever was done when it fails, or is killed, is done again harmlessly.
-func (i *Import) Run(ctx context.Context) (Summary, error) {
+func (i *Import) Run(ctx context.Context) (_ Summary, err error) {
 	run := &importRun{Import: i, batch: new(batch)}
+	if run.repeats, err = newRepeats(); err != nil {
+		return Summary{}, err
+	}
+	defer func() { err = errors.Join(err, run.repeats.close()) }()
 	if err := run.open(); err != nil {
 		return run.state.Summary, err
 	}
-	err := errors.Join(run.all(ctx), run.close())
+	err = errors.Join(run.all(ctx), run.close())
 	if err == nil && i.State != "" && !i.DryRun {
 		if err = os.Remove(i.State); errors.Is(err, os.ErrNotExist) { // nothing was imported
 			err = nil
 		}
 	}
-	return run.state.Summary, err
+	summary := run.state.Summary
+	count, found, failed := run.repeats.find(maxRepeats)
+	for _, repeat := range found {
+		summary.Repeats = append(summary.Repeats, Repeat(repeat))
+	}
+	summary.Repeated = count
+	return summary, errors.Join(err, failed)
 }
 
 type importRun struct {
@@ -96,30 +128,39 @@ type importRun struct {
 	results *os.File
 	out     *bufio.Writer
 	batch   *batch
+	repeats *repeats
 	// sending holds the batches that are under way, oldest first.
 	sending []sentBatch
+	// roles and users are those that a dry run would have made: what comes behind them may be about them. Users are hashes
+	// of uids.
+	roles []string
+	users map[uint64]struct{}
+	seed  maphash.Seed
 }
 
 // batch is what goes to the server at once: entries of one kind, and any that cannot be read.
 type batch struct {
-	lines []Line
+	entries []Entry
+	bytes   int
 	// kind is that of the entries that can be read. Empty while there are none.
 	kind string
 	// uids are those of its users, in small letters as the server has them.
 	uids map[string]bool
 }
 
-func (b *batch) takes(line Line) bool {
-	return len(b.lines) < batchSize && (line.Err != nil || b.kind == "" || b.kind == kindOf(line))
+func (b *batch) takes(entry Entry) bool {
+	return len(b.entries) == 0 || len(b.entries) < batchSize && b.bytes+entry.size <= batchBytes &&
+		(entry.Err != nil || b.kind == "" || b.kind == kindOf(entry))
 }
 
-func (b *batch) add(line Line) {
-	b.lines = append(b.lines, line)
-	if line.Err != nil {
+func (b *batch) add(entry Entry) {
+	b.entries = append(b.entries, entry)
+	if entry.Err != nil {
 		return
 	}
-	b.kind = kindOf(line)
-	if user := line.Entry.User; user != nil {
+	b.bytes += entry.size
+	b.kind = kindOf(entry)
+	if user := entry.Content.User; user != nil {
 		if b.uids == nil {
 			b.uids = make(map[string]bool, batchSize)
 		}
@@ -162,10 +203,11 @@ func (r *importRun) open() error {
 		if err != nil && !errors.Is(err, os.ErrNotExist) {
 			return fmt.Errorf("read how far the import had come: %w", err)
 		}
-		if r.state.Done > 0 && r.state.Source != r.Source {
-			return fmt.Errorf("%s is about another import, or the file has changed since: start anew, or put it away", r.State)
+		if r.state.Done > 0 && r.state.Target != r.Target {
+			return fmt.Errorf("%s is of an import into %s, and this one is into %s: start anew with --restart, or name another "+
+				"file with --state", r.State, r.state.Target, r.Target)
 		}
-		r.state.Source, r.state.Summary.Skipped = r.Source, r.state.Done
+		r.state.Target, r.state.Summary.Skipped = r.Target, r.state.Done
 	}
 	if r.Results == "" {
 		return nil
@@ -194,28 +236,46 @@ func (r *importRun) close() error {
 
 func (r *importRun) all(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, r.settle(0)) }()
-	for line, err := range r.Entries {
+	done, read := r.state.Done, 0
+	for entry, err := range r.Entries {
 		if err != nil {
 			return errors.Join(err, r.send(ctx)) // what could be read is imported
 		}
-		if line.Number <= r.state.Done || line.Entry.Type == "end" {
+		read = entry.Number
+		if user := entry.Content.User; entry.Err == nil && user != nil {
+			if err := r.repeats.add(user.UID, entry.Number); err != nil {
+				return fmt.Errorf("keep the uids of the import: %w", err)
+			}
+			if user.DeactivatedAt == nil { // whoever is not said to be deactivated is active
+				user.DeactivatedAt = new(int64)
+			}
+		}
+		if entry.Number <= done {
+			if entry.Number == done && hex.EncodeToString(entry.Chain[:]) != r.state.Chain {
+				return fmt.Errorf("%s is of another file, or this one was changed before entry %d, up to which it had been "+
+					"imported: start anew with --restart", r.State, done+1)
+			}
 			continue
 		}
-		if !r.batch.takes(line) {
+		if !r.batch.takes(entry) {
 			if err := r.send(ctx); err != nil {
 				return err
 			}
 		}
-		r.batch.add(line)
+		r.batch.add(entry)
+	}
+	if read < done {
+		return fmt.Errorf("%s is of another file, or this one was cut off: it had been imported up to entry %d, and now "+
+			"ends behind entry %d: start anew with --restart", r.State, done, read)
 	}
 	return r.send(ctx)
 }
 
 // kindOf tells what entries can go to the server together.
-func kindOf(line Line) string {
-	switch line.Entry.Type {
+func kindOf(entry Entry) string {
+	switch entry.Content.Type {
 	case "role", "user":
-		return line.Entry.Type
+		return entry.Content.Type
 	default:
 		return "relation"
 	}
@@ -223,7 +283,7 @@ func kindOf(line Line) string {
 
 // send lets the batch go to the server, behind those that it must not pass.
 func (r *importRun) send(ctx context.Context) error {
-	if len(r.batch.lines) == 0 {
+	if len(r.batch.entries) == 0 {
 		return nil
 	}
 	next := r.batch
@@ -251,7 +311,7 @@ func (r *importRun) settle(most int) error {
 	for len(r.sending) > most {
 		oldest := r.sending[0]
 		r.sending = r.sending[1:]
-		if err := r.record(oldest.lines, <-oldest.outcome); err != nil {
+		if err := r.record(oldest.entries, <-oldest.outcome); err != nil {
 			for _, sent := range r.sending {
 				<-sent.outcome
 			}
@@ -262,14 +322,18 @@ func (r *importRun) settle(most int) error {
 	return nil
 }
 
-func (r *importRun) record(lines []Line, done outcome) error {
+func (r *importRun) record(entries []Entry, done outcome) error {
+	last := entries[len(entries)-1]
 	if done.err != nil {
-		return fmt.Errorf("import entries %d to %d: %w", lines[0].Number, lines[len(lines)-1].Number, done.err)
+		return fmt.Errorf("import entries %d to %d: %w", entries[0].Number, last.Number, done.err)
 	}
 	for _, result := range done.results {
 		r.count(result)
+		if r.DryRun && result.Status == "created" {
+			r.assume(result)
+		}
 	}
-	r.state.Done = lines[len(lines)-1].Number
+	r.state.Done, r.state.Chain = last.Number, hex.EncodeToString(last.Chain[:])
 	if r.Changes != nil {
 		if _, err := r.Changes.Write(done.changes); err != nil {
 			return fmt.Errorf("print what would change: %w", err)
@@ -281,40 +345,95 @@ func (r *importRun) record(lines []Line, done outcome) error {
 	return r.save(done.results)
 }
 
+// assume notes what a dry run would have made.
+func (r *importRun) assume(made result) {
+	switch made.Type {
+	case "role":
+		r.roles = append(r.roles, made.UID)
+	case "user":
+		if r.users == nil {
+			r.users, r.seed = map[uint64]struct{}{}, maphash.MakeSeed()
+		}
+		r.users[maphash.String(r.seed, strings.ToLower(made.UID))] = struct{}{}
+	}
+}
+
+func (r *importRun) wouldMake(uid string) bool {
+	if len(r.users) == 0 {
+		return false
+	}
+	_, would := r.users[maphash.String(r.seed, strings.ToLower(uid))]
+	return would
+}
+
 // bring brings a batch to the server.
 func (r *importRun) bring(ctx context.Context, sent *batch) outcome {
-	lines := sent.lines
-	done := outcome{results: make([]result, len(lines))}
+	done := outcome{results: make([]result, len(sent.entries))}
 	var good []int
-	for i, line := range lines {
-		done.results[i] = describe(line)
-		if line.Err != nil {
-			done.results[i].Status, done.results[i].Error = "failed", line.Err.Error()
+	for i, entry := range sent.entries {
+		done.results[i] = describe(entry)
+		if entry.Err != nil {
+			done.results[i].Status, done.results[i].Error = "failed", entry.Err.Error()
+			if r.DryRun {
+				done.changes = fmt.Appendf(done.changes, "refuse entry %d: %v\n", entry.Number, entry.Err)
+			}
 			continue
 		}
 		good = append(good, i)
 	}
-	switch sent.kind {
-	case "":
-	case "role":
-		done.err = r.roles(ctx, lines, good, done.results)
-	case "relation":
-		done.err = r.relations(ctx, lines, good, done.results)
-	default:
-		done.changes, done.err = r.users(ctx, lines, good, done.results)
+	if sent.kind != "" {
+		done.err = r.bringSome(ctx, sent, good, &done)
 	}
 	return done
 }
 
-func describe(line Line) result {
-	described := result{Entry: line.Number, Type: line.Entry.Type}
+// HTTP statuses by which a server refuses a batch for what is in it.
+const (
+	badRequest = 400
+	tooLarge   = 413
+)
+
+// bringSome brings some entries of a batch to the server. When it refuses them as a whole, halves of them are tried, so
+// that the refusal meets the entry that it is about.
+func (r *importRun) bringSome(ctx context.Context, sent *batch, some []int, done *outcome) (err error) {
+	switch sent.kind {
+	case "role":
+		err = r.bringRoles(ctx, sent.entries, some, done)
+	case "user":
+		err = r.bringUsers(ctx, sent.entries, some, done)
+	default:
+		err = r.bringRelations(ctx, sent.entries, some, done)
+	}
+	refused, ok := errors.AsType[*client.Error](err)
+	if !ok || refused.Status != badRequest && refused.Status != tooLarge {
+		return err
+	}
+	if half := len(some) / 2; half > 0 {
+		return errors.Join(r.bringSome(ctx, sent, some[:half], done), r.bringSome(ctx, sent, some[half:], done))
+	}
+	done.results[some[0]].fail(&api.Error{Code: refused.Code, Message: refused.Message, Details: refused.Details})
+	return nil
+}
+
+// fail notes why the server refused an entry.
+func (r *result) fail(refused *api.Error) {
+	r.Status, r.Code, r.Error = "failed", string(refused.Code), refused.Message
+	if len(refused.Details) > 1 {
+		for _, field := range slices.Sorted(maps.Keys(refused.Details)) {
+			r.Error += fmt.Sprintf(" [%s: %s]", field, strings.Join(refused.Details[field], " "))
+		}
+	}
+}
+
+func describe(entry Entry) result {
+	described := result{Entry: entry.Number, Line: entry.Line, Type: entry.Content.Type}
 	switch {
-	case line.Entry.Role != nil:
-		described.UID = line.Entry.Role.Role
-	case line.Entry.User != nil:
-		described.UID = line.Entry.User.UID
-	case line.Entry.Relation != nil:
-		described.UID, described.Other = line.Entry.Relation.UID, line.Entry.Relation.Other
+	case entry.Content.Role != nil:
+		described.UID = entry.Content.Role.Role
+	case entry.Content.User != nil:
+		described.UID = entry.Content.User.UID
+	case entry.Content.Relation != nil:
+		described.UID, described.Other = entry.Content.Relation.UID, entry.Content.Relation.Other
 	}
 	return described
 }
@@ -367,151 +486,129 @@ func (r *importRun) save(results []result) error {
 	return os.Rename(next, r.State)
 }
 
-func (r *importRun) users(ctx context.Context, lines []Line, good []int, results []result) (changes []byte, err error) {
-	rows := make([]api.UserRow, len(good))
-	for n, i := range good {
-		rows[n] = *lines[i].Entry.User
+func (r *importRun) bringUsers(ctx context.Context, entries []Entry, some []int, done *outcome) error {
+	rows := make([]api.UserRow, len(some))
+	for n, i := range some {
+		rows[n] = *entries[i].Content.User
 	}
 	send := r.Client.Users.Batch
 	if r.DryRun {
-		send = r.Client.Users.BatchDryRun
-	}
-	done, err := send(ctx, rows)
-	if err != nil {
-		return nil, err
-	}
-	if len(done) != len(rows) {
-		return nil, fmt.Errorf("the server answered for %d of %d users", len(done), len(rows))
-	}
-	for n, i := range good {
-		results[i].Status = done[n].Status
-		if r.DryRun {
-			changes = appendChange(changes, done[n])
-		}
-		if refused := done[n].Error; refused != nil {
-			results[i].Code, results[i].Error = string(refused.Code), refused.Message
-			if len(refused.Details) > 1 {
-				for _, field := range slices.Sorted(maps.Keys(refused.Details)) {
-					results[i].Error += fmt.Sprintf(" [%s: %s]", field, strings.Join(refused.Details[field], " "))
-				}
-			}
+		send = func(ctx context.Context, rows []api.UserRow) ([]api.UserRowResult, error) {
+			return r.Client.Users.BatchDryRun(ctx, rows, r.roles...)
 		}
 	}
-	return changes, nil
-}
-
-func (r *importRun) relations(ctx context.Context, lines []Line, good []int, results []result) error {
-	if r.DryRun {
-		for _, i := range good {
-			results[i].Status = "unchanged"
-		}
-		return nil
-	}
-	rows := make([]api.RelationRow, len(good))
-	for n, i := range good {
-		rows[n] = *lines[i].Entry.Relation
-	}
-	done, err := r.Client.Visibility.PutRelations(ctx, rows)
+	results, err := send(ctx, rows)
 	if err != nil {
 		return err
 	}
-	for n, i := range good {
-		results[i].Status = "created"
-		if done[n].Unchanged {
-			results[i].Status = "unchanged"
-		}
-		if !done[n].Success {
-			results[i].Status, results[i].Code, results[i].Error = "failed", string(done[n].Code), done[n].Message
-		}
+	if len(results) != len(rows) {
+		return errAnswers(len(results), len(rows))
 	}
-	return nil
-}
-
-// roles makes or changes roles one by one: there are few.
-func (r *importRun) roles(ctx context.Context, lines []Line, good []int, results []result) error {
-	for _, i := range good {
+	for n, i := range some {
+		done.results[i].Status = results[n].Status
+		if refused := results[n].Error; refused != nil {
+			done.results[i].fail(refused)
+		}
 		if r.DryRun {
-			results[i].Status = "unchanged"
-			continue
-		}
-		status, err := r.role(ctx, lines[i].Entry)
-		var refused *client.Error
-		switch {
-		case errors.As(err, &refused):
-			results[i].Status, results[i].Code, results[i].Error = "failed", string(refused.Code), refused.Message
-		case err != nil:
-			return err
-		default:
-			results[i].Status = status
+			told := done.results[i]
+			told.UID = results[n].UID // as the server has it
+			done.change("", told, results[n].Fields)
 		}
 	}
 	return nil
 }
 
-func (r *importRun) role(ctx context.Context, entry api.ExportLine) (status string, err error) {
-	role := entry.Role
-	before, err := r.standing(ctx, role.Role)
-	switch {
-	case err != nil:
-		return "", err
-	case before == "":
-		_, err = r.Client.Roles.Create(ctx, api.CreateRoleRequest{Role: role.Role, Name: role.Name, Description: role.Description, Metadata: role.Metadata, Settings: role.Settings})
-	default:
-		request := api.UpdateRoleRequest{Name: &role.Name, Description: &role.Description, Settings: role.Settings}
-		if len(role.Metadata) > 0 {
-			request.Metadata = &role.Metadata
+func errAnswers(got, want int) error {
+	return fmt.Errorf("the server answered for %d of %d entries", got, want)
+}
+
+func (r *importRun) bringRelations(ctx context.Context, entries []Entry, some []int, done *outcome) error {
+	rows := make([]api.RelationRow, len(some))
+	var assumed []string
+	for n, i := range some {
+		rows[n] = *entries[i].Content.Relation
+		for _, uid := range []string{rows[n].UID, rows[n].Other} {
+			if r.wouldMake(uid) {
+				assumed = append(assumed, uid)
+			}
 		}
-		_, err = r.Client.Roles.Update(ctx, role.Role, request)
 	}
-	if err == nil && len(entry.Permissions) > 0 {
-		_, err = r.Client.Roles.SetPermissions(ctx, role.Role, api.UpdatePermissionsRequest{Permissions: entry.Permissions})
+	send := r.Client.Visibility.PutRelations
+	if r.DryRun {
+		send = func(ctx context.Context, rows []api.RelationRow) ([]api.ItemResult, error) {
+			return r.Client.Visibility.PutRelationsDryRun(ctx, rows, assumed...)
+		}
 	}
-	if err == nil && len(entry.RestrictedFeatures) > 0 {
-		slices.Sort(entry.RestrictedFeatures)
-		err = r.Client.Roles.RestrictFeatures(ctx, role.Role, entry.RestrictedFeatures...)
+	results, err := send(ctx, rows)
+	if err != nil {
+		return err
 	}
-	if err != nil || before == "" {
-		return "created", err
+	if len(results) != len(rows) {
+		return errAnswers(len(results), len(rows))
 	}
-	after, err := r.standing(ctx, role.Role)
-	if after == before {
-		return "unchanged", err
+	for n, i := range some {
+		done.results[i].Status = "created"
+		if results[n].Unchanged {
+			done.results[i].Status = "unchanged"
+		}
+		if !results[n].Success {
+			done.results[i].fail(&api.Error{Code: results[n].Code, Message: results[n].Message})
+		}
+		if r.DryRun {
+			done.change(done.results[i].Type+" ", done.results[i], nil)
+		}
 	}
-	return "updated", err
+	return nil
 }
 
-// standing returns all there is to a role, as text; nothing when there is no such role.
-func (r *importRun) standing(ctx context.Context, id string) (string, error) {
-	role, err := r.Client.Roles.Get(ctx, id)
-	if client.IsCode(err, api.CodeRoleNotFound) {
-		return "", nil
+func (r *importRun) bringRoles(ctx context.Context, entries []Entry, some []int, done *outcome) error {
+	rows := make([]api.RoleRow, len(some))
+	for n, i := range some {
+		line := entries[i].Content
+		rows[n] = api.RoleRow{
+			Role: *line.Role, Permissions: line.Permissions, RestrictedFeatures: line.RestrictedFeatures,
+			RestrictedAt: line.RestrictedAt,
+		}
 	}
+	send := r.Client.Roles.Batch
+	if r.DryRun {
+		send = r.Client.Roles.BatchDryRun
+	}
+	results, err := send(ctx, rows)
 	if err != nil {
-		return "", err
+		return err
 	}
-	role.UpdatedAt = 0
-	permissions, err := r.Client.Roles.Permissions(ctx, id)
-	if err != nil {
-		return "", err
+	if len(results) != len(rows) {
+		return errAnswers(len(results), len(rows))
 	}
-	restricted, err := r.Client.Roles.RestrictedFeatures(ctx, id, client.PageOptions{PerPage: 1000})
-	if err != nil {
-		return "", err
+	for n, i := range some {
+		done.results[i].Status = results[n].Status
+		if refused := results[n].Error; refused != nil {
+			done.results[i].fail(refused)
+		}
+		for _, permission := range slices.Sorted(maps.Keys(results[n].Dropped)) {
+			done.results[i].Note += fmt.Sprintf("%s named roles that there are not, which were left out: %s. ", permission,
+				strings.Join(results[n].Dropped[permission], ", "))
+		}
+		if r.DryRun {
+			done.change("role ", done.results[i], results[n].Fields)
+		}
 	}
-	text, err := json.Marshal([]any{role, permissions, restricted.Items})
-	return string(text), err
+	return nil
 }
 
-// appendChange appends what a dry run would change, as text.
-func appendChange(text []byte, result api.UserRowResult) []byte {
-	switch result.Status {
+// change adds a line that tells what a dry run would do to something.
+func (o *outcome) change(kind string, of result, fields []string) {
+	name := of.UID
+	if of.Other != "" {
+		name += " " + of.Other
+	}
+	switch of.Status {
 	case "created":
-		return fmt.Appendf(text, "create %s\n", result.UID)
+		o.changes = fmt.Appendf(o.changes, "create %s%s\n", kind, name)
 	case "updated":
-		return fmt.Appendf(text, "update %s: %s\n", result.UID, strings.Join(result.Fields, ", "))
+		o.changes = fmt.Appendf(o.changes, "update %s%s: %s\n", kind, name, strings.Join(fields, ", "))
 	case "failed":
-		return fmt.Appendf(text, "refuse %q: %s\n", result.UID, result.Error.Message)
-	default:
-		return text
+		o.changes = fmt.Appendf(o.changes, "refuse %s%q: %s\n", kind, name, of.Error)
 	}
 }

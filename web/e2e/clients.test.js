@@ -174,8 +174,10 @@ describe("every build", { concurrency: 4 }, () => {
     await watcher.hears("background", "background online");
     await app.page.evaluate(() => moveApp("background"));
     await watcher.hears("background", "background offline");
+    await until("the socket is closed", () => app.tab.sockets.size === 0);
     await app.page.evaluate(() => moveApp("active"));
     await app.passUntil("the SDK has come back", () => app.tab.sockets.size > 0, 10);
+    await app.tab.socketsReady();
     await watcher.hears("background", "background online");
   });
 
