@@ -25,7 +25,7 @@ type leaseFollower struct{ lost, regaining, regained func() }
 func takeLease(ctx context.Context, config *pgx.ConnConfig) (*pgx.Conn, error) {
 	conn, err := pgx.ConnectConfig(ctx, config)
 	if err != nil {
-		return nil, fmt.Errorf("connect to database: %w", err)
+		return nil, connectError(config, err)
 	}
 	for tried := time.Now(); ; {
 		var owned bool
