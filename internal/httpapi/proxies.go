@@ -27,12 +27,11 @@ func ParseProxies(list []string) (Proxies, error) {
 		}
 		network, err := netip.ParsePrefix(text)
 		if err != nil {
-			var address netip.Addr
-			if address, err = netip.ParseAddr(text); err == nil {
+			if address, err := netip.ParseAddr(text); err == nil && address.Zone() == "" {
 				network = netip.PrefixFrom(address, address.BitLen())
 			}
 		}
-		if err != nil || network.Addr().Zone() != "" {
+		if !network.IsValid() {
 			return Proxies{}, fmt.Errorf("%q is neither a network, such as 10.0.0.0/8, nor an address, nor %q", text, throughUnix)
 		}
 		if network.Addr().Is4In6() { // as clients' addresses are compared
