@@ -385,7 +385,6 @@ func (s *Server) Close() error {
 		log.Info("stopping; waiting for requests in flight and for sockets to be told",
 			slog.Int64("requests", s.api.InFlight()), slog.Int64("sockets", s.presenceNumbers.sockets.Load()),
 			slog.Duration("for_at_most", s.config.ShutdownTimeout))
-		s.api.Close()
 		s.closed = s.release()
 		if log = log.With(slog.Duration("took", time.Since(began))); s.closed != nil {
 			log.Error("stopped, and not in order", slog.Any("error", s.closed))
@@ -401,6 +400,9 @@ func (s *Server) release() error {
 	ctx, cancel := context.WithTimeout(context.Background(), s.config.ShutdownTimeout)
 	defer cancel()
 	var failures []error
+	if s.api != nil {
+		s.api.Close() // which ends streams, and what works for it
+	}
 	if s.gateway != nil {
 		s.presence.Drain()
 		failures = append(failures, s.gateway.Close(ctx))
