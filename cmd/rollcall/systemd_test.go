@@ -193,3 +193,23 @@ func TestHangup(t *testing.T) {
 		})
 	}
 }
+
+// TestTerminalCloses closes the terminal in which a server runs. It ends, and does not stay behind.
+func TestTerminalCloses(t *testing.T) {
+	t.Parallel()
+	screen, inside := openTerminal(t)
+	cmd := serveCommand(t, "--data", filepath.Join(t.TempDir(), "data"), "--log-level", "info")
+	cmd.Stdin = inside
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	ctx, cancel := waitContext(t)
+	defer cancel()
+	p, err := launch(ctx, cmd)
+	must(t, err)
+	t.Cleanup(p.kill)
+	must(t, inside.Close())
+	must(t, screen.Close()) // which sends SIGHUP
+	if code, err := p.wait(t.Context()); err != nil || code != 0 {
+		t.Errorf("it ended with %d %v: %s", code, err, p.stderr)
+	}
+	expectInOrder(t, p.stderr.String(), "its terminal, which is closed", "stopped")
+}
