@@ -102,6 +102,7 @@ func TestDatabaseStopped(t *testing.T) {
 	socket.Hears("w0-0 online")
 	for _, says := range []string{
 		"the database does not answer, or another server uses it; requests are refused until that is over",
+		`"msg":"waiting for the database","database":"PostgreSQL at /`, "does not answer: ",
 	} {
 		if !strings.Contains(log.String(), says) {
 			t.Errorf("the log does not say %q", says)

@@ -119,6 +119,8 @@ func Start(ctx context.Context, config Config) (_ *Server, err error) {
 		config.Logger.Error(
 			"the database does not answer, or another server uses it; requests are refused until that is over",
 		)
+	}, func(err error) {
+		config.Logger.Warn("waiting for the database", slog.String("database", describeDatabase(config)), slog.Any("error", err))
 	}, func() {
 		feed.CatchUp()
 		config.Logger.Info("the database answers and is this server's alone again")

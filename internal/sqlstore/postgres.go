@@ -55,7 +55,7 @@ func OpenPostgres(ctx context.Context, url string) (*Store, error) {
 	engine := &postgres{connConfig: config.ConnConfig, unended: map[directory.AppID]struct{}{}}
 	engine.take(ctx)
 	nothing := func() {}
-	engine.follower.Store(&leaseFollower{lost: nothing, regaining: nothing, regained: nothing})
+	engine.follower.Store(&leaseFollower{lost: nothing, regaining: nothing, regained: nothing, waiting: func(error) {}})
 	watching, stop := context.WithCancel(context.WithoutCancel(ctx))
 	engine.stopWatching = stop
 	engine.watching.Go(func() { engine.keepLease(watching, owner) })
@@ -63,7 +63,7 @@ func OpenPostgres(ctx context.Context, url string) (*Store, error) {
 		return nil, errors.Join(err, engine.close())
 	}
 	store := newStore(engine)
-	store.FollowLease(nothing, nothing)
+	store.FollowLease(nothing, func(error) {}, nothing)
 	return store, nil
 }
 
