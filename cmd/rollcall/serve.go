@@ -75,7 +75,7 @@ func (s *settings) withConfig(cmd *cobra.Command, run func(server.Config) error)
 		return usageError{err}
 	}
 	for _, told := range s.unknown {
-		config.Logger.Warn(told)
+		config.Logger.Warn("a variable looks like a setting and is none", slog.String("variable", told))
 	}
 	config.LogLost = log.Lost
 	return run(config)

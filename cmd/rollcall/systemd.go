@@ -115,6 +115,6 @@ func (s *supervisor) close() {
 		s.ticker.Stop()
 	}
 	if s.conn != nil {
-		s.conn.Close()
+		_ = s.conn.Close() // nothing is left to be sent
 	}
 }

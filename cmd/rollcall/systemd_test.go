@@ -24,7 +24,7 @@ type systemd struct {
 
 func newSystemd(t *testing.T) *systemd {
 	t.Helper()
-	folder, err := os.MkdirTemp("", "rc") // short: a socket's path has at most 107 bytes
+	folder, err := os.MkdirTemp("", "rc") //nolint:usetesting // whose path is too long for a socket
 	must(t, err)
 	t.Cleanup(func() { os.RemoveAll(folder) })
 	s := &systemd{t: t, path: filepath.Join(folder, "notify")}
@@ -87,8 +87,7 @@ func TestSocketActivation(t *testing.T) {
 	path := filepath.Join(filepath.Dir(s.path), "http.sock")
 	_, https := passable(t, "tcp", "127.0.0.1:0")
 	tcp, plain := passable(t, "tcp", "127.0.0.1:0")
-	unixListener, unixSocket := passable(t, "unix", path)
-	_ = unixListener
+	_, unixSocket := passable(t, "unix", path)
 	p := startActivated(t, s, "https:web:http", []*os.File{https, plain, unixSocket},
 		"--http", "systemd", "--https", "systemd", "--debug", "systemd:web", "--quiet")
 	s.hears("READY=1")

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 )
 
@@ -198,11 +199,11 @@ func (p Proxies) fromForwarded(lines []string, direct client) (client, error) {
 		return direct, err
 	}
 	hop := direct
-	for i := len(elements) - 1; i >= 0; i-- {
-		if secure, ok := parseScheme(elements[i]["proto"]); ok {
+	for _, element := range slices.Backward(elements) {
+		if secure, ok := parseScheme(element["proto"]); ok {
 			hop.secure = secure
 		}
-		address, ok := parseNode(elements[i]["for"])
+		address, ok := parseNode(element["for"])
 		if !ok { // "unknown", or a name that hides the address
 			break
 		}

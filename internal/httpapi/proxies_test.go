@@ -171,8 +171,10 @@ func TestLimitBehindProxies(t *testing.T) {
 		addresses string
 		want      int
 	}{
-		{"198.51.100.1", http.StatusUnauthorized}, {"198.51.100.1", http.StatusTooManyRequests},
-		{"1.2.3.4, 198.51.100.1", http.StatusTooManyRequests}, {"198.51.100.2", http.StatusUnauthorized},
+		{"198.51.100.1", http.StatusUnauthorized},
+		{"198.51.100.1", http.StatusTooManyRequests},
+		{"1.2.3.4, 198.51.100.1", http.StatusTooManyRequests},
+		{"198.51.100.2", http.StatusUnauthorized},
 	} {
 		if got := from(step.addresses); got != step.want {
 			t.Errorf("%s: %d, want %d", step.addresses, got, step.want)

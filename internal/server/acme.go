@@ -100,7 +100,7 @@ func (a *acmeCertificates) follow(ctx context.Context) {
 // ask gets the certificate of every domain, as a client of today would.
 func (a *acmeCertificates) ask(ctx context.Context) {
 	for _, domain := range a.domains {
-		certificate, err := a.get(&tls.ClientHelloInfo{ //nolint:contextcheck // autocert takes none
+		certificate, err := a.get(&tls.ClientHelloInfo{
 			ServerName: domain, SupportedVersions: []uint16{tls.VersionTLS13},
 			CipherSuites:     []uint16{tls.TLS_AES_128_GCM_SHA256, tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256},
 			SignatureSchemes: []tls.SignatureScheme{tls.ECDSAWithP256AndSHA256},
@@ -146,7 +146,7 @@ func (t *closingTransport) close() {
 // RoundTrip implements http.RoundTripper.
 func (t *closingTransport) RoundTrip(request *http.Request) (*http.Response, error) {
 	ctx, cancel := context.WithCancel(request.Context())
-	unlink := context.AfterFunc(t.running, cancel)
+	unlink := context.AfterFunc(t.running, cancel) //nolint:contextcheck // it ends with either
 	end := func() { unlink(); cancel() }
 	response, err := t.inner.RoundTrip(request.WithContext(ctx))
 	if err != nil {

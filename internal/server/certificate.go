@@ -237,11 +237,12 @@ func (c *certificateFiles) take(now filesStamp) {
 		return
 	}
 	c.serving.Store(&certificate)
-	message := "the certificate was read again, and new connections get it"
+	log := c.logger.With(slog.String("file", c.certFile), slog.Time("valid_until", certificate.Leaf.NotAfter))
 	if bytes.Equal(certificate.Leaf.Raw, served.Leaf.Raw) {
-		message = "the certificate was read again, and is the same"
+		log.Info("the certificate was read again, and is the same")
+	} else {
+		log.Info("the certificate was read again, and new connections get it")
 	}
-	c.logger.Info(message, slog.String("file", c.certFile), slog.Time("valid_until", certificate.Leaf.NotAfter))
 	count(c.outcomes.taken)
 }
 

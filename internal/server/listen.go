@@ -126,7 +126,7 @@ func lockFolderOf(path string) (free func(), err error) {
 	if err := syscall.Flock(int(folder.Fd()), syscall.LOCK_EX); err != nil {
 		return nil, errors.Join(fmt.Errorf("lock %s: %w", folder.Name(), err), folder.Close())
 	}
-	return func() { folder.Close() }, nil
+	return func() { _ = folder.Close() }, nil // which gives the lock back
 }
 
 // removeStale removes a socket on which nobody listens, and refuses everything else.
@@ -150,7 +150,7 @@ func socketIsTaken(ctx context.Context, path string) error {
 	conn, err := new(net.Dialer).DialContext(ctx, "unix", path)
 	switch {
 	case err == nil:
-		conn.Close()
+		_ = conn.Close() // it was a question
 		return fmt.Errorf("unix %s: somebody listens there already", path)
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return nil
