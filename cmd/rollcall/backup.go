@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"time"
 
@@ -39,6 +40,9 @@ func newBackup() *cobra.Command {
 			info, err := os.Stat(args[0])
 			if err != nil {
 				return err
+			}
+			if err := server.NoteBackup(s.config, time.Now(), info.Size()); err != nil { // the backup is good all the same
+				fmt.Fprintf(cmd.ErrOrStderr(), "rollcall: %v\n", err)
 			}
 			if asJSON {
 				return printJSON(cmd, map[string]any{

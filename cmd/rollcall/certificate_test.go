@@ -30,14 +30,14 @@ func TestOwnCertificate(t *testing.T) {
 	}{
 		"none": {says: "made a self-signed certificate", isMade: true},
 		"ended": {
-			left: -time.Hour, says: "the self-signed certificate is renewed", diagnosed: "the next start makes a new one",
+			left: -time.Hour, says: "the self-signed certificate is renewed", diagnosed: "the server makes a new one by itself",
 			isMade: true,
 		},
 		"about to end": {
 			left: 29 * 24 * time.Hour, says: "the self-signed certificate is renewed",
-			diagnosed: "the next start makes a new one", isMade: true,
+			diagnosed: "the server makes a new one by itself", isMade: true,
 		},
-		"good": {left: 31 * 24 * time.Hour, diagnosed: "renewed by a start after", isKept: true},
+		"good": {left: 31 * 24 * time.Hour, diagnosed: "renewed by itself after", isKept: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

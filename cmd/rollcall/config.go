@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -29,6 +31,8 @@ type settings struct {
 	logFormat  string
 	flags      *pflag.FlagSet
 	sources    map[string]string
+	// unknown are variables that look like settings and are none, in words.
+	unknown []string
 }
 
 const envPrefix = "ROLLCALL_"
@@ -43,15 +47,31 @@ func (s *settings) register(flags *pflag.FlagSet) {
 	c := &s.config
 	*c = c.OrDefault()
 	flags.StringVar(&c.DataDir, "data", "./data", "data directory: database, master key, credentials.json, certificate")
-	flags.StringVar(&c.HTTP, "http", "127.0.0.1:8080", "address for HTTP; empty turns it off")
-	flags.StringVar(&c.HTTPS, "https", "127.0.0.1:8443", "address for HTTPS; empty turns it off")
+	flags.StringVar(
+		&c.HTTP, "http", "127.0.0.1:8080", "address for HTTP: host:port, unix:PATH or systemd; empty turns it off",
+	)
+	flags.StringVar(&c.HTTPS, "https", "127.0.0.1:8443", "address for HTTPS, as for --http; empty turns it off")
 	flags.StringVar(&c.Debug, "debug", "", "private address for pprof; empty turns it off")
+	flags.Var((*modeValue)(&c.SocketMode), "socket-mode", "permissions of Unix sockets")
+	flags.Var(
+		&listValue{list: &c.TrustedProxies}, "trusted-proxies",
+		"networks and addresses of the proxies that are believed about their clients, and unix for Unix sockets",
+	)
 	flags.StringVar(&c.Database, "database", "", "postgres:// URL; empty means SQLite in the data directory")
+	flags.DurationVar(
+		&c.DatabaseWait, "database-wait", 0, "how long a start waits for a PostgreSQL that does not answer; 0 means not at all",
+	)
 	flags.StringVar(
 		&c.MasterKey, "master-key", "", "master keys in base64, the current one first; empty means DATA/master.key",
 	)
 	flags.StringVar(&c.TLSCert, "tls-cert", "", "certificate file; empty means a self-signed one in the data directory")
 	flags.StringVar(&c.TLSKey, "tls-key", "", "key file of the certificate")
+	flags.Var(
+		&listValue{list: &c.ACMEDomains}, "acme-domain",
+		"host names to get certificates for from Let's Encrypt, whose terms you accept with that",
+	)
+	flags.StringVar(&c.ACMEEmail, "acme-email", "", "where the authority may write to")
+	flags.StringVar(&c.ACMEDirectory, "acme-directory", "", "directory URL of another authority than Let's Encrypt")
 	flags.StringVar(
 		&c.PublicHost, "public-host", "", "host[:port] that clients are told to use; empty means the one they called",
 	)
@@ -100,6 +120,48 @@ func (s *settings) register(flags *pflag.FlagSet) {
 	flags.StringVar(&s.configFile, "config", "", "YAML file with any of these options")
 }
 
+// listValue is an option that is a list, with commas between its items. A flag that is given again adds to it.
+type listValue struct {
+	list *[]string
+	// replaces says that the next value takes the place of what is there.
+	replaces bool
+}
+
+func (v *listValue) Type() string   { return "list" }
+func (v *listValue) String() string { return strings.Join(*v.list, ",") }
+
+// Set implements pflag.Value.
+func (v *listValue) Set(text string) error {
+	if v.replaces {
+		*v.list = nil
+	}
+	for item := range strings.SplitSeq(text, ",") {
+		if item = strings.TrimSpace(item); item != "" {
+			*v.list = append(*v.list, item)
+		}
+	}
+	return nil
+}
+
+// modeType is what modeValue calls itself.
+const modeType = "mode"
+
+// modeValue is an option that is the permissions of a file.
+type modeValue fs.FileMode
+
+func (v *modeValue) Type() string   { return modeType }
+func (v *modeValue) String() string { return fmt.Sprintf("%04o", uint32(*v)) }
+
+// Set implements pflag.Value.
+func (v *modeValue) Set(text string) error {
+	mode, err := strconv.ParseUint(text, 8, 32)
+	if err != nil || mode > 0o777 || mode == 0 {
+		return errors.New("not permissions")
+	}
+	*v = modeValue(mode)
+	return nil
+}
+
 const limitPrefix = "limit-"
 
 // registerLimits adds a flag for every field of the limits, named and explained by its tags.
@@ -132,6 +194,10 @@ func envName(flag string) string {
 // load fills in from the environment and the file what the flags do not say.
 func (s *settings) load(getenv func(string) (string, bool)) error {
 	s.sources = map[string]string{}
+	var err error
+	if s.unknown, err = checkEnvironment(os.Environ(), s.flags); err != nil {
+		return usageError{err}
+	}
 	if !s.flags.Changed("config") {
 		if path, ok := getenv(envName("config")); ok {
 			s.configFile = path
@@ -161,10 +227,13 @@ func (s *settings) load(getenv func(string) (string, bool)) error {
 func (s *settings) loadOption(flag *pflag.Flag, file map[string]string, getenv func(string) (string, bool)) error {
 	given := flag.Value.String()
 	s.sources[flag.Name] = "default"
+	if list, ok := flag.Value.(*listValue); ok {
+		list.replaces = true
+	}
 	set := func(source, value string) error {
 		s.sources[flag.Name] = source
 		if err := flag.Value.Set(value); err != nil {
-			return usageError{fmt.Errorf("option %s from %s: %w", flag.Name, source, err)}
+			return usageError{fmt.Errorf("option %s from %s is %q; it must be %s", flag.Name, source, value, wants(flag))}
 		}
 		if strings.HasPrefix(flag.Name, limitPrefix) && strings.HasPrefix(value, "-") {
 			return usageError{fmt.Errorf("option %s from %s: a limit cannot be %s", flag.Name, source, value)}
@@ -195,13 +264,17 @@ func lookup(option string, getenv func(string) (string, bool)) (value string, fo
 	if value, found = getenv(envName(option)); found || !slices.Contains(secretOptions, option) {
 		return value, found, nil
 	}
-	path, found := getenv(envName(option) + "_FILE")
+	variable := envName(option) + "_FILE"
+	path, found := getenv(variable)
 	if !found {
 		return "", false, nil
 	}
+	if path == "" {
+		return "", false, usageError{fmt.Errorf("%s is empty; it must name the file that holds the option %s", variable, option)}
+	}
 	text, err := os.ReadFile(path)
 	if err != nil {
-		return "", false, fmt.Errorf("option %s: %w", option, err)
+		return "", false, fmt.Errorf("%s, which is to hold the option %s: %w", variable, option, err)
 	}
 	return strings.TrimSpace(string(text)), true, nil
 }
@@ -216,11 +289,21 @@ func readConfigFile(path string) (map[string]string, error) {
 	}
 	var raw map[string]any
 	if err := yaml.Unmarshal(text, &raw); err != nil {
-		return nil, usageError{fmt.Errorf("read %s: %w", path, err)}
+		why := yaml.FormatError(err, false, false) // without the lines around, which may hold a password
+		return nil, usageError{fmt.Errorf("read %s: %s", path, why)}
 	}
 	values := map[string]string{}
 	for name, value := range raw {
-		values[name] = fmt.Sprint(value)
+		items, isList := value.([]any)
+		for i, item := range items {
+			if i > 0 {
+				values[name] += ","
+			}
+			values[name] += fmt.Sprint(item)
+		}
+		if !isList {
+			values[name] = fmt.Sprint(value)
+		}
 	}
 	return values, nil
 }
@@ -228,9 +311,10 @@ func readConfigFile(path string) (map[string]string, error) {
 // serverConfig returns the configuration of a server that logs to the given writer.
 func (s *settings) serverConfig(log *asyncWriter) (server.Config, error) {
 	config := s.config
+	config.Version, config.Commit = version, commit()
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(s.logLevel)); err != nil {
-		return config, usageError{fmt.Errorf("--log-level: %w", err)}
+		return config, usageError{fmt.Errorf("--log-level must be debug, info, warn or error, not %q", s.logLevel)}
 	}
 	format := s.logFormat
 	if format == "auto" {
@@ -277,10 +361,16 @@ func newConfig() *cobra.Command {
 			"--config. Secrets are not shown; they can also come from files: ROLLCALL_DATABASE_FILE,\n" +
 			"ROLLCALL_MASTER_KEY_FILE.",
 		Example: "  rollcall config\n  ROLLCALL_HTTP=:9000 rollcall config --json",
-		Args:    cobra.NoArgs,
+		Args:    noSettingsAsArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := s.load(os.LookupEnv); err != nil {
 				return err
+			}
+			if err := s.config.Check(); err != nil {
+				return usageError{err}
+			}
+			for _, told := range s.unknown {
+				fmt.Fprintln(cmd.ErrOrStderr(), "rollcall: "+told)
 			}
 			return s.print(cmd, asJSON)
 		},

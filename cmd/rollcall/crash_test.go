@@ -482,7 +482,10 @@ func launch(ctx context.Context, cmd *exec.Cmd) (*process, error) {
 
 // start starts the process, which does not outlive tests that are cut off.
 func (p *process) start() error {
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if p.cmd.SysProcAttr == nil {
+		p.cmd.SysProcAttr = &syscall.SysProcAttr{}
+	}
+	p.cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
 	if err := p.cmd.Start(); err != nil {
 		return err
 	}

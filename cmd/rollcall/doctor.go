@@ -18,12 +18,17 @@ func newDoctor() *cobra.Command {
 		Long: "Checks what `rollcall serve` with the same flags, environment and file depends on, and says what to do\n" +
 			"about what is wrong. It can run beside the server. The exit code is 1 when there is a problem.",
 		Example: "  rollcall doctor\n  rollcall doctor --data /var/lib/rollcall --json",
-		Args:    cobra.NoArgs,
+		Args:    noSettingsAsArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := s.load(os.LookupEnv); err != nil {
 				return err
 			}
 			findings := server.Diagnose(cmd.Context(), s.config)
+			for _, told := range s.unknown {
+				findings = append(findings, server.Finding{
+					Check: "environment", Level: "warning", Detail: told, Advice: "correct the name, or unset it if it is nobody's",
+				})
+			}
 			if asJSON {
 				if err := printJSON(cmd, findings); err != nil {
 					return err

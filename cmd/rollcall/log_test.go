@@ -80,7 +80,8 @@ func TestOutputNobodyTakes(t *testing.T) {
 	}
 }
 
-// TestLogOnFullDisk fills the disk that a server logs to, and makes room again: nothing is missing in the log.
+// TestLogOnFullDisk fills the disk that a server logs to, under reads and writes, and makes room again: every answer is
+// right meanwhile, and nothing is missing in the log.
 func TestLogOnFullDisk(t *testing.T) {
 	t.Parallel()
 	d := newDisk(t)
@@ -93,11 +94,37 @@ func TestLogOnFullDisk(t *testing.T) {
 	p.callMany(t, 10)
 	awaitRecords(t, path, "GET /healthz", 10)
 	d.fill()
+	wait := p.writeAndRead(t, "full", 200)
 	p.callMany(t, requestsLogged)
+	wait()
 	d.makeRoom()
+	p.writeAndRead(t, "emptied", 20)()
 	p.callMany(t, 10)
 	awaitRecords(t, path, "GET /healthz", requestsLogged+20)
 	p.expectEnd(t)
+}
+
+// writeAndRead creates users beside what the test does, and demands that each is there as it was written. wait returns
+// when it is done.
+func (p *process) writeAndRead(t *testing.T, prefix string, count int) (wait func()) {
+	t.Helper()
+	c := p.client(t, nil)
+	var working sync.WaitGroup
+	for worker := range 4 {
+		working.Go(func() {
+			for n := range count / 4 {
+				uid := fmt.Sprintf("%s-%d-%d", prefix, worker, n)
+				if _, err := c.Users.Create(t.Context(), content(uid, n+1)); err != nil {
+					t.Errorf("create %s: %v", uid, err)
+					return
+				}
+				if user, err := c.Users.Get(t.Context(), uid); err != nil || !is(user, n+1) {
+					t.Errorf("%s is not as it was written: %+v, %v", uid, user, err)
+				}
+			}
+		})
+	}
+	return working.Wait
 }
 
 // TestLogTellsWhatIsMissing writes more to a full disk than is kept, and makes room again.

@@ -28,9 +28,9 @@ var version = "dev"
 func main() { os.Exit(run()) }
 
 func run() int {
-	ctx, stop := signal.NotifyContext(context.Background(), interruptions()...)
-	defer stop()
 	root := newRoot()
+	ctx, stop := signal.NotifyContext(context.Background(), interruptions(root, os.Args[1:])...)
+	defer stop()
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return 0
@@ -44,11 +44,15 @@ func run() int {
 	return exitFailed
 }
 
-// interruptions are the signals on which a command finishes what it does. A terminal that closes is one, unless the
-// command was started to outlive it.
-func interruptions() []os.Signal {
+// interruptions are the signals on which the command that args name finishes what it does. A terminal that closes is
+// one, unless the command was started to outlive it, or does something else then.
+func interruptions(root *cobra.Command, args []string) []os.Signal {
 	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
-	if !signal.Ignored(syscall.SIGHUP) {
+	reloads := false
+	if cmd, _, err := root.Find(args); err == nil {
+		_, reloads = cmd.Annotations[reloadsOnHangup]
+	}
+	if !reloads && !signal.Ignored(syscall.SIGHUP) {
 		signals = append(signals, syscall.SIGHUP)
 	}
 	return signals
@@ -67,7 +71,7 @@ func newRoot() *cobra.Command {
 		RunE:          showHelp,
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return usageError{fmt.Errorf("%w; see `%s --help`", err, cmd.CommandPath())}
+		return usageError{fmt.Errorf("%w; see `%s --help`", inWords(err), cmd.CommandPath())}
 	})
 	root.AddCommand(
 		newServe(), newDev(), newApps(), newKeys(), newUsers(), newImport(), newExport(), newBackup(), newDoctor(),

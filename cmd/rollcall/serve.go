@@ -1,8 +1,10 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -33,7 +35,8 @@ func newServe() *cobra.Command {
 		Example: "  rollcall serve\n" +
 			"  rollcall serve --data /var/lib/rollcall --http 127.0.0.1:8080 --https ''\n" +
 			"  rollcall serve --database postgres://rollcall@db.example.com/rollcall",
-		Args: cobra.NoArgs,
+		Args:        noSettingsAsArguments,
+		Annotations: map[string]string{reloadsOnHangup: ""},
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return s.withConfig(cmd, func(config server.Config) error {
 				return serve(cmd, config, func(running *server.Server) {
@@ -68,14 +71,43 @@ func (s *settings) withConfig(cmd *cobra.Command, run func(server.Config) error)
 	if err != nil {
 		return err
 	}
+	if err := config.Check(); err != nil {
+		return usageError{err}
+	}
+	for _, told := range s.unknown {
+		config.Logger.Warn("a variable looks like a setting and is none", slog.String("variable", told))
+	}
 	config.LogLost = log.Lost
 	return run(config)
 }
 
+// noSettingsAsArguments refuses arguments without repeating them: what stands there by mistake may be the URL of a
+// database with its password.
+func noSettingsAsArguments(_ *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return errors.New("it takes options and no arguments")
+	}
+	return nil
+}
+
+// reloadsOnHangup marks a command that reads again what has changed when it gets SIGHUP, and goes on.
+const reloadsOnHangup = "reloads on SIGHUP"
+
 // serve runs a server until the command is interrupted.
-func serve(cmd *cobra.Command, config server.Config, started func(*server.Server)) error {
-	if config.HTTP == "" && config.HTTPS == "" {
-		return usageError{errors.New("give --http or --https an address: there is nothing to listen on")}
+func serve(cmd *cobra.Command, config server.Config, started func(*server.Server)) (err error) {
+	hangups := make(chan os.Signal, 1)
+	terminal := isatty.IsTerminal(os.Stdin.Fd()) && !signal.Ignored(syscall.SIGHUP)
+	if _, reloads := cmd.Annotations[reloadsOnHangup]; reloads {
+		signal.Notify(hangups, syscall.SIGHUP)
+		defer signal.Stop(hangups)
+	}
+	systemd, err := newSupervisor(os.LookupEnv, config.Logger)
+	if err != nil {
+		return err
+	}
+	defer systemd.close()
+	if config.Passed, err = passedSockets(os.LookupEnv); err != nil {
+		return err
 	}
 	syscall.Umask(0o077) // whatever is written is for the user who runs the server
 	tuneRuntime(config)
@@ -84,11 +116,29 @@ func serve(cmd *cobra.Command, config server.Config, started func(*server.Server
 		return err
 	}
 	started(running)
-	select {
-	case <-cmd.Context().Done():
-		return running.Close()
-	case err := <-running.Failed():
-		return errors.Join(err, running.Close())
+	systemd.tell(tellReady, "serving")
+	for {
+		select {
+		case <-hangups:
+			if terminal && !isatty.IsTerminal(os.Stdin.Fd()) {
+				config.Logger.Info("told to stop", slog.String("by", "its terminal, which is closed"))
+				systemd.tell(tellStopping, "stopping")
+				return running.Close()
+			}
+			systemd.tell(tellReloading(), "reloading")
+			running.Reload()
+			systemd.tell(tellReady, "serving")
+		case <-systemd.watchdog:
+			systemd.tell(tellAlive, "")
+		case <-cmd.Context().Done():
+			config.Logger.Info("told to stop", slog.Any("by", context.Cause(cmd.Context())))
+			systemd.tell(tellStopping, "stopping")
+			return running.Close()
+		case err := <-running.Failed():
+			config.Logger.Error("a listener has ended", slog.Any("error", err))
+			systemd.tell(tellStopping, "a listener has ended")
+			return errors.Join(err, running.Close())
+		}
 	}
 }
 
@@ -112,15 +162,18 @@ func welcome(cmd *cobra.Command, running *server.Server, config server.Config) {
 	printf(cmd, "Rollcall is running.\n\n")
 	base, flags := "", ""
 	if running.HTTPSAddr != "" {
-		base, flags = "https://"+running.HTTPSAddr, "-k "
+		var shown string
+		shown, base, flags = reachedAt("https", running.HTTPSAddr)
+		flags += "-k "
 		printf(
 			cmd, "  https      %s   (self-signed certificate unless you gave one: open it once in the browser and accept it)\n",
-			base,
+			shown,
 		)
 	}
 	if running.HTTPAddr != "" {
-		base, flags = "http://"+running.HTTPAddr, ""
-		printf(cmd, "  http       %s\n", base)
+		var shown string
+		shown, base, flags = reachedAt("http", running.HTTPAddr)
+		printf(cmd, "  http       %s\n", shown)
 	}
 	printf(cmd, "  reference  %s/docs\n", base)
 	path := filepath.Join(config.DataDir, server.CredentialsFile)
@@ -149,7 +202,7 @@ func welcome(cmd *cobra.Command, running *server.Server, config server.Config) {
 			"-H 'content-type: application/json' -d '{\"uid\":\"ada\",\"name\":\"Ada\"}'\n",
 		flags, base, credentials.AppID, restKey.inShell,
 	)
-	if running.HTTPSAddr == "" {
+	if running.HTTPSAddr == "" || strings.HasPrefix(running.HTTPSAddr, "unix:") {
 		return
 	}
 	printf(cmd, `
@@ -162,6 +215,15 @@ Log in with the JavaScript SDK (npm install @cometchat/chat-sdk-javascript@4.2.0
   const user = await CometChat.login("ada", %s);
 
 `, running.HTTPSAddr, running.HTTPSAddr, credentials.AppID, authKey.inScript)
+}
+
+// reachedAt returns how the address of a listener is shown, and the URL and the flags with which curl reaches it.
+func reachedAt(scheme, address string) (shown, base, flags string) {
+	if path, ok := strings.CutPrefix(address, "unix:"); ok {
+		return address, scheme + "://localhost", "--unix-socket " + inQuotes(path) + " "
+	}
+	base = scheme + "://" + address
+	return base, base, ""
 }
 
 // keyWords is how a key stands in what is printed.
@@ -203,7 +265,7 @@ func newDev() *cobra.Command {
 			"are in credentials.json, which is named. A key that was given is not shown.",
 		Example: "  rollcall dev\n" +
 			"  rollcall dev --http 127.0.0.1:0 --https '' --app-id testapp --rest-api-key $(openssl rand -hex 20)",
-		Args: cobra.NoArgs,
+		Args: noSettingsAsArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return s.withConfig(cmd, func(config server.Config) error {
 				config.FirstApp = directory.NewApp{

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"strings"
 	"sync"
@@ -63,6 +64,143 @@ func TestDatabaseOutage(t *testing.T) {
 	o.awaitWrites()
 	o.stopWriting()
 	o.verify()
+}
+
+// TestDatabaseStopped stops PostgreSQL in order under a running server, as an operator does, and starts it again, while
+// clients write and a socket is open. Nobody gets a wrong answer, and nobody has to do anything about it.
+func TestDatabaseStopped(t *testing.T) {
+	t.Parallel()
+	database, url := storetest.OwnPostgres(t)
+	var log safeBuffer
+	o := newOutage(t, url, func(config *server.Config) {
+		config.Logger = slog.New(slog.NewJSONHandler(&log, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	})
+	socket := o.server.Login(t, apitest.Login{UID: "reader", Device: "phone", Body: everybody})
+	o.writeInBackground()
+	for range 2 {
+		o.awaitWrites()
+		if err := database.Stop(); err != nil {
+			t.Fatal(err)
+		}
+		o.awaitReadiness(false)
+		o.expectNoService()
+		o.awaitRefusals()
+		expectMetric(t, o.server, "rollcall_database_up", 0)
+		if failures, _ := metric(t, o.server, `rollcall_database_failures_total{operation="write"}`); failures < 1 {
+			t.Errorf("%v failures are counted", failures)
+		}
+		if err := database.Restart(apitest.Context(t)); err != nil {
+			t.Fatal(err)
+		}
+		o.awaitReadiness(true)
+		expectMetric(t, o.server, "rollcall_database_up", 1)
+	}
+	o.awaitWrites()
+	o.stopWriting()
+	o.verify()
+	o.server.Login(t, apitest.Login{UID: "w0-0", Device: "phone"})
+	socket.Hears("w0-0 online")
+	for _, says := range []string{
+		"the database does not answer, or another server uses it; requests are refused until that is over",
+		`"msg":"waiting for the database","database":"PostgreSQL at /`, "does not answer: ",
+	} {
+		if !strings.Contains(log.String(), says) {
+			t.Errorf("the log does not say %q", says)
+		}
+	}
+}
+
+// TestStartWithoutDatabase starts servers while PostgreSQL is down: one fails at once and in words, another waits and says
+// for what.
+func TestStartWithoutDatabase(t *testing.T) {
+	t.Parallel()
+	database, url := storetest.OwnPostgres(t)
+	if err := database.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	var log safeBuffer
+	config := server.Config{
+		DataDir: t.TempDir(), HTTP: "127.0.0.1:0", Database: url, Logger: slog.New(slog.NewJSONHandler(&log, nil)),
+	}
+	_, err := server.Start(t.Context(), config)
+	if err == nil || !strings.Contains(err.Error(), "does not answer") || !strings.Contains(err.Error(), "--database-wait") {
+		t.Errorf("without a database: %v", err)
+	}
+	config.DatabaseWait = outagePatience
+	started := make(chan *server.Server, 1)
+	go func() {
+		s, err := server.Start(apitest.Context(t), config)
+		if err != nil {
+			t.Error(err)
+		}
+		started <- s
+	}()
+	await(t, "the log to say what is waited for", func() bool {
+		return strings.Contains(log.String(), `"msg":"waiting for the database","database":"PostgreSQL at /`)
+	})
+	if err := database.Restart(apitest.Context(t)); err != nil {
+		t.Fatal(err)
+	}
+	if s := storetest.Await(t, started, "the server"); s != nil {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := database.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	interrupted, interrupt := context.WithCancel(apitest.Context(t))
+	go func() { interrupt() }()
+	if _, err := server.Start(interrupted, config); err == nil {
+		t.Error("it started without a database")
+	}
+}
+
+// TestDatabaseWithoutRights starts a server as a PostgreSQL user that may make no tables, and doctor beside it.
+func TestDatabaseWithoutRights(t *testing.T) {
+	t.Parallel()
+	admin, err := postgres.NewDatabase(apitest.Context(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	role := fmt.Sprintf("weak-%d", time.Now().UnixNano())
+	run := func(statement string) {
+		t.Helper()
+		conn, err := pgx.Connect(apitest.Context(t), admin)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close(context.WithoutCancel(t.Context()))
+		if _, err := conn.Exec(apitest.Context(t), statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	run(`CREATE ROLE "` + role + `" LOGIN PASSWORD 'hunter2'`)
+	config := server.Config{
+		DataDir: t.TempDir(), HTTP: "127.0.0.1:0", Database: strings.Replace(admin, "postgres@", role+":hunter2@", 1),
+	}
+	grant := `GRANT USAGE, CREATE ON SCHEMA public TO "` + role + `";`
+	_, err = server.Start(t.Context(), config)
+	if err == nil || !strings.Contains(err.Error(), grant) || strings.Contains(err.Error(), "hunter2") {
+		t.Fatalf("without rights: %v", err)
+	}
+	found := false
+	for _, finding := range server.Diagnose(t.Context(), config) {
+		found = found || finding.Check == "database" && finding.Level == "problem" && strings.Contains(finding.Detail, grant)
+	}
+	if !found {
+		t.Error("doctor does not find it")
+	}
+	run(grant)
+	s, err := server.Start(t.Context(), config)
+	if err != nil {
+		t.Fatalf("after the grant: %v", err)
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	run(`DROP OWNED BY "` + role + `"`)
+	run(`DROP ROLE "` + role + `"`)
 }
 
 // TestLostLease takes the database from a running server whose connections work: the one that holds the database is
@@ -268,6 +406,8 @@ type reply struct {
 	what   string
 	status int
 	err    api.Error // of a status that is not 200
+	// retryAfter is the header of this name.
+	retryAfter string
 }
 
 // call makes a request as it is and demands that an error comes in the contract's envelope.
@@ -294,6 +434,7 @@ func (o *outage) call(method, path, body string, headers map[string]string) repl
 	if err != nil {
 		o.t.Errorf("%s was not answered to the end: %v", r.what, err)
 	}
+	r.retryAfter = response.Header.Get("Retry-After")
 	if r.status = response.StatusCode; r.status != http.StatusOK {
 		r.err = o.envelope(r.what, response, text)
 	}
@@ -348,11 +489,17 @@ func (o *outage) expectNoService() {
 		o.backend(http.MethodGet, "/v3/apikeys", ""),
 		o.call(http.MethodPost, "/v3/me/jwt", "", map[string]string{"authToken": o.token.Token}),
 	} {
-		if r.status < 500 || r.err.Code != api.CodeOperationFailed {
-			o.t.Errorf("%s: want a refusal with %s, got %d %+v", r.what, api.CodeOperationFailed, r.status, r.err)
-		}
+		o.expectUnavailable(r)
 	}
 	o.expectStatus(http.StatusOK, o.call(http.MethodGet, "/healthz", "", nil))
+}
+
+// expectUnavailable demands that a call is refused for now, and that the caller is told when to come back.
+func (o *outage) expectUnavailable(r reply) {
+	o.t.Helper()
+	if r.status != http.StatusServiceUnavailable || r.err.Code != api.CodeOperationFailed || r.retryAfter == "" || r.retryAfter == "0" {
+		o.t.Errorf("%s: want a refusal with %s and Retry-After, got %d %q %+v", r.what, api.CodeOperationFailed, r.status, r.retryAfter, r.err)
+	}
 }
 
 func (o *outage) awaitReadiness(ready bool) {
@@ -410,6 +557,7 @@ func (o *outage) create(uid string) {
 	case strings.Contains(r.err.Message, "Nothing was changed"):
 		told = notCreated
 		o.refused.Add(1)
+		o.expectUnavailable(r)
 	default:
 		told = perhapsCreated
 		o.perhaps.Add(1)

@@ -42,6 +42,8 @@ type Config struct {
 	Feed *changefeed.Feed
 	// OpensManagement reports whether a key and secret open the management calls. Nil means that none do.
 	OpensManagement func(key, secret string) bool
+	// TrustedProxies are those whose headers are believed about who their clients are.
+	TrustedProxies Proxies
 	// PublicHost is the host[:port] that clients are told to use. Empty means the one they called.
 	PublicHost string
 	// BodyLimit is the largest body in bytes. Zero means DefaultBodyLimit.
@@ -76,6 +78,7 @@ type API struct {
 	limiter *limiter
 	lists   *lists
 	metrics *metrics
+	proxies Proxies
 	// running ends when the API is closed.
 	running context.Context //nolint:containedctx // it is the API's life
 	end     context.CancelFunc
@@ -129,6 +132,7 @@ func New(config Config) (*API, error) {
 	a := &API{
 		config: config, dir: config.Directory, mux: http.NewServeMux(), limiter: limiter,
 		lists: newLists(config.Directory.ListsAtOnce(), config.Registerer), metrics: newMetrics(config.Registerer),
+		proxies: config.TrustedProxies,
 	}
 	a.running, a.end = context.WithCancel(context.Background())
 	for _, route := range Routes() {
@@ -137,6 +141,9 @@ func New(config Config) (*API, error) {
 	a.mux.HandleFunc("/", a.notFound)
 	return a, nil
 }
+
+// InFlight returns how many requests are being served.
+func (a *API) InFlight() int64 { return a.metrics.inFlight.Load() }
 
 // Close ends the event streams and the background work. Call it once, before shutting down the server.
 func (a *API) Close() {

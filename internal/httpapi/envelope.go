@@ -108,8 +108,9 @@ func (a *API) writeError(x *exchange, err error) {
 	if status == 0 {
 		status = http.StatusInternalServerError
 	}
-	if domain.RetryAfter > 0 {
-		x.Header()["Retry-After"] = []string{strconv.Itoa(int(math.Ceil(domain.RetryAfter.Seconds())))}
+	if status == http.StatusServiceUnavailable && x.Header()["Retry-After"] == nil {
+		wait := max(1, int(math.Ceil(domain.RetryAfter.Seconds())))
+		x.Header()["Retry-After"] = []string{strconv.Itoa(wait)}
 	}
 	x.code, x.cause = api.Code(domain.Code), domain.Cause
 	if err := writeJSON(x, status, envelope(domain)); err != nil && x.cause == nil {

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -29,6 +30,7 @@ type exchange struct {
 	started  time.Time
 	route    string
 	observer *observer
+	from     client
 	app      string
 	actor    string
 	status   int
@@ -99,11 +101,11 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request, refused error) {
 	ctx, end := context.WithDeadline(r.Context(), started.Add(a.config.RequestTimeout))
 	*x = exchange{
 		ResponseWriter: w, id: requestID(r), started: started, observer: a.metrics.unrouted,
-		ctx: ctx,
+		ctx: ctx, from: a.proxies.clientOf(r),
 	}
 	header := w.Header()
 	header[requestIDHeader] = []string{x.id}
-	a.metrics.inFlight.Inc()
+	a.metrics.inFlight.Add(1)
 	defer func() {
 		failure := recover()
 		if err, ok := failure.(error); ok && errors.Is(err, http.ErrAbortHandler) {
@@ -111,7 +113,7 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request, refused error) {
 		} else if failure != nil {
 			a.writeError(x, fmt.Errorf("panic: %v\n%s", failure, debug.Stack()))
 		}
-		a.metrics.inFlight.Dec()
+		a.metrics.inFlight.Add(-1)
 		a.record(x, r)
 		end()
 		*x = exchange{}
@@ -251,7 +253,8 @@ func (a *API) record(x *exchange, r *http.Request) {
 	record.AddAttrs(
 		slog.String("request_id", x.id), slog.String("method", shorten(r.Method, maxLoggedMethod)),
 		slog.String("route", x.route), slog.Int("status", x.status),
-		slog.Int64("duration_us", duration.Microseconds()), slog.Int("bytes", x.written), slog.String("remote", r.RemoteAddr),
+		slog.Int64("duration_us", duration.Microseconds()), slog.Int("bytes", x.written), slog.String("remote", x.from.String()),
+		slog.Bool("secure", x.from.secure),
 		slog.String("app", x.app), slog.String("actor", x.actor))
 	if x.code != "" {
 		record.AddAttrs(slog.String("code", string(x.code)))
@@ -266,7 +269,7 @@ func (a *API) record(x *exchange, r *http.Request) {
 type metrics struct {
 	requests *prometheus.CounterVec
 	duration *prometheus.HistogramVec
-	inFlight prometheus.Gauge
+	inFlight atomic.Int64
 	unrouted *observer
 	// wrongCredentials counts by what was wrong, and whether it was refused for that or because there were too many.
 	wrongCredentials *prometheus.CounterVec
@@ -281,16 +284,15 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 			Name: "rollcall_http_request_duration_seconds", Help: "Time from a request's arrival to its answer, by route.",
 			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
 		}, []string{"route"}),
-		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "rollcall_http_requests_in_flight", Help: "Requests being served.",
-		}),
 		wrongCredentials: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "rollcall_wrong_credentials_total",
 			Help: "Requests with a wrong app, key, token or management secret, refused for that or limited.",
 		}, []string{"credential", "answer"}),
 	}
 	if registerer != nil {
-		registerer.MustRegister(m.requests, m.duration, m.inFlight, m.wrongCredentials)
+		registerer.MustRegister(m.requests, m.duration, m.wrongCredentials, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "rollcall_http_requests_in_flight", Help: "Requests being served.",
+		}, func() float64 { return float64(m.inFlight.Load()) }))
 	}
 	m.unrouted = m.observer("none")
 	return m

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"math"
 	"net/http"
-	"net/netip"
 	"strconv"
 	"time"
 
@@ -62,11 +61,11 @@ func newLimiter(limits RateLimits, now func() time.Time) (*limiter, error) {
 
 // guesses is the bucket of the wrong credentials of an address, nil when there is no limit, or none has come and make
 // is false.
-func (l *limiter) guesses(r *http.Request, make bool) *rate.Limiter {
+func (l *limiter) guesses(from client, make bool) *rate.Limiter {
 	if l.limits.WrongCredentials < 0 {
 		return nil
 	}
-	name := "wrong " + addressOf(r)
+	name := "wrong " + addressOf(from)
 	bucket, ok := l.limiters.GetIfPresent(name)
 	if !ok && make {
 		bucket, _ = l.limiters.SetIfAbsent(name, l.bucket(l.limits.WrongCredentials))
@@ -76,7 +75,7 @@ func (l *limiter) guesses(r *http.Request, make bool) *rate.Limiter {
 
 // mayGuess refuses to look for a credential that nobody remembers, when the address has sent too many that were wrong.
 func (l *limiter) mayGuess(c *call, credential string) error {
-	bucket := l.guesses(c.r, false)
+	bucket := l.guesses(c.w.from, false)
 	if now := l.now(); bucket != nil && bucket.TokensAt(now) < 1 {
 		return l.refuseGuess(c, credential, bucket, now)
 	}
@@ -85,7 +84,7 @@ func (l *limiter) mayGuess(c *call, credential string) error {
 
 // wrong counts a wrong credential, and returns what to answer.
 func (l *limiter) wrong(c *call, credential string, refused error) error {
-	bucket := l.guesses(c.r, true)
+	bucket := l.guesses(c.w.from, true)
 	if now := l.now(); bucket != nil && !bucket.AllowN(now, 1) {
 		return l.refuseGuess(c, credential, bucket, now)
 	}
@@ -103,14 +102,13 @@ func (l *limiter) refuseGuess(c *call, credential string, bucket *rate.Limiter, 
 		l.limits.WrongCredentials, wait)
 }
 
-// addressOf returns the address that a request comes from, without its port, and of an IPv6 address the network.
-func addressOf(r *http.Request) string {
-	from, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil {
-		return r.RemoteAddr
-	}
-	address := from.Addr().Unmap().WithZone("")
-	if address.Is4() {
+// addressOf returns the address that a client is counted under: without its port, and of an IPv6 address the network.
+func addressOf(from client) string {
+	address := from.address.Addr()
+	switch {
+	case !address.IsValid():
+		return throughUnix
+	case address.Is4():
 		return address.String()
 	}
 	network, err := address.Prefix(64)

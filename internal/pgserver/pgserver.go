@@ -75,7 +75,7 @@ func Start(ctx context.Context, durable bool) (_ *Server, err error) {
 	return s, nil
 }
 
-// Restart starts it again on the data that it has, after Crash, and returns when it takes connections.
+// Restart starts it again on the data that it has, after Crash or Stop, and returns when it takes connections.
 func (s *Server) Restart(ctx context.Context) error {
 	process := exec.CommandContext(context.WithoutCancel(ctx), s.program, s.args...)
 	process.SysProcAttr, process.Dir = s.owner, s.dir
@@ -94,16 +94,21 @@ func (s *Server) Restart(ctx context.Context) error {
 
 // Crash ends it in the middle of what it does, and returns when all of its processes are gone: connections break, and
 // what was not committed is lost.
-func (s *Server) Crash() error {
-	if err := s.process.Process.Signal(syscall.SIGQUIT); err != nil {
-		return fmt.Errorf("crash postgres: %w", err)
+func (s *Server) Crash() error { return s.end(syscall.SIGQUIT) }
+
+// Stop ends it in order, as `pg_ctl stop` does: it tells its clients, and breaks off what they do.
+func (s *Server) Stop() error { return s.end(syscall.SIGINT) }
+
+func (s *Server) end(signal syscall.Signal) error {
+	if err := s.process.Process.Signal(signal); err != nil {
+		return fmt.Errorf("end postgres: %w", err)
 	}
 	select {
 	case <-s.exited: // an immediate shutdown ends as an error would, or not, and either is meant
 		s.process = nil
 		return nil
 	case <-time.After(patience):
-		return errors.New("crash postgres: it does not end")
+		return errors.New("end postgres: it does not")
 	}
 }
 

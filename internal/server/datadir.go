@@ -17,6 +17,7 @@ const (
 	CredentialsFile = "credentials.json"
 	unfinishedFile  = ".credentials.json.unfinished"
 	tombstonesFile  = "tombstones.jsonl"
+	backupNoteFile  = "last-backup.json"
 	tlsFolder       = "tls"
 )
 

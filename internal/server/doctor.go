@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -70,16 +71,8 @@ func Diagnose(ctx context.Context, config Config) []Finding {
 }
 
 func checkConfig(_ context.Context, config Config) (level, detail, advice string) {
-	if config.HTTP == "" && config.HTTPS == "" {
-		return levelProblem, "neither --http nor --https has an address", "give one of them an address"
-	}
-	if config.Database != "" && !strings.HasPrefix(config.Database, "postgres://") &&
-		!strings.HasPrefix(config.Database, "postgresql://") {
-		return levelProblem, "--database is not the URL of a PostgreSQL database", "give it one that begins with postgres://"
-	}
-	if (config.TLSCert == "") != (config.TLSKey == "") {
-		return levelProblem, "only one of --tls-cert and --tls-key is given",
-			"give both, or none for a self-signed certificate"
+	if err := config.Check(); err != nil {
+		return levelProblem, err.Error(), "correct it: the server does not start with it"
 	}
 	info, err := os.Stat(config.DataDir)
 	switch {
@@ -215,6 +208,8 @@ func checkPostgres(ctx context.Context, config Config) (level, detail, advice st
 	switch {
 	case err != nil:
 		return levelProblem, err.Error(), "check --database, and that PostgreSQL runs and lets this machine in"
+	case condition.Hindrance != "":
+		return levelProblem, condition.Server + ": " + condition.Hindrance, "do what it says"
 	case condition.Version > condition.LatestVersion:
 		newer := &sqlstore.NewerDatabaseError{Version: condition.Version, Known: condition.LatestVersion}
 		return levelProblem, newer.Error(), "run the newer release"
@@ -319,63 +314,119 @@ func checkCertificate(_ context.Context, config Config) (level, detail, advice s
 	if config.HTTPS == "" {
 		return levelOK, "HTTPS is off", ""
 	}
-	certFile, keyFile, own := config.TLSCert, config.TLSKey, true
-	if certFile == "" {
-		folder := filepath.Join(config.DataDir, tlsFolder)
-		certFile, keyFile, own = filepath.Join(folder, "cert.pem"), filepath.Join(folder, "key.pem"), false
+	if len(config.ACMEDomains) > 0 {
+		return checkACMECertificates(config)
 	}
-	certificate, err := tls.LoadX509KeyPair(certFile, keyFile)
+	certFile, keyFile, selfSigned := certificateOf(config, config.DataDir)
+	if certFile == "" || keyFile == "" { // which is the configuration's matter
+		return levelOK, "only half of it is configured", ""
+	}
+	certificate, err := readPair(certFile, keyFile)
 	switch {
-	case errors.Is(err, fs.ErrNotExist) && !own:
+	case errors.Is(err, fs.ErrNotExist) && selfSigned:
 		return levelOK, "the first start makes a self-signed one", ""
 	case err != nil:
 		return levelProblem, err.Error(), "give --tls-cert and --tls-key a PEM certificate and its key"
 	}
-	if !own {
-		if err := secret.CheckPrivate(keyFile); err != nil {
-			return levelProblem, err.Error(), "run it: whoever has the key can pass for this server"
-		}
-	} else if info, err := os.Stat(keyFile); err == nil && info.Mode().Perm()&0o007 != 0 {
+	if selfSigned {
+		return checkSelfSigned(config, certificate.Leaf, keyFile)
+	}
+	level, detail, advice = checkExpiry(certificate.Leaf)
+	if info, err := os.Stat(keyFile); level == levelOK && err == nil && info.Mode().Perm()&0o007 != 0 {
 		return levelWarning, keyFile + " can be read by every user of this machine",
 			"let nobody else read the key of the certificate"
 	}
-	left := time.Until(certificate.Leaf.NotAfter)
-	names := strings.Join(certificate.Leaf.DNSNames, ", ")
+	return level, detail, advice
+}
+
+func checkSelfSigned(config Config, certificate *x509.Certificate, keyFile string) (level, detail, advice string) {
+	if err := secret.CheckPrivate(keyFile); err != nil {
+		return levelProblem, err.Error(), "run it: whoever has the key can pass for this server"
+	}
+	left := time.Until(certificate.NotAfter)
+	detail = describeCertificate(certificate)
+	switch {
+	case left < certificateMargin && left < 0 && isHeld(config.DataDir):
+		return levelProblem, detail + ", self-signed", "see in the server's log why it makes no new one: clients refuse this one"
+	case left < certificateMargin:
+		return levelWarning, detail + ", self-signed", "the server makes a new one by itself, when it starts or runs"
+	}
+	renewed := certificate.NotAfter.Add(-certificateMargin).UTC().Format(time.DateOnly)
+	return levelWarning, detail + ", self-signed, renewed by itself after " + renewed,
+		"for users outside this machine give --tls-cert and --tls-key, or --acme-domain, or put a proxy with a certificate in front"
+}
+
+// checkACMECertificates looks at the certificates that were got so far.
+func checkACMECertificates(config Config) (level, detail, advice string) {
+	level = levelOK
+	var details []string
+	for _, domain := range config.ACMEDomains {
+		file := filepath.Join(config.DataDir, acmeFolder, domain)
+		certificate, err := readPair(file, file)
+		if errors.Is(err, fs.ErrNotExist) {
+			details = append(details, domain+": none yet; the server asks for one")
+			continue
+		}
+		if err != nil {
+			return levelProblem, err.Error(), "move the file away: the server gets the certificate again"
+		}
+		if worse, found, why := checkExpiry(certificate.Leaf); worse != levelOK {
+			return worse, found, why + "; the log says why it could not be renewed"
+		}
+		details = append(details, describeCertificate(certificate.Leaf))
+	}
+	return level, strings.Join(details, "; "), ""
+}
+
+// What part of a certificate's life may be left for a warning and for a problem, and how much time that is at most:
+// those who renew a certificate of 90 days by themselves do so when 30 are left.
+const (
+	warnAtPart, warnAtMost       = 3, 30 * 24 * time.Hour
+	problemAtPart, problemAtMost = 10, 7 * 24 * time.Hour
+)
+
+// checkExpiry tells how long a certificate is still valid, and whether it is to be renewed.
+func checkExpiry(certificate *x509.Certificate) (level, detail, advice string) {
+	now, life := time.Now(), certificate.NotAfter.Sub(certificate.NotBefore)
+	left := certificate.NotAfter.Sub(now)
+	detail = describeCertificate(certificate)
+	switch {
+	case left <= 0:
+		return levelProblem, detail, "renew it: clients refuse it"
+	case now.Before(certificate.NotBefore):
+		return levelProblem, detail + ", and only from " + certificate.NotBefore.UTC().Format(time.RFC3339) + " on",
+			"check the clock: clients refuse it until then"
+	case left < min(life/problemAtPart, problemAtMost):
+		return levelProblem, detail, "renew it now; a running server takes a new one by itself"
+	case left < min(life/warnAtPart, warnAtMost):
+		return levelWarning, detail, "renew it soon; a running server takes a new one by itself"
+	}
+	return levelOK, detail, ""
+}
+
+// describeCertificate tells what a certificate is for, until when, and how many days are left.
+func describeCertificate(certificate *x509.Certificate) string {
+	names := strings.Join(certificate.DNSNames, ", ")
 	if names == "" {
 		names = "a certificate for no host name"
 	}
-	detail = fmt.Sprintf("%s, valid until %s", names, certificate.Leaf.NotAfter.UTC().Format(time.DateOnly))
-	switch {
-	case left < certificateMargin && !own && left < 0 && isHeld(config.DataDir):
-		return levelProblem, detail + ", self-signed", "restart the server, which makes a new one: clients refuse this one"
-	case left < certificateMargin && !own:
-		return levelWarning, detail + ", self-signed", "the next start makes a new one"
-	case left < 0:
-		return levelProblem, detail, "renew it: clients refuse it"
-	case left < certificateMargin:
-		return levelWarning, detail, "renew it soon"
-	case !own:
-		renewed := certificate.Leaf.NotAfter.Add(-certificateMargin).UTC().Format(time.DateOnly)
-		return levelWarning, detail + ", self-signed, renewed by a start after " + renewed,
-			"for users outside this machine give --tls-cert and --tls-key, or put a proxy with a certificate in front"
+	left := time.Until(certificate.NotAfter)
+	remaining := fmt.Sprintf("%d days left", int(left/(24*time.Hour)))
+	if left <= 0 {
+		remaining = "expired"
 	}
-	return levelOK, detail, ""
+	return fmt.Sprintf("%s, valid until %s, %s", names, certificate.NotAfter.UTC().Format(time.DateOnly), remaining)
 }
 
 func checkAddresses(ctx context.Context, config Config) (level, detail, advice string) {
 	var free, busy []string
 	var refused error
-	for _, address := range []string{config.HTTP, config.HTTPS, config.Debug} {
-		if address == "" {
+	for _, listening := range config.listening() {
+		if err := probeAddress(ctx, listening); err != nil {
+			busy, refused = append(busy, listening.address), err
 			continue
 		}
-		listener, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
-		if err != nil {
-			busy, refused = append(busy, address), err
-			continue
-		}
-		free = append(free, address)
-		_ = listener.Close() // nobody connected
+		free = append(free, listening.address)
 	}
 	switch {
 	case len(busy) == 0:
@@ -388,6 +439,28 @@ func checkAddresses(ctx context.Context, config Config) (level, detail, advice s
 	return levelOK, strings.Join(free, ", ") + " can be listened on", ""
 }
 
+// probeAddress tells why an address cannot be listened on. What systemd is to open is its own matter.
+func probeAddress(ctx context.Context, listening listening) error {
+	at, err := parseAddress(listening.option, listening.address)
+	switch {
+	case err != nil || at.passed != "":
+		return err
+	case at.unix != "":
+		if _, err := os.Stat(filepath.Dir(at.unix)); err != nil {
+			return err
+		}
+		if err := socketIsTaken(ctx, at.unix); !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		return nil
+	}
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", at.tcp)
+	if err == nil {
+		_ = listener.Close() // nobody connected
+	}
+	return err
+}
+
 // askServer bounds how long a running server may take to say whether it is ready.
 const askServer = 5 * time.Second
 
@@ -396,15 +469,12 @@ func checkServer(ctx context.Context, config Config) (level, detail, advice stri
 	ctx, cancel := context.WithTimeout(ctx, askServer)
 	defer cancel()
 	held := isHeld(config.DataDir)
-	for _, base := range []struct{ scheme, address string }{{"http://", config.HTTP}, {"https://", config.HTTPS}} {
-		host, port, err := net.SplitHostPort(base.address)
-		if err != nil || port == "0" {
+	for _, base := range config.listening() {
+		at, err := parseAddress(base.option, base.address)
+		if err != nil || base.option == "debug" || at.passed != "" {
 			continue
 		}
-		if ip := net.ParseIP(host); host == "" || ip.IsUnspecified() {
-			host = "localhost"
-		}
-		ready, says, err := askReadiness(ctx, base.scheme+net.JoinHostPort(host, port))
+		ready, says, err := askReadiness(ctx, base.option, at)
 		switch {
 		case err != nil: // nobody is there, or it is no server of ours
 		case !ready:
@@ -419,11 +489,27 @@ func checkServer(ctx context.Context, config Config) (level, detail, advice stri
 	return levelOK, "none uses the data directory", ""
 }
 
-func askReadiness(ctx context.Context, base string) (ready bool, says string, err error) {
+// askReadiness asks the server at an address, which speaks a scheme.
+func askReadiness(ctx context.Context, scheme string, at address) (ready bool, says string, err error) {
 	// Whether its certificate is good is another question.
 	transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}} //nolint:gosec // as said
 	defer transport.CloseIdleConnections()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, base+"/readyz", nil)
+	host := "localhost"
+	if at.unix != "" {
+		transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", at.unix)
+		}
+	} else {
+		name, port, err := net.SplitHostPort(at.tcp)
+		if err != nil || port == "0" {
+			return false, "", errors.New("where it listens is not known")
+		}
+		if ip := net.ParseIP(name); name == "" || ip.IsUnspecified() {
+			name = host
+		}
+		host = net.JoinHostPort(name, port)
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, scheme+"://"+host+"/readyz", nil)
 	if err != nil {
 		return false, "", err
 	}

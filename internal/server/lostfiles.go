@@ -1,25 +1,13 @@
 package server
 
 import (
-	"context"
 	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-
-	"github.com/rollcall/rollcall/internal/sqlstore"
 )
-
-// Backup writes a copy of the embedded database to a new file, also while a server is writing, and returns what is in
-// it.
-func Backup(ctx context.Context, config Config, target string) (sqlstore.Condition, error) {
-	if lost := lostUnderServer(config); lost != "" {
-		return sqlstore.Condition{}, errors.New(lost)
-	}
-	return sqlstore.BackupSQLite(ctx, filepath.Join(config.DataDir, DatabaseFile), target)
-}
 
 // lostUnderServer tells which of its files a running server has no more, in words; nothing when they are there. It is
 // to be asked before such a database is opened: whoever closes another file by its name takes the log with it.

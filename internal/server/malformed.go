@@ -20,22 +20,27 @@ type envelopingListener struct{ net.Listener }
 
 func (l envelopingListener) Accept() (net.Conn, error) {
 	conn, err := l.Listener.Accept()
-	if tcp, ok := conn.(*net.TCPConn); ok {
-		return &envelopingConn{tcp}, nil
+	if stream, ok := conn.(streamConn); ok {
+		return &envelopingConn{stream}, nil
 	}
 	return conn, err
 }
 
-type envelopingConn struct{ *net.TCPConn }
+// streamConn is a connection over TCP or over a Unix socket.
+type streamConn interface {
+	net.Conn
+	syscall.Conn // else the poller could not take sockets over
+	CloseWrite() error
+}
 
-var _ syscall.Conn = (*envelopingConn)(nil) // else the poller could not take sockets over
+type envelopingConn struct{ streamConn }
 
 func (c *envelopingConn) Write(data []byte) (int, error) {
 	envelope := envelopeOf(data)
 	if envelope == nil {
-		return c.TCPConn.Write(data)
+		return c.streamConn.Write(data)
 	}
-	if _, err := c.TCPConn.Write(envelope); err != nil {
+	if _, err := c.streamConn.Write(envelope); err != nil {
 		return 0, err
 	}
 	return len(data), nil

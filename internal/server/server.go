@@ -6,9 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/http/pprof"
+	"os"
 	"path/filepath"
 	"runtime/debug"
 	"sync"
@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/rollcall/rollcall/internal/changefeed"
@@ -52,8 +51,11 @@ type Server struct {
 	directory *directory.Directory
 	gateway   *gateway.Gateway
 	servers   []*http.Server
-	// acceptFailures counts the connections that could not be accepted.
-	acceptFailures prometheus.Counter
+	// certificates is nil when HTTPS is off.
+	certificates    certificates
+	numbers         *serverMetrics
+	presenceNumbers *presenceMetrics
+	registry        *prometheus.Registry
 
 	stopping   atomic.Bool
 	closing    sync.Once
@@ -67,7 +69,14 @@ type Server struct {
 // until Close is called; ctx bounds the start alone.
 func Start(ctx context.Context, config Config) (_ *Server, err error) {
 	config = config.OrDefault()
-	s := &Server{config: config, failed: make(chan error, 4)}
+	if err := config.Check(); err != nil {
+		return nil, err
+	}
+	began := time.Now()
+	config.Logger.Info("starting", slog.String("version", config.Version), slog.String("commit", config.Commit),
+		slog.Int("pid", os.Getpid()), slog.String("data", config.DataDir), slog.String("database", describeDatabase(config)))
+	s := &Server{config: config, failed: make(chan error, 4), registry: newRegistry()}
+	s.numbers = newServerMetrics(s.registry, config)
 	defer func() { //nolint:contextcheck // what was started is stopped also when ctx has ended
 		if err != nil {
 			err = errors.Join(err, s.release())
@@ -79,6 +88,7 @@ func Start(ctx context.Context, config Config) (_ *Server, err error) {
 	if s.store, err = openStore(ctx, config, s.dir); err != nil {
 		return nil, err
 	}
+	s.store.Observe(newDatabaseMetrics(s.registry, s.store))
 	keyring, err := loadKeyring(ctx, config, s.dir, s.store)
 	if err != nil {
 		return nil, err
@@ -111,6 +121,8 @@ func Start(ctx context.Context, config Config) (_ *Server, err error) {
 		config.Logger.Error(
 			"the database does not answer, or another server uses it; requests are refused until that is over",
 		)
+	}, func(err error) {
+		config.Logger.Warn("waiting for the database", slog.String("database", describeDatabase(config)), slog.Any("error", err))
 	}, func() {
 		feed.CatchUp()
 		config.Logger.Info("the database answers and is this server's alone again")
@@ -140,13 +152,26 @@ func Start(ctx context.Context, config Config) (_ *Server, err error) {
 	s.cancel = cancel
 	s.background.Go(func() { s.sweep(running, d) })
 	s.background.Go(func() { giveMemoryBack(running) })
+	if s.certificates != nil {
+		s.background.Go(func() { s.certificates.follow(running) })
+	}
 	debug.FreeOSMemory() // what the start has used is not used again
+	config.Logger.Info("serving", slog.String("http", s.HTTPAddr), slog.String("https", s.HTTPSAddr),
+		slog.String("debug", config.Debug), slog.Duration("took", time.Since(began)))
 	return s, nil
+}
+
+// describeDatabase tells which database is used, without the password.
+func describeDatabase(config Config) string {
+	if config.Database != "" {
+		return "PostgreSQL at " + sqlstore.PlaceOfURL(config.Database)
+	}
+	return "SQLite in " + filepath.Join(config.DataDir, DatabaseFile)
 }
 
 func openStore(ctx context.Context, config Config, dir *dataDir) (*sqlstore.Store, error) {
 	if config.Database != "" {
-		return sqlstore.OpenPostgres(ctx, config.Database)
+		return openPostgres(ctx, config)
 	}
 	if err := findLostDatabase(config); err != nil {
 		return nil, err
@@ -154,18 +179,49 @@ func openStore(ctx context.Context, config Config, dir *dataDir) (*sqlstore.Stor
 	return sqlstore.OpenSQLite(ctx, filepath.Join(dir.path, DatabaseFile))
 }
 
+const (
+	// askDatabase is how often a PostgreSQL is asked again that does not answer when the server starts, and tellWaiting how
+	// often the log says so.
+	askDatabase = 500 * time.Millisecond
+	tellWaiting = 10 * time.Second
+)
+
+// openPostgres opens the database, and waits for one that does not answer for as long as the configuration says.
+func openPostgres(ctx context.Context, config Config) (*sqlstore.Store, error) {
+	began, told := time.Now(), time.Time{}
+	for {
+		store, err := sqlstore.OpenPostgres(ctx, config.Database)
+		if _, unreachable := errors.AsType[*sqlstore.UnreachableError](err); !unreachable {
+			return store, err
+		}
+		left := config.DatabaseWait - time.Since(began)
+		if left <= 0 || ctx.Err() != nil {
+			return nil, fmt.Errorf(
+				"%w; check that it runs and that --database is right (--database-wait makes a start wait for it)", err)
+		}
+		if time.Since(told) >= tellWaiting {
+			told = time.Now()
+			config.Logger.Warn("waiting for the database", slog.String("database", describeDatabase(config)),
+				slog.Any("error", err), slog.Duration("for_at_most", left.Round(time.Second)))
+		}
+		select {
+		case <-time.After(min(left, askDatabase)):
+		case <-ctx.Done():
+		}
+	}
+}
+
 // buildEdges makes what meets the clients. were are those who were online when the server last ran.
 func (s *Server) buildEdges(
 	d *directory.Directory, feed *changefeed.Feed, keyring *secret.Keyring, were map[directory.AppID][]directory.User,
 ) (err error) {
-	registry := prometheus.NewRegistry()
-	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	numbers := newPresenceMetrics(registry)
-	countIndexed(registry, d)
-	s.acceptFailures = newAcceptFailures(registry)
-	if s.config.LogLost != nil {
-		countLostRecords(registry, s.config.LogLost)
+	proxies, err := httpapi.ParseProxies(s.config.TrustedProxies)
+	if err != nil {
+		return err
 	}
+	numbers := newPresenceMetrics(s.registry)
+	s.presenceNumbers = numbers
+	countIndexed(s.registry, d)
 	signer := socketjwt.NewSigner(keyring)
 	s.presence = presence.New(presence.Config{
 		Directory: d, Feed: feed, Returning: were, SessionsPerUser: s.config.SessionsPerUser,
@@ -182,8 +238,8 @@ func (s *Server) buildEdges(
 		Directory: d, Presence: s.presence, Feed: feed, Signer: keyring, SocketSigner: signer,
 		OpensManagement: keyring.OpensManagement,
 		PublicHost:      s.config.PublicHost, BodyLimit: s.config.BodyLimit, RequestTimeout: s.config.RequestTimeout,
-		RateLimits: s.config.RateLimits, Logger: s.config.Logger, Registerer: registry,
-		Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{}),
+		RateLimits: s.config.RateLimits, Logger: s.config.Logger, Registerer: s.registry, TrustedProxies: proxies,
+		Metrics: promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{}),
 		Ready:   func(ctx context.Context) error { return s.ready(ctx, d) },
 	})
 	return err
@@ -207,36 +263,40 @@ func (s *Server) ready(ctx context.Context, d *directory.Directory) error {
 }
 
 func (s *Server) listen(ctx context.Context) (err error) {
+	if s.config.HTTPS != "" {
+		if s.certificates, err = newCertificates(s.config, s.dir, s.numbers.reloads()); err != nil {
+			return err
+		}
+		s.numbers.watchCertificates(s.registry, s.certificates)
+	}
 	if s.config.HTTP != "" {
-		if s.HTTPAddr, err = s.serve(ctx, s.config.HTTP, s.front(), nil); err != nil {
+		front := s.front()
+		if authority, ok := s.certificates.(*acmeCertificates); ok {
+			front = authority.manager.HTTPHandler(front) // it may ask here whose the domain is
+		}
+		if s.HTTPAddr, err = s.serve(ctx, listening{"http", s.config.HTTP}, front, nil); err != nil {
 			return err
 		}
 	}
 	if s.config.HTTPS != "" {
-		certificate, err := loadCertificate(s.config, s.dir)
-		if err != nil {
-			return err
-		}
-		tlsConfig := &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12}
-		if s.HTTPSAddr, err = s.serve(ctx, s.config.HTTPS, s.front(), tlsConfig); err != nil {
+		at := listening{"https", s.config.HTTPS}
+		if s.HTTPSAddr, err = s.serve(ctx, at, s.front(), s.certificates.tlsConfig()); err != nil {
 			return err
 		}
 	}
 	if s.config.Debug != "" {
-		_, err = s.serve(ctx, s.config.Debug, debugHandler(), nil)
+		_, err = s.serve(ctx, listening{"debug", s.config.Debug}, debugHandler(), nil)
 	}
 	return err
 }
 
 // serve listens on an address, with TLS where there is a config for it, and returns the address it got.
-func (s *Server) serve(
-	ctx context.Context, address string, handler http.Handler, tlsConfig *tls.Config,
-) (string, error) {
-	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
+func (s *Server) serve(ctx context.Context, at listening, handler http.Handler, tlsConfig *tls.Config) (string, error) {
+	listener, shown, err := s.open(ctx, at.option, at.address)
 	if err != nil {
-		return "", fmt.Errorf("listen: %w", err)
+		return "", err
 	}
-	listener = poller.Listen(envelopeMalformed(tellFailures(listener, s.acceptFailures, s.config.Logger)))
+	listener = poller.Listen(envelopeMalformed(tellFailures(listener, s.numbers.acceptFailures, s.config.Logger)))
 	server := &http.Server{
 		Handler: handler, TLSConfig: tlsConfig, ReadHeaderTimeout: s.config.HeaderTimeout,
 		ReadTimeout: s.config.RequestTimeout, WriteTimeout: s.config.RequestTimeout + 15*time.Second,
@@ -253,10 +313,10 @@ func (s *Server) serve(
 			err = server.Serve(listener)
 		}
 		if !errors.Is(err, http.ErrServerClosed) {
-			s.failed <- fmt.Errorf("serve %s: %w", address, err)
+			s.failed <- fmt.Errorf("serve %s: %w", shown, err)
 		}
 	})
-	return listener.Addr().String(), nil
+	return shown, nil
 }
 
 // front serves sockets and everything else.
@@ -308,6 +368,16 @@ func (s *Server) sweep(ctx context.Context, d *directory.Directory) {
 	}
 }
 
+// Reload reads again what can change while the server runs, the certificate, and logs the outcome. Connections that are
+// open are not touched.
+func (s *Server) Reload() {
+	if s.certificates == nil {
+		s.config.Logger.Info("told to reload; HTTPS is off, and there is nothing to be read again")
+		return
+	}
+	s.certificates.reload()
+}
+
 // Failed delivers the error of a listener that stopped by itself. The server should be closed then.
 func (s *Server) Failed() <-chan error { return s.failed }
 
@@ -316,8 +386,16 @@ func (s *Server) Failed() <-chan error { return s.failed }
 func (s *Server) Close() error {
 	s.closing.Do(func() {
 		s.stopping.Store(true)
-		s.api.Close()
+		began, log := time.Now(), s.config.Logger
+		log.Info("stopping; waiting for requests in flight and for sockets to be told",
+			slog.Int64("requests", s.api.InFlight()), slog.Int64("sockets", s.presenceNumbers.sockets.Load()),
+			slog.Duration("for_at_most", s.config.ShutdownTimeout))
 		s.closed = s.release()
+		if log = log.With(slog.Duration("took", time.Since(began))); s.closed != nil {
+			log.Error("stopped, and not in order", slog.Any("error", s.closed))
+			return
+		}
+		log.Info("stopped")
 	})
 	return s.closed
 }
@@ -327,6 +405,9 @@ func (s *Server) release() error {
 	ctx, cancel := context.WithTimeout(context.Background(), s.config.ShutdownTimeout)
 	defer cancel()
 	var failures []error
+	if s.api != nil {
+		s.api.Close() // which ends streams, and what works for it
+	}
 	if s.gateway != nil {
 		s.presence.Drain()
 		failures = append(failures, s.gateway.Close(ctx))

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"runtime/debug"
 	"sync/atomic"
+	"time"
 
 	"github.com/rollcall/rollcall/internal/directory"
 )
@@ -15,6 +16,7 @@ type batch struct {
 	// transaction is nil until it has begun.
 	transaction
 	updates []*update
+	began   time.Time
 	// err is the database's failure that ended it.
 	err error
 	// committed says that all updates were committed together.

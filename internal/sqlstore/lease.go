@@ -19,13 +19,20 @@ type lease struct {
 	end context.CancelCauseFunc
 }
 
-// leaseFollower is told when the database stops being this server's, and when it is about to be and is again.
-type leaseFollower struct{ lost, regaining, regained func() }
+// leaseFollower is told when the database stops being this server's, why it cannot be had again, and when it is about to
+// be and is again.
+type leaseFollower struct {
+	lost, regaining, regained func()
+	waiting                   func(error)
+}
+
+// tellWaiting is how often it is told why the database cannot be had again.
+const tellWaiting = 30 * time.Second
 
 func takeLease(ctx context.Context, config *pgx.ConnConfig) (*pgx.Conn, error) {
 	conn, err := pgx.ConnectConfig(ctx, config)
 	if err != nil {
-		return nil, fmt.Errorf("connect to database: %w", err)
+		return nil, connectError(config, err)
 	}
 	for tried := time.Now(); ; {
 		var owned bool
@@ -129,6 +136,7 @@ func (e *postgres) watchLease(ctx context.Context, owner *pgx.Conn) {
 
 // retakeLease tries until it has the database again. It returns nil when ctx ends.
 func (e *postgres) retakeLease(ctx context.Context) *pgx.Conn {
+	var told time.Time
 	for {
 		trying, cancel := context.WithTimeout(ctx, leaseGone+leaseAnswers)
 		owner, err := takeLease(trying, e.connConfig)
@@ -140,6 +148,10 @@ func (e *postgres) retakeLease(ctx context.Context) *pgx.Conn {
 			_ = owner.Close(trying) // it is tried anew
 		}
 		cancel()
+		if ctx.Err() == nil && time.Since(told) >= tellWaiting {
+			told = time.Now()
+			e.follower.Load().waiting(err)
+		}
 		select {
 		case <-ctx.Done():
 			return nil
@@ -203,8 +215,9 @@ var errNoAnswer = errors.New("no answer in time")
 var errNoLease = &engineError{err: errors.New("postgres: another server may be using the database; waiting to have it back")}
 
 // FollowLease sets functions that are called when the database stops being this server's alone, and when it is again:
-// whatever is held in memory may be stale from the first call on. Reads and writes fail in between.
-func (s *Store) FollowLease(lost, regained func()) {
+// whatever is held in memory may be stale from the first call on. Reads and writes fail in between, in which waiting is
+// told now and then why the database cannot be had.
+func (s *Store) FollowLease(lost func(), waiting func(error), regained func()) {
 	e, ok := s.engine.(*postgres)
 	if !ok {
 		return
@@ -223,5 +236,6 @@ func (s *Store) FollowLease(lost, regained func()) {
 			e.pool.Reset()
 		},
 		regained: regained,
+		waiting:  waiting,
 	})
 }

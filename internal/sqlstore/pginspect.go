@@ -3,7 +3,6 @@ package sqlstore
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -17,13 +16,15 @@ type PostgresCondition struct {
 	Version, LatestVersion int64
 	// Owner tells in words which connection holds the database for a server; empty when none does.
 	Owner string
+	// Hindrance tells in words why the user cannot make the tables; empty when it can, or has.
+	Hindrance string
 }
 
 // InspectPostgres looks at the database that url names, also while a server is using it.
 func InspectPostgres(ctx context.Context, url string) (condition PostgresCondition, err error) {
-	conn, err := pgx.Connect(ctx, url)
+	conn, err := connectPostgres(ctx, url)
 	if err != nil {
-		return condition, fmt.Errorf("connect to database: %w", err)
+		return condition, err
 	}
 	defer func() { err = errors.Join(err, conn.Close(ctx)) }()
 	condition.LatestVersion, condition.Owner = latestVersion, strings.Trim(describeHolder(ctx, conn), " ()")
@@ -32,6 +33,14 @@ func InspectPostgres(ctx context.Context, url string) (condition PostgresConditi
 		Scan(&condition.Server, &used)
 	if err == nil && used {
 		err = conn.QueryRow(ctx, `SELECT coalesce(max(version_id), 0) FROM goose_db_version`).Scan(&condition.Version)
+	}
+	if err != nil || condition.Version >= latestVersion {
+		return condition, err
+	}
+	var may bool
+	err = conn.QueryRow(ctx, `SELECT coalesce(has_schema_privilege(current_schema(), 'CREATE'), false)`).Scan(&may)
+	if err == nil && !may {
+		condition.Hindrance = mayNotCreate(conn.Config().User)
 	}
 	return condition, err
 }
@@ -57,9 +66,9 @@ func UsersInPostgres(ctx context.Context, url string) (int64, error) {
 
 // columnInPostgres reads one column of a database. One without a schema has none.
 func columnInPostgres[T any](ctx context.Context, url, question string, read pgx.RowToFunc[T]) (column []T, err error) {
-	conn, err := pgx.Connect(ctx, url)
+	conn, err := connectPostgres(ctx, url)
 	if err != nil {
-		return nil, fmt.Errorf("connect to database: %w", err)
+		return nil, err
 	}
 	defer func() { err = errors.Join(err, conn.Close(ctx)) }()
 	var used bool

@@ -39,9 +39,9 @@ const (
 // a time may use a database: another one is refused, and when this one loses its lease, it stops reading and writing
 // until it has it again.
 func OpenPostgres(ctx context.Context, url string) (*Store, error) {
-	config, err := pgxpool.ParseConfig(url)
+	config, err := parsePostgresURL(url)
 	if err != nil {
-		return nil, fmt.Errorf("read database address, which is to be a postgres:// URL: %w", err)
+		return nil, fmt.Errorf("read database address: %w", err)
 	}
 	if config.ConnConfig.RuntimeParams["application_name"] == "" {
 		config.ConnConfig.RuntimeParams["application_name"] = "rollcall"
@@ -55,7 +55,7 @@ func OpenPostgres(ctx context.Context, url string) (*Store, error) {
 	engine := &postgres{connConfig: config.ConnConfig, unended: map[directory.AppID]struct{}{}}
 	engine.take(ctx)
 	nothing := func() {}
-	engine.follower.Store(&leaseFollower{lost: nothing, regaining: nothing, regained: nothing})
+	engine.follower.Store(&leaseFollower{lost: nothing, regaining: nothing, regained: nothing, waiting: func(error) {}})
 	watching, stop := context.WithCancel(context.WithoutCancel(ctx))
 	engine.stopWatching = stop
 	engine.watching.Go(func() { engine.keepLease(watching, owner) })
@@ -63,7 +63,7 @@ func OpenPostgres(ctx context.Context, url string) (*Store, error) {
 		return nil, errors.Join(err, engine.close())
 	}
 	store := newStore(engine)
-	store.FollowLease(nothing, nothing)
+	store.FollowLease(nothing, func(error) {}, nothing)
 	return store, nil
 }
 
@@ -85,7 +85,7 @@ type postgres struct {
 
 func (e *postgres) open(ctx context.Context, config *pgxpool.Config) error {
 	db := stdlib.OpenDB(*config.ConnConfig)
-	if err := errors.Join(migrate(ctx, db, postgresDialect), db.Close()); err != nil {
+	if err := errors.Join(explainMigration(migrate(ctx, db, postgresDialect), config.ConnConfig.User), db.Close()); err != nil {
 		return err
 	}
 	pool, err := pgxpool.NewWithConfig(ctx, config)

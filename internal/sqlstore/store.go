@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/rollcall/rollcall/internal/directory"
 )
@@ -19,6 +20,8 @@ type Store struct {
 	engine engine
 	writer *writer
 	hot    *hotUsers
+	// observer is nil when nobody observes.
+	observer Observer
 }
 
 var _ directory.Store = (*Store)(nil)
@@ -31,6 +34,9 @@ type engine interface {
 	view(ctx context.Context, fn func(querier) error) error
 	// writeQueue names the queue that writes of an app go through: writes in different queues may run at the same time.
 	writeQueue(app directory.AppID) string
+	// load returns how busy the connections are, and size how many bytes the database takes.
+	load() Load
+	size(q querier) (int64, error)
 	close() error
 }
 
@@ -107,8 +113,13 @@ func explain(err error) error {
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
 		return err
 	}
-	return &directory.Error{Code: directory.CodeOperationFailed, Message: cmp.Or(e.message, noAnswer), Cause: err}
+	return &directory.Error{
+		Code: directory.CodeOperationFailed, Message: cmp.Or(e.message, noAnswer), RetryAfter: retryAfter, Cause: err,
+	}
 }
+
+// retryAfter is when it is worth asking a database again that has failed.
+const retryAfter = time.Second
 
 // What callers are told when the database fails.
 const (
@@ -136,12 +147,24 @@ func (s *Store) Follow(fn func(directory.Commit)) {
 
 // View implements directory.Store.
 func (s *Store) View(ctx context.Context, fn func(directory.Reader) error) error {
+	began := s.now()
 	hot := s.hot.view()
 	err := s.view(ctx, hot, fn)
 	if hot.spoiled {
 		err = s.view(ctx, nil, fn)
 	}
+	if s.observer != nil {
+		s.observer.Read(time.Since(began), isEngineError(err))
+	}
 	return explain(err)
+}
+
+// now returns the time, when somebody wants to know how long things take.
+func (s *Store) now() (now time.Time) {
+	if s.observer != nil {
+		now = time.Now()
+	}
+	return now
 }
 
 func (s *Store) view(ctx context.Context, hot *hotView, fn func(directory.Reader) error) error {

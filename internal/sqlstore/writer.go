@@ -15,7 +15,10 @@ import (
 // maxBatch is how many updates one commit makes durable at most: it bounds how long the first of them waits.
 const maxBatch = 256
 
-var errClosed = &directory.Error{Code: directory.CodeOperationFailed, Message: "The server is shutting down. Nothing was changed; try again."}
+var errClosed = &directory.Error{
+	Code: directory.CodeOperationFailed, RetryAfter: retryAfter,
+	Message: "The server is shutting down. Nothing was changed; try again.",
+}
 
 // writer runs the updates of each write queue one after another and commits together whatever is waiting. Each update
 // succeeds or fails by itself: nothing of a refused one is written, and when the database fails in the middle of a
@@ -30,6 +33,7 @@ type writer struct {
 	// hot and followers follow what commits do, before anybody is told of the commit.
 	hot       *hotUsers
 	followers atomic.Pointer[[]func(directory.Commit)]
+	observer  Observer // nil when nobody observes
 	mu        sync.Mutex
 	queues    map[string]*writeQueue // guarded by mu
 	closed    bool                   // guarded by mu
@@ -272,6 +276,7 @@ func (w *writer) prepare(l *writeQueue, updates []*update) *batch {
 		l.known.generation = generation
 	}
 	b := w.newBatch(updates, l.known)
+	b.began = time.Now()
 	b.err = b.begin(updates[0].ctx, w.engine, limitsOf(updates...))
 	for ran := 0; ran < len(b.updates) && b.err == nil; {
 		b.err = b.fetchUsers(b.updates[ran:])
@@ -298,6 +303,9 @@ func (w *writer) commit(l *writeQueue, b *batch) {
 // finish commits a batch and answers its updates.
 func (w *writer) finish(b *batch) {
 	w.decide(b)
+	if w.observer != nil {
+		w.observer.Wrote(len(b.updates), time.Since(b.began), !b.committed)
+	}
 	for _, u := range b.updates {
 		u.tell()
 	}
