@@ -64,6 +64,19 @@ func newPostgresWorld(t *testing.T) *world {
 	return newWorldOn(t, store)
 }
 
+// onBothEngines runs a test on a world over each engine.
+func onBothEngines(t *testing.T, test func(t *testing.T, w *world)) {
+	t.Helper()
+	for name, open := range map[string]func(*testing.T) *world{
+		"SQLite": func(t *testing.T) *world { return newWorld(t) }, "PostgreSQL": newPostgresWorld,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t, open(t))
+		})
+	}
+}
+
 // newWorldOn returns a directory over an empty store, which is closed with the test.
 func newWorldOn(t *testing.T, store *sqlstore.Store, masters ...secret.MasterKey) *world {
 	t.Helper()
