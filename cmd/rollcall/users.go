@@ -181,7 +181,7 @@ func usersDelete(r *remote) *cobra.Command {
 		Use: "delete UID", Short: "Erase a user for good", Example: "  rollcall users delete ada --permanently",
 		Args: cobra.ExactArgs(1),
 	}, func(cmd *cobra.Command, c *client.Client, args []string) (any, [][]string, error) {
-		err := c.Users.Delete(cmd.Context(), args[0])
+		err := c.Users.Erase(cmd.Context(), args[0])
 		return api.Success{Success: err == nil}, [][]string{{args[0] + " is erased"}}, err
 	})
 	cmd.PreRunE = func(*cobra.Command, []string) error {
