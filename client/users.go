@@ -48,7 +48,7 @@ type UserListOptions struct {
 	UIDs         []string
 	// Metadata selects users by values of metadata keys that the app declares: each key, any of its values.
 	Metadata map[string][]string
-	// Status is available, offline, busy or away.
+	// Status is online, for which the contract says available, or offline; or of those online, busy or away.
 	Status   string
 	WithTags bool
 	// FriendsOnly and HideBlockedUsers are for calls as a user, or on behalf of one.

@@ -264,7 +264,7 @@ func deleteUser(c *call) (answer, error) {
 		return answer{}, err
 	}
 	if permanent {
-		erased, err := c.api.dir.DeleteUser(c.ctx(), c.caller, c.pathID("uid"))
+		erased, err := c.api.dir.EraseUser(c.ctx(), c.caller, c.pathID("uid"))
 		if err != nil {
 			return answer{}, err
 		}
