@@ -346,8 +346,8 @@ type DeleteAuthTokensRequest struct {
 }
 
 // APIKey is an API key. In lists Key is masked unless the app reveals secrets; ID names it either way. ID comes in
-// Meta.Item, or Meta.Items, as do the times but CreatedAt; so does CreatedBy but for the keys of a new app, which have no
-// ID and no time.
+// Meta.Item, or Meta.Items, as do the times but CreatedAt; so does CreatedBy but for the keys of a new app, which have
+// no ID and no time.
 type APIKey struct { //nolint:revive // it is the contract's word, and a Key could be anything
 	Key       string `json:"apiKey"`
 	ID        string `json:"id,omitempty"`
@@ -357,8 +357,8 @@ type APIKey struct { //nolint:revive // it is the contract's word, and a Key cou
 	CreatedAt int64  `json:"createdAt,omitempty"`
 	// ExpiresAt is when a key that was replaced is not accepted any more, in Unix seconds; absent is never.
 	ExpiresAt int64 `json:"expiresAt,omitempty"`
-	// LastUsedAt is when a call was last made with the key, in Unix seconds; absent is not yet. After a crash of the server
-	// it may be ten minutes too early.
+	// LastUsedAt is when a call was last made with the key, in Unix seconds; absent is not yet. After a crash of the
+	// server it may be ten minutes too early.
 	LastUsedAt int64 `json:"lastUsedAt,omitempty"`
 	// Replaces is there only for a key just made by a rotation: the key whose place it takes.
 	Replaces *ReplacedKey `json:"replaces,omitempty"`

@@ -14,9 +14,9 @@ import (
 	"unicode"
 )
 
-// maxAnswer bounds what is read of one answer, in bytes, after it is decompressed: whatever calls itself a server must not
-// take the memory of the client. The longest that a Rollcall server sends is a page of 1,000 users with all that they may
-// hold. Streams and exports are bounded by the event and the line.
+// maxAnswer bounds what is read of one answer, in bytes, after it is decompressed: whatever calls itself a server must
+// not take the memory of the client. The longest that a Rollcall server sends is a page of 1,000 users with all that
+// they may hold. Streams and exports are bounded by the event and the line.
 const maxAnswer = 64 << 20
 
 // maxRefusal bounds what is read of an answer that refuses a call, in bytes.
@@ -37,19 +37,21 @@ func unusable(format string, args ...any) *unusableError {
 
 // isUnusable reports whether it is no use to try again.
 func isUnusable(err error) bool {
-	var e *unusableError
-	return errors.As(err, &e)
+	_, ok := errors.AsType[*unusableError](err)
+	return ok
 }
 
-// mayFollow returns an error for a redirect that would hand the credentials of the client to somebody else, or turn a call
-// into another. The headers with them are of this API, and net/http would send them along to any host.
+// mayFollow returns an error for a redirect that would hand the credentials of the client to somebody else, or turn a
+// call into another. The headers with them are of this API, and net/http would send them along to any host.
 func mayFollow(request *http.Request, via []*http.Request) error {
 	first, to := via[0], request.URL
 	address := to.Scheme + "://" + to.Host
 	from := first.URL
 	switch {
 	case request.Method != first.Method:
-		return unusable("%s redirects to %s, which a %s cannot follow; give the client that address", from.Host, address, first.Method)
+		return unusable(
+			"%s redirects to %s, which a %s cannot follow; give the client that address", from.Host, address, first.Method,
+		)
 	case sameServer(from, to):
 	default:
 		return unusable(
@@ -112,16 +114,14 @@ func readAnswer(response *http.Response, most int64) ([]byte, error) {
 
 // inWords says why a server could not be asked, or not be heard out.
 func inWords(request *http.Request, err error) error {
-	var unusable *unusableError
-	if errors.As(err, &unusable) {
+	if unusable, ok := errors.AsType[*unusableError](err); ok {
 		return unusable
 	}
 	if request.Context().Err() != nil {
 		return err
 	}
 	cause := err
-	var wrapped *url.Error
-	if errors.As(err, &wrapped) { // which repeats the address
+	if wrapped, ok := errors.AsType[*url.Error](err); ok { // which repeats the address
 		cause = wrapped.Err
 	}
 	return fmt.Errorf("%s://%s: %s (%w)", request.URL.Scheme, request.URL.Host, troubleOf(err), cause)

@@ -72,7 +72,8 @@ func TestNoCredentialsForOtherServers(t *testing.T) {
 		t.Errorf("the other server was asked, with the key %q", r.Header.Get("apikey"))
 	})
 	for _, status := range []int{
-		http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect, http.StatusPermanentRedirect,
+		http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect,
+		http.StatusPermanentRedirect,
 	} {
 		redirecting := serveHTTP(t, func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, other.URL+r.URL.Path, status)
@@ -117,9 +118,12 @@ func TestRedirectsOfOneServer(t *testing.T) {
 	check(t, "created", must(t, user, err).UID == "ada")
 	check(t, fmt.Sprint("made ", made.Load()), made.Load() == `POST the-key {"uid":"ada","name":"Ada"}`+"\n")
 	_, err = c.Users.Update(apitest.Context(t), "old", api.UpdateUserRequest{})
-	check(t, fmt.Sprint("a write that became a read: ", err), err != nil && strings.Contains(err.Error(), "PUT cannot follow"))
+	refused := err != nil && strings.Contains(err.Error(), "PUT cannot follow")
+	check(t, fmt.Sprint("a write that became a read: ", err), refused)
 
-	circle := serveHTTP(t, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, r.URL.Path, http.StatusFound) })
+	circle := serveHTTP(t, func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, r.URL.Path, http.StatusFound)
+	})
 	_, err = newClient(t, circle.URL).Users.Get(apitest.Context(t), "ada")
 	check(t, fmt.Sprint("a circle: ", err), err != nil && strings.Contains(err.Error(), "in a circle"))
 }
@@ -185,7 +189,9 @@ func TestTroubleInWords(t *testing.T) {
 		w.Header().Set("Content-Type", "text/html")
 		fmt.Fprint(w, "<html>Welcome to nginx</html>")
 	})
-	gone := serveHTTP(t, func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no upstream", http.StatusBadGateway) })
+	gone := serveHTTP(t, func(w http.ResponseWriter, _ *http.Request) {
+		http.Error(w, "no upstream", http.StatusBadGateway)
+	})
 	broken := serveHTTP(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Length", "100")
 		fmt.Fprint(w, `{"data":`)
@@ -198,14 +204,16 @@ func TestTroubleInWords(t *testing.T) {
 		address, want string
 		options       []client.Option
 	}{
-		"nothing listens":    {address: "http://" + silent, want: "nothing listens there"},
-		"no such host":       {address: "http://no-such-host.invalid", want: "the host is not known"},
-		"another web site":   {address: page.URL, want: "not one of a Rollcall server (text/html)"},
-		"a proxy":            {address: gone.URL, want: "the server answered 502 Bad Gateway: no upstream"},
-		"a broken answer":    {address: broken.URL, want: "the connection broke before the whole answer had come"},
-		"a foreign cert":     {address: secure.URL, want: "its certificate is not trusted"},
-		"TLS where none is":  {address: strings.Replace(page.URL, "http:", "https:", 1), want: "it does not speak TLS"},
-		"no TLS where it is": {address: strings.Replace(secure.URL, "https:", "http:", 1), want: "HTTP request to an HTTPS server"},
+		"nothing listens":   {address: "http://" + silent, want: "nothing listens there"},
+		"no such host":      {address: "http://no-such-host.invalid", want: "the host is not known"},
+		"another web site":  {address: page.URL, want: "not one of a Rollcall server (text/html)"},
+		"a proxy":           {address: gone.URL, want: "the server answered 502 Bad Gateway: no upstream"},
+		"a broken answer":   {address: broken.URL, want: "the connection broke before the whole answer had come"},
+		"a foreign cert":    {address: secure.URL, want: "its certificate is not trusted"},
+		"TLS where none is": {address: strings.Replace(page.URL, "http:", "https:", 1), want: "it does not speak TLS"},
+		"no TLS where it is": {
+			address: strings.Replace(secure.URL, "https:", "http:", 1), want: "HTTP request to an HTTPS server",
+		},
 		"no answer": {
 			address: stuck.URL, want: "there was no answer in time",
 			options: []client.Option{client.WithHTTPClient(&http.Client{Timeout: 50 * time.Millisecond})},

@@ -44,8 +44,8 @@ func (s *APIKeysService) Update(ctx context.Context, key string, request api.Upd
 	return put[api.APIKey](ctx, s.service, "/apikeys/"+segment(key), request)
 }
 
-// Rotate makes a key of the same name and scope in the place of another, which may be the client's own, and which is still
-// accepted for a time of whole seconds. The client goes on with the key that it has.
+// Rotate makes a key of the same name and scope in the place of another, which may be the client's own, and which is
+// still accepted for a time of whole seconds. The client goes on with the key that it has.
 func (s *APIKeysService) Rotate(ctx context.Context, key string, grace time.Duration) (api.APIKey, error) {
 	seconds := int64(grace / time.Second)
 	return post[api.APIKey](

@@ -161,7 +161,8 @@ func (s *UsersService) Reactivate(ctx context.Context, uids ...string) (api.Reac
 	return put[api.ReactivateUsersResponse](ctx, s.service, "/users", api.ReactivateUsersRequest{UIDs: uids})
 }
 
-// Erase deletes a user for good, deactivated or not, with all that is known of it. Deactivate is what can be taken back.
+// Erase deletes a user for good, deactivated or not, with all that is known of it. Deactivate is what can be taken
+// back.
 func (s *UsersService) Erase(ctx context.Context, uid string) error {
 	_, err := remove[api.Success](ctx, s.service, "/users/"+segment(uid), api.DeleteUserRequest{Permanent: true})
 	return err

@@ -18,8 +18,8 @@ func newKeys() *cobra.Command {
 	r := &remote{}
 	cmd := &cobra.Command{
 		Use: "keys", Args: cobra.NoArgs, RunE: showHelp, Short: "Manage the API keys of an app",
-		Long: "Keys are shown in full only when they are made; later they go by their id. When no key is accepted any more,\n" +
-			"the management credentials of the data directory are used.",
+		Long: "Keys are shown in full only when they are made; later they go by their id. When the key is not accepted\n" +
+			"any more, the management credentials of the data directory are used.",
 		Example: "  rollcall keys list\n" +
 			"  rollcall keys create 'CI' --scope fullAccess\n" +
 			"  rollcall keys rotate\n" +
@@ -30,8 +30,8 @@ func newKeys() *cobra.Command {
 	return cmd
 }
 
-// keyCommand is remoteCommand for calls that can be made with the management credentials too, which it does when the API
-// key is not accepted.
+// keyCommand is remoteCommand for calls that can be made with the management credentials too, which it does when the
+// API key is not accepted.
 func keyCommand(
 	r *remote, cmd *cobra.Command,
 	run func(cmd *cobra.Command, c *client.Client, args []string) (value any, rows [][]string, err error),
@@ -53,7 +53,8 @@ func keyRows(keys ...api.APIKey) [][]string {
 	rows := [][]string{{"ID", "NAME", "SCOPE", "KEY", "CREATED", "LAST USED", "EXPIRES"}}
 	for _, key := range keys {
 		rows = append(rows, []string{
-			key.ID, key.Name, key.Scope, key.Key, timeOf(key.CreatedAt, ""), timeOf(key.LastUsedAt, "not yet"), timeOf(key.ExpiresAt, "never"),
+			key.ID, key.Name, key.Scope, key.Key, timeOf(key.CreatedAt, ""), timeOf(key.LastUsedAt, "not yet"),
+			timeOf(key.ExpiresAt, "never"),
 		})
 	}
 	return rows
@@ -62,8 +63,8 @@ func keyRows(keys ...api.APIKey) [][]string {
 func keysList(r *remote) *cobra.Command {
 	return keyCommand(r, &cobra.Command{
 		Use: "list", Short: "List the keys, newest first",
-		Long: "Lists the keys that are accepted, newest first. When a key was last used is exact while the server runs and after\n" +
-			"it was stopped; after a crash it may be up to ten minutes too early. Times are in UTC.",
+		Long: "Lists the keys that are accepted, newest first. When a key was last used is exact while the server runs\n" +
+			"and after it was stopped; after a crash it may be up to ten minutes too early. Times are in UTC.",
 		Example: "  rollcall keys list", Args: cobra.NoArgs,
 	}, func(cmd *cobra.Command, c *client.Client, _ []string) (any, [][]string, error) {
 		page, err := c.APIKeys.List(cmd.Context(), client.APIKeyListOptions{PageOptions: client.PageOptions{PerPage: 1000}})
@@ -89,12 +90,14 @@ func keysRotate(r *remote) *cobra.Command {
 	var grace time.Duration
 	cmd := keyCommand(r, &cobra.Command{
 		Use: "rotate [ID]", Short: "Replace a key by a new one of the same name and scope",
-		Long: "Makes a new key in the place of one, which is still accepted for the time that --grace says, and then is gone.\n" +
-			"Without an ID it is the key in credentials.json of --scope; when that one is not accepted any more, a new key takes\n" +
-			"its place all the same. Where credentials.json has the key that is replaced, it gets the new one. Auth tokens stay\n" +
-			"good. `rollcall keys list` shows whether the old key is still used.",
-		Example: "  rollcall keys rotate\n  rollcall keys rotate --scope authOnly --grace 720h\n  rollcall keys rotate key_1b2c3d4e5f60 --grace 0s",
-		Args:    cobra.MaximumNArgs(1),
+		Long: "Makes a new key in the place of one, which is still accepted for the time that --grace says, and then is\n" +
+			"gone. Without an ID it is the key in credentials.json of --scope; when that one is not accepted any more, a new\n" +
+			"key takes its place all the same. Where credentials.json has the key that is replaced, it gets the new one.\n" +
+			"Auth tokens stay good. `rollcall keys list` shows whether the old key is still used.",
+		Example: "  rollcall keys rotate\n" +
+			"  rollcall keys rotate --scope authOnly --grace 720h\n" +
+			"  rollcall keys rotate key_1b2c3d4e5f60 --grace 0s",
+		Args: cobra.MaximumNArgs(1),
 	}, func(cmd *cobra.Command, c *client.Client, args []string) (any, [][]string, error) {
 		rotation := keyRotation{r: r, c: c, scope: scope, grace: grace}
 		key, err := rotation.run(cmd, args)
@@ -107,8 +110,11 @@ func keysRotate(r *remote) *cobra.Command {
 		}
 		return key, rows, err
 	})
-	cmd.Flags().StringVar(&scope, "scope", "fullAccess", "fullAccess or authOnly: which key of credentials.json, without an ID")
-	cmd.Flags().DurationVar(&grace, "grace", directory.DefaultKeyGrace, "how long the replaced key is still accepted; 0s ends it at once")
+	flags := cmd.Flags()
+	flags.StringVar(&scope, "scope", "fullAccess", "without an ID, which key of credentials.json: fullAccess or authOnly")
+	flags.DurationVar(
+		&grace, "grace", directory.DefaultKeyGrace, "how long the replaced key is still accepted; 0s ends it at once",
+	)
 	cmd.PreRunE = func(*cobra.Command, []string) error {
 		if scope != string(directory.FullAccess) && scope != string(directory.AuthOnly) {
 			return usageError{fmt.Errorf("the --scope %s is neither fullAccess nor authOnly", scope)}
@@ -145,7 +151,9 @@ func (k keyRotation) run(cmd *cobra.Command, args []string) (api.APIKey, error) 
 		replaced = k.r.apiKey
 	}
 	if replaced == "" {
-		return api.APIKey{}, usageError{fmt.Errorf("there is no %s key in %s; name one by its id", k.scope, k.r.credentialsFile())}
+		return api.APIKey{}, usageError{
+			fmt.Errorf("there is no %s key in %s; name one by its id", k.scope, k.r.credentialsFile()),
+		}
 	}
 	key, err := k.c.APIKeys.Rotate(ctx, replaced, k.grace)
 	if client.IsCode(err, api.CodeAPIKeyNotFound) && len(args) == 0 {
@@ -165,7 +173,9 @@ func (k keyRotation) run(cmd *cobra.Command, args []string) (api.APIKey, error) 
 	written, err := server.ReplaceKey(k.r.credentialsFile(), inFile, key.Key)
 	switch {
 	case err != nil:
-		return key, fmt.Errorf("the new key is not in %s: %w; put it there in place of the old one", k.r.credentialsFile(), err)
+		return key, fmt.Errorf(
+			"the new key is not in %s: %w; put it there in place of the old one", k.r.credentialsFile(), err,
+		)
 	case written:
 		fmt.Fprintf(cmd.ErrOrStderr(), "%s has the new key\n", k.r.credentialsFile())
 	}
@@ -173,7 +183,9 @@ func (k keyRotation) run(cmd *cobra.Command, args []string) (api.APIKey, error) 
 }
 
 func (k keyRotation) tellExpiry(cmd *cobra.Command, replaced api.ReplacedKey) {
-	until := fmt.Sprintf("is accepted until %s UTC; `rollcall keys list` shows whether it is still used", timeOf(replaced.ExpiresAt, ""))
+	until := fmt.Sprintf(
+		"is accepted until %s UTC; `rollcall keys list` shows whether it is still used", timeOf(replaced.ExpiresAt, ""),
+	)
 	if replaced.ExpiresAt <= time.Now().Unix() {
 		until = "is not accepted any more"
 	}
@@ -213,7 +225,8 @@ func keysDelete(r *remote) *cobra.Command {
 				scope = directory.AuthOnly
 			}
 			fmt.Fprintf(
-				cmd.ErrOrStderr(), "%s still has this key; `rollcall keys rotate --scope %s` puts a new one there\n", r.credentialsFile(), scope,
+				cmd.ErrOrStderr(), "%s still has this key; `rollcall keys rotate --scope %s` puts a new one there\n",
+				r.credentialsFile(), scope,
 			)
 		}
 		return done, [][]string{{args[0] + " is revoked"}}, err

@@ -17,8 +17,10 @@ import (
 const uidsPerCall = 25
 
 // aboutLists is part of the help of commands that take many users.
-const aboutLists = "\n\nTakes any number of uids; - reads them from standard input, one a line. What became of each is told. The exit\n" +
-	"code is 0 when all were found, 3 when some were not, 1 when none was or the server could not be asked any further."
+const aboutLists = "\n\n" +
+	"Takes any number of uids; - reads them from standard input, one a line. What became of each is told.\n" +
+	"The exit code is 0 when all were found, 3 when some were not, 1 when none was or the server could not be asked\n" +
+	"any further."
 
 // named returns the uids that arguments name, where - is the lines of standard input, each once and in their order.
 func named(cmd *cobra.Command, args []string) (uids []string, err error) {
@@ -121,7 +123,8 @@ func (a activation) apply(ctx context.Context, uids []string) (*outcomes, error)
 func usersDeactivate(r *remote) *cobra.Command {
 	return remoteCommand(r, &cobra.Command{
 		Use: "deactivate UID…", Short: "Hide users and suspend their tokens",
-		Long:    "Hides users everywhere and suspends their auth tokens. `rollcall users reactivate` takes it back." + aboutLists,
+		Long: "Hides users everywhere and suspends their auth tokens. `rollcall users reactivate` takes it back." +
+			aboutLists,
 		Example: "  rollcall users deactivate ada bob\n  rollcall users deactivate - < gone.txt",
 		Args:    cobra.MinimumNArgs(1),
 	}, func(cmd *cobra.Command, c *client.Client, args []string) (any, [][]string, error) {
@@ -181,9 +184,10 @@ func usersErase(r *remote) *cobra.Command {
 	var sure bool
 	cmd := remoteCommand(r, &cobra.Command{
 		Use: "erase UID…", Aliases: []string{"delete"}, Short: "Erase users for good",
-		Long: "Erases users with their auth tokens and all that is known of them, active or deactivated. It cannot be taken\n" +
-			"back. `delete` is another word for it." + aboutLists,
-		Example: "  rollcall users erase ada --permanently\n  rollcall users erase --permanently - < gone.txt", Args: cobra.MinimumNArgs(1),
+		Long: "Erases users with their auth tokens and all that is known of them, active or deactivated. It cannot be\n" +
+			"taken back. `delete` is another word for it." + aboutLists,
+		Example: "  rollcall users erase ada --permanently\n  rollcall users erase --permanently - < gone.txt",
+		Args:    cobra.MinimumNArgs(1),
 	}, func(cmd *cobra.Command, c *client.Client, args []string) (any, [][]string, error) {
 		uids, err := named(cmd, args)
 		if err != nil {
@@ -225,8 +229,8 @@ type revocation struct {
 func usersRevokeTokens(r *remote) *cobra.Command {
 	return remoteCommand(r, &cobra.Command{
 		Use: "revoke-tokens UID…", Short: "Log users out everywhere",
-		Long: "Revokes all auth tokens of users and closes the sockets that were opened with them. Your backend can mint new\n" +
-			"ones at any time." + aboutLists,
+		Long: "Revokes all auth tokens of users and closes the sockets that were opened with them. Your backend can mint\n" +
+			"new ones at any time." + aboutLists,
 		Example: "  rollcall users revoke-tokens ada", Args: cobra.MinimumNArgs(1),
 	}, func(cmd *cobra.Command, c *client.Client, args []string) (any, [][]string, error) {
 		uids, err := named(cmd, args)

@@ -56,7 +56,7 @@ func sessionCommand(ts *testscript.TestScript, neg bool, args []string) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() {
-		for range c.Presence.Session(options).Events(ctx) { //nolint:revive // it is there to be online
+		for range c.Presence.Session(options).Events(ctx) {
 		}
 	})
 	sessions[device] = func() {

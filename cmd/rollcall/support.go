@@ -52,7 +52,11 @@ func look(cmd *cobra.Command, c *client.Client, uid string) (userPresence, error
 		if !seen.timelineIsBehind() || tries > 0 {
 			break
 		}
-		time.Sleep(timelineDelay)
+		select { // it is written once a second, and there is nothing to hear of that
+		case <-time.After(timelineDelay):
+		case <-cmd.Context().Done():
+			return userPresence{}, cmd.Context().Err()
+		}
 	}
 	if user.DeactivatedAt != 0 {
 		seen.Why = strings.TrimPrefix(deactivation(user), user.UID+" is deactivated ")
@@ -98,7 +102,9 @@ func (p userPresence) why() string {
 		last := p.Timeline[0]
 		return fmt.Sprintf("%s at %s UTC", last.Cause, timeOf(last.At/1000, ""))
 	case p.LastActiveAt != 0:
-		return fmt.Sprintf("it was last active at %s UTC, and why it went is not known any more", timeOf(p.LastActiveAt, ""))
+		return fmt.Sprintf(
+			"it was last active at %s UTC, and why it went is not known any more", timeOf(p.LastActiveAt, ""),
+		)
 	default:
 		return "it was never connected"
 	}
@@ -109,8 +115,8 @@ func newPresence() *cobra.Command {
 	var events int
 	cmd := &cobra.Command{
 		Use: "presence UID", Short: "Tell whether a user is online, and why",
-		Long: "Tells whether a user is online and why, with its devices, and what happened to them, latest first. Of each device\n" +
-			"the last 100 events are known, for 30 days. Times are in UTC.",
+		Long: "Tells whether a user is online and why, with its devices, and what happened to them, latest first. Of each\n" +
+			"device the last 100 events are known, for 30 days. Times are in UTC.",
 		Example: "  rollcall presence ada\n  rollcall presence ada --events 10 --json", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := r.connect()
@@ -150,7 +156,8 @@ func (p userPresence) print(cmd *cobra.Command) error {
 		rows := [][]string{{"DEVICE", "STATUS", "CONNECTED", "GONE AT", "TOKEN"}}
 		for _, device := range p.Devices {
 			rows = append(rows, []string{
-				device.DeviceID, device.Status, timeOf(device.ConnectedAt, "no"), timeOf(device.AwayUntil, "-"), device.AuthTokenID,
+				device.DeviceID, device.Status, timeOf(device.ConnectedAt, "no"), timeOf(device.AwayUntil, "-"),
+				device.AuthTokenID,
 			})
 		}
 		printf(cmd, "\n")
@@ -174,8 +181,8 @@ func newExplain() *cobra.Command {
 	r := &remote{}
 	cmd := remoteCommand(r, &cobra.Command{
 		Use: "explain VIEWER SUBJECT", Short: "Tell what a user sees of another, and the rule that decides",
-		Long: "Tells what one user may see of another and do about it: whether it finds it in lists and searches, may look it up,\n" +
-			"sees whether it is online, and may write to it; and the rule that decides.",
+		Long: "Tells what one user may see of another and do about it: whether it finds it in lists and searches, may\n" +
+			"look it up, sees whether it is online, and may write to it; and the rule that decides.",
 		Example: "  rollcall explain ada bob", Args: cobra.ExactArgs(2),
 	}, func(cmd *cobra.Command, c *client.Client, args []string) (any, [][]string, error) {
 		e, err := c.Visibility.Explain(cmd.Context(), args[0], args[1])
@@ -231,8 +238,8 @@ func newChanges() *cobra.Command {
 	var limit int
 	cmd := remoteCommand(r, &cobra.Command{
 		Use: "changes", Short: "Show the change log: who did what, and when",
-		Long: "Shows the latest changes of the app, or of what is about one user, who may be gone, in their order: who did what to\n" +
-			"whom, and which fields, never what is in them. Times are in UTC.",
+		Long: "Shows the latest changes of the app, or of what is about one user, who may be gone, in their order: who\n" +
+			"did what to whom, and which fields, never what is in them. Times are in UTC.",
 		Example: "  rollcall changes --uid ada\n  rollcall changes --since 1200 --limit 1000 --json", Args: cobra.NoArgs,
 	}, func(cmd *cobra.Command, c *client.Client, _ []string) (any, [][]string, error) {
 		if limit < 1 {

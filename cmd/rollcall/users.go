@@ -57,7 +57,7 @@ func usersList(r *remote) *cobra.Command {
 	var options client.UserListOptions
 	cmd := remoteCommand(r, &cobra.Command{
 		Use: "list", Short: "List one page of users, newest first",
-		Long:    "Lists one page of users, newest first. STATE is active, online, which is active too, or deactivated. Times are in UTC.",
+		Long:    "Lists one page of users, newest first. STATE is active, online, which is active too, or deactivated.",
 		Example: "  rollcall users list --search ad --per-page 20", Args: cobra.NoArgs,
 	}, func(cmd *cobra.Command, c *client.Client, _ []string) (any, [][]string, error) {
 		page, err := c.Users.List(cmd.Context(), options)
@@ -95,7 +95,8 @@ func usersGet(r *remote) *cobra.Command {
 // deactivation says that a user is deactivated, and how to take it back.
 func deactivation(user api.User) string {
 	return fmt.Sprintf(
-		"%s is deactivated since %s UTC; `rollcall users reactivate %s` takes it back", user.UID, timeOf(user.DeactivatedAt, ""), user.UID,
+		"%s is deactivated since %s UTC; `rollcall users reactivate %s` takes it back", user.UID,
+		timeOf(user.DeactivatedAt, ""), user.UID,
 	)
 }
 

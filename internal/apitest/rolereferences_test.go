@@ -11,7 +11,8 @@ import (
 	"github.com/rollcall/rollcall/internal/apitest"
 )
 
-// TestDeletedRoleLeavesNoReference deletes a role that others name in their permissions, and makes one of the same name.
+// TestDeletedRoleLeavesNoReference deletes a role that others name in their permissions, and makes one of the same
+// name.
 func TestDeletedRoleLeavesNoReference(t *testing.T) {
 	t.Parallel()
 	onEveryEngine(t, func(t *testing.T, database string) {
@@ -42,7 +43,8 @@ func TestDeletedRoleLeavesNoReference(t *testing.T) {
 		}
 		must[api.User](t)(backend.Users.Update(t.Context(), "bob", api.UpdateUserRequest{Role: new("vip")}))
 		must[api.User](t)(backend.Users.Update(t.Context(), "cy", api.UpdateUserRequest{Role: new("staff")}))
-		set("default", `{"listUsers.allowedRoles":["vip"],"getUserDetails.allowedRoles":["vip","guest"],"sendMessage.allowedCustomTypes":["vip"]}`)
+		set("default", `{"listUsers.allowedRoles":["vip"],"getUserDetails.allowedRoles":["vip","guest"],
+			"sendMessage.allowedCustomTypes":["vip"]}`)
 		set("guest", `{"listUsers.allowedRoles":["staff"]}`)
 		set("vip", `{"listUsers.allowedRoles":["vip"]}`)
 		is("ada lists", listedBy("ada"), []string{"bob"})
@@ -64,7 +66,9 @@ func TestDeletedRoleLeavesNoReference(t *testing.T) {
 		for _, change := range changes {
 			told = append(told, change.Kind+" "+change.Subject)
 			if change.Kind == "role.updated" {
-				is("changed fields", change.Fields, []string{"permissions.getUserDetails.allowedRoles", "permissions.listUsers.allowedRoles"})
+				is("changed fields", change.Fields, []string{
+					"permissions.getUserDetails.allowedRoles", "permissions.listUsers.allowedRoles",
+				})
 			}
 		}
 		is("the log", told, []string{"user.updated bob", "role.updated default", "role.deleted vip"})
@@ -78,7 +82,8 @@ func TestDeletedRoleLeavesNoReference(t *testing.T) {
 			permissions[permission.ID] = permission.Value
 		}
 		for id, want := range map[string]string{
-			"listUsers.allowedRoles": `["default"]`, "getUserDetails.allowedRoles": `["guest"]`, "sendMessage.allowedCustomTypes": `["vip"]`,
+			"listUsers.allowedRoles": `["default"]`, "getUserDetails.allowedRoles": `["guest"]`,
+			"sendMessage.allowedCustomTypes": `["vip"]`,
 		} {
 			if got := string(permissions[id]); got != want {
 				t.Errorf("%s is %s, want %s", id, got, want)

@@ -59,8 +59,8 @@ type Error struct {
 	forPrivate map[string][]string
 }
 
-// Told returns an error as the caller may be told of it: who has a fullAccess key, and acts for nobody, learns that a user
-// who is said not to exist is deactivated.
+// Told returns an error as the caller may be told of it: who has a fullAccess key, and acts for nobody, learns that a
+// user who is said not to exist is deactivated.
 func (c Caller) Told(err *Error) *Error {
 	if err.forPrivate == nil || !c.Private {
 		return err

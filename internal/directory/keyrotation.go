@@ -26,9 +26,13 @@ type RotatedKey struct {
 // expire after the grace; without one it is gone at once. A key may rotate itself. One that is to expire already is
 // replaced once more, and expires when it would have, or earlier. The auth tokens that it minted stay good.
 // Errors: CodeKeyNotFound, CodeBadRequest for a grace that is too long, CodeQuota when too many keys are to expire.
-func (d *Directory) RotateKey(ctx context.Context, caller Caller, text string, grace time.Duration) (RotatedKey, error) {
+func (d *Directory) RotateKey(
+	ctx context.Context, caller Caller, text string, grace time.Duration,
+) (RotatedKey, error) {
 	if grace < 0 || grace > MaxKeyGrace {
-		return RotatedKey{}, FieldErrors{"graceSeconds": {"The graceSeconds must be between 0 and 7776000, which is 90 days."}}.Err()
+		return RotatedKey{}, FieldErrors{
+			"graceSeconds": {"The graceSeconds must be between 0 and 7776000, which is 90 days."},
+		}.Err()
 	}
 	return write(ctx, d, caller, nil, func(tx Writer, log *logbook) (RotatedKey, error) {
 		old, err := d.findKey(tx, caller.App, text)
@@ -40,7 +44,9 @@ func (d *Directory) RotateKey(ctx context.Context, caller Caller, text string, g
 			return RotatedKey{}, err
 		}
 		if len(keys) >= 2*d.limits.KeysPerApp {
-			return RotatedKey{}, fail(CodeQuota, "Too many replaced keys of this app are still accepted. Delete those that are no longer used.")
+			return RotatedKey{}, fail(
+				CodeQuota, "Too many replaced keys of this app are still accepted. Delete those that are no longer used.",
+			)
 		}
 		made, err := d.addKey(tx, log, old.Name, old.Scope, "")
 		if err != nil {

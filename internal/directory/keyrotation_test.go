@@ -53,8 +53,8 @@ func (w *world) keyIDs(t *testing.T, d *directory.Directory) map[directory.KeyID
 	return ids
 }
 
-// TestRotatedKeyExpires replaces a key, and looks at both before and after the grace, also with the policy that was read
-// before, after a restart and when the old one has been cleared away.
+// TestRotatedKeyExpires replaces a key, and looks at both before and after the grace, also with the policy that was
+// read before, after a restart and when the old one has been cleared away.
 func TestRotatedKeyExpires(t *testing.T) {
 	t.Parallel()
 	onBothEngines(t, func(t *testing.T, w *world) {
@@ -134,7 +134,8 @@ func TestRotateKey(t *testing.T) {
 	t.Run("without a grace the old key is gone at once", func(t *testing.T) {
 		old := w.makeKey(t, "K", directory.AuthOnly)
 		made := w.rotate(t, old, 0).Key
-		if made.Scope != directory.AuthOnly || accepts(t, w.Directory, w.app.ID, old) || !accepts(t, w.Directory, w.app.ID, made) {
+		if made.Scope != directory.AuthOnly || accepts(t, w.Directory, w.app.ID, old) ||
+			!accepts(t, w.Directory, w.app.ID, made) {
 			t.Error("the old key is accepted or the new one is not")
 		}
 	})
@@ -175,7 +176,8 @@ func TestRotateKey(t *testing.T) {
 		for range 23 { // beside those it was made with
 			key = w.makeKey(t, "K", directory.AuthOnly)
 		}
-		if _, err := w.CreateKey(t.Context(), w.backend, directory.NewKey{Name: "K"}); !directory.IsCode(err, directory.CodeQuota) {
+		oneMore := directory.NewKey{Name: "K"}
+		if _, err := w.CreateKey(t.Context(), w.backend, oneMore); !directory.IsCode(err, directory.CodeQuota) {
 			t.Errorf("one more: %v", err)
 		}
 		for range 25 {
@@ -184,7 +186,7 @@ func TestRotateKey(t *testing.T) {
 		if _, err := w.RotateKey(t.Context(), w.backend, key.Text, time.Hour); !directory.IsCode(err, directory.CodeQuota) {
 			t.Errorf("one rotation more: %v", err)
 		}
-		if _, err := w.CreateKey(t.Context(), w.backend, directory.NewKey{Name: "K"}); !directory.IsCode(err, directory.CodeQuota) {
+		if _, err := w.CreateKey(t.Context(), w.backend, oneMore); !directory.IsCode(err, directory.CodeQuota) {
 			t.Errorf("one more: %v", err)
 		}
 	})
@@ -230,7 +232,8 @@ func TestKeyLastUsed(t *testing.T) {
 		t.Fatal(err)
 	}
 	second := use()
-	if _, err := w.UpdateKey(t.Context(), w.backend, string(key.ID), directory.KeyPatch{Name: new("Renamed")}); err != nil {
+	renamed := directory.KeyPatch{Name: new("Renamed")}
+	if _, err := w.UpdateKey(t.Context(), w.backend, string(key.ID), renamed); err != nil {
 		t.Fatal(err)
 	}
 	third := use()

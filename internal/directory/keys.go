@@ -86,12 +86,15 @@ func (d *Directory) Key(policy *Policy, text string) (Key, error) {
 		}
 	}
 	if !ok {
-		return Key{}, fail(CodeKeyUnknown, "This API key does not belong to the app. Check the apikey header, or that the key was not deleted.")
+		return Key{}, fail(CodeKeyUnknown, "This API key does not belong to the app. Check the apikey header, or that the "+
+			"key was not deleted.")
 	}
 	recognized := known.(*recognizedKey) //nolint:forcetypeassert // nothing else is in it
 	now := d.Now()
 	if recognized.expired(now) {
-		return Key{}, fail(CodeKeyUnknown, "This API key has expired: it was replaced by another, which has to be sent in its place.")
+		return Key{}, fail(
+			CodeKeyUnknown, "This API key has expired: it was replaced by another, which has to be sent in its place.",
+		)
 	}
 	recognized.use.note(now)
 	return recognized.Key, nil
@@ -253,8 +256,8 @@ func (d *Directory) UpdateKey(ctx context.Context, caller Caller, text string, p
 func (d *Directory) findOtherKey(tx Writer, caller Caller, text string) (Key, error) {
 	key, err := d.findKey(tx, caller.App, text)
 	if err == nil && key.ID == caller.Key {
-		err = fail(CodeKeySelfAction, "An API key cannot change or delete itself. Use another fullAccess key, or the management key and secret; "+
-			"to replace the key by a new one, rotate it.")
+		err = fail(CodeKeySelfAction, "An API key cannot change or delete itself. Use another fullAccess key, or the "+
+			"management key and secret; to replace the key by a new one, rotate it.")
 	}
 	return key, err
 }

@@ -177,8 +177,8 @@ func (d *Directory) changeRole(
 	})
 }
 
-// DeleteRole removes a role, gives its users the default role, and takes it out of the permissions of other roles, in one
-// transaction. Errors: CodeRoleNotFound, CodeRoleDeleteDenied for the default role.
+// DeleteRole removes a role, gives its users the default role, and takes it out of the permissions of other roles, in
+// one transaction. Errors: CodeRoleNotFound, CodeRoleDeleteDenied for the default role.
 func (d *Directory) DeleteRole(ctx context.Context, caller Caller, id string) error {
 	index, err := d.indexes.get(ctx, caller.App)
 	if err != nil {

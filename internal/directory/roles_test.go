@@ -7,8 +7,8 @@ import (
 	"github.com/rollcall/rollcall/internal/directory"
 )
 
-// TestNewRoleIsGrantedNothing makes a role that the permissions of another name, since a role of that name was deleted by a
-// release that left such names.
+// TestNewRoleIsGrantedNothing makes a role that the permissions of another name, since a role of that name was deleted
+// by a release that left such names.
 func TestNewRoleIsGrantedNothing(t *testing.T) {
 	t.Parallel()
 	onBothEngines(t, func(t *testing.T, w *world) {

@@ -48,7 +48,9 @@ func (l lostKeys) what() string {
 	if len(l.fields) == 0 {
 		return ""
 	}
-	return fmt.Sprintf("%s of %s is not accepted any more: the key was deleted, or has expired", strings.Join(l.fields, " and "), l.path)
+	return fmt.Sprintf(
+		"%s of %s is not accepted any more: the key was deleted, or has expired", strings.Join(l.fields, " and "), l.path,
+	)
 }
 
 // advice says how to mend it.
@@ -106,8 +108,8 @@ func lostKeysIn(ctx context.Context, config Config, path string, known Credentia
 	})
 }
 
-// ReplaceKey puts an API key in the place of another in a credentials file, durably and in one step. It reports false when
-// the file does not hold the other.
+// ReplaceKey puts an API key in the place of another in a credentials file, durably and in one step. It reports false
+// when the file does not hold the other.
 func ReplaceKey(path, replaced, key string) (bool, error) {
 	known, err := readOwnCredentials(path)
 	if err != nil {

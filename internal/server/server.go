@@ -132,7 +132,7 @@ func Start(ctx context.Context, config Config) (_ *Server, err error) {
 	}
 	if what := lost.what(); what != "" {
 		s.LostKeys = what + "; " + lost.advice()
-		config.Logger.Warn(s.LostKeys)
+		config.Logger.Warn("the credentials file holds a key that is not accepted", slog.String("what", s.LostKeys))
 	}
 	were, err := d.SettlePresence(ctx)
 	if err != nil {

@@ -91,7 +91,9 @@ type StoredKey struct {
 
 // KeysInSQLite returns the API keys in the database file at path, also while a server is using it.
 func KeysInSQLite(path string) ([]StoredKey, error) {
-	return columnInSQLite(path, readStoredKeys, func(r row) StoredKey { return StoredKey{r.text(0), r.blob(1), r.integer(2)} })
+	return columnInSQLite(path, readStoredKeys, func(r row) StoredKey {
+		return StoredKey{r.text(0), r.blob(1), r.integer(2)}
+	})
 }
 
 // UsersInSQLite counts the users of all apps in the database file at path, also while a server is using it.

@@ -6,8 +6,9 @@ const keyColumns = `id, name, scope, hash, sealed, created_by, created_at, expir
 
 func readAPIKey(r row) directory.Key {
 	return directory.Key{
-		ID: directory.KeyID(r.text(0)), Name: r.text(1), Scope: directory.Scope(r.text(2)), Hash: r.blob(3), Sealed: r.blob(4),
-		CreatedBy: directory.Actor(r.text(5)), CreatedAt: r.integer(6), ExpiresAt: r.integer(7), LastUsedAt: r.integer(8),
+		ID: directory.KeyID(r.text(0)), Name: r.text(1), Scope: directory.Scope(r.text(2)), Hash: r.blob(3),
+		Sealed: r.blob(4), CreatedBy: directory.Actor(r.text(5)), CreatedAt: r.integer(6),
+		ExpiresAt: r.integer(7), LastUsedAt: r.integer(8),
 	}
 }
 
