@@ -37,6 +37,10 @@ type Addition struct {
 	ID        string `json:"id,omitempty"`
 	DeviceID  string `json:"deviceId,omitempty"`
 	CreatedBy string `json:"createdBy,omitempty"`
+	// ExpiresAt, LastUsedAt and Replaces are an API key's.
+	ExpiresAt  int64        `json:"expiresAt,omitempty"`
+	LastUsedAt int64        `json:"lastUsedAt,omitempty"`
+	Replaces   *ReplacedKey `json:"replaces,omitempty"`
 	// Settings and ScheduledToDeleteAt are an app's.
 	Settings            *AppSettings `json:"settings,omitempty"`
 	ScheduledToDeleteAt int64        `json:"scheduledToDeleteAt,omitempty"`
@@ -377,7 +381,8 @@ type DeleteAuthTokensRequest struct {
 }
 
 // APIKey is an API key. In lists Key is masked unless the app reveals secrets; ID names it either way. ID comes in
-// Meta.Item, or Meta.Items; so does CreatedBy but for the keys of a new app, which have no ID and no time.
+// Meta.Item, or Meta.Items, as do the times but CreatedAt; so does CreatedBy but for the keys of a new app, which have
+// no ID and no time.
 type APIKey struct { //nolint:revive // it is the contract's word, and a Key could be anything
 	Key       string `json:"apiKey"`
 	ID        string `json:"id,omitempty"`
@@ -385,6 +390,26 @@ type APIKey struct { //nolint:revive // it is the contract's word, and a Key cou
 	Scope     string `json:"scope"`
 	CreatedBy string `json:"createdBy,omitempty"`
 	CreatedAt int64  `json:"createdAt,omitempty"`
+	// ExpiresAt is when a key that was replaced is not accepted any more, in Unix seconds; absent is never.
+	ExpiresAt int64 `json:"expiresAt,omitempty"`
+	// LastUsedAt is when a call was last made with the key, in Unix seconds; absent is not yet. After a crash of the
+	// server it may be ten minutes too early.
+	LastUsedAt int64 `json:"lastUsedAt,omitempty"`
+	// Replaces is there only for a key just made by a rotation: the key whose place it takes.
+	Replaces *ReplacedKey `json:"replaces,omitempty"`
+}
+
+// ReplacedKey is an API key that another takes the place of.
+type ReplacedKey struct {
+	ID string `json:"id"`
+	// ExpiresAt is until when the key is still accepted, in Unix seconds.
+	ExpiresAt int64 `json:"expiresAt"`
+}
+
+// RotateAPIKeyRequest is the body of POST /apikeys/{apiKey}/rotate; it may be left out.
+type RotateAPIKeyRequest struct {
+	// GraceSeconds is how long the key that is replaced is still accepted. Nil means a day, zero not any more.
+	GraceSeconds *int64 `json:"graceSeconds,omitempty"`
 }
 
 // CreateAPIKeyRequest is the body of POST /apikeys. Scope defaults to authOnly.

@@ -20,7 +20,13 @@ type ChangesService struct{ service }
 func (s *ChangesService) List(
 	ctx context.Context, since int64, limit int,
 ) (changes []api.Change, last int64, err error) {
-	query := url.Values{"since": {strconv.FormatInt(since, 10)}}
+	return s.list(ctx, url.Values{}, since, limit)
+}
+
+func (s *ChangesService) list(
+	ctx context.Context, query url.Values, since int64, limit int,
+) (changes []api.Change, last int64, err error) {
+	query.Set("since", strconv.FormatInt(since, 10))
 	if limit > 0 {
 		query.Set("limit", strconv.Itoa(limit))
 	}
@@ -29,6 +35,13 @@ func (s *ChangesService) List(
 		last = *answer.Meta.Revision
 	}
 	return answer.Data, last, err
+}
+
+// ListAbout is List of the changes that are about one user, who may be gone, also as the other one of two.
+func (s *ChangesService) ListAbout(
+	ctx context.Context, uid string, since int64, limit int,
+) (changes []api.Change, last int64, err error) {
+	return s.list(ctx, url.Values{"uid": {uid}}, since, limit)
 }
 
 // Follow iterates over the changes above since as they happen, each exactly once, in order. When the connection

@@ -70,7 +70,8 @@ func WithManagement(key, secret string) Option {
 	}
 }
 
-// WithHTTPClient replaces the HTTP client. The default has a timeout of 30 s.
+// WithHTTPClient replaces the HTTP client. The default has a timeout of 30 s. No redirect to another server is followed with
+// either: the credentials would go there.
 func WithHTTPClient(client *http.Client) Option {
 	return func(c *Client) { c.http = client }
 }
@@ -95,6 +96,7 @@ func New(address string, options ...Option) (*Client, error) {
 	for _, option := range options {
 		option(c)
 	}
+	c.http = guarded(c.http)
 	c.serve()
 	return c, nil
 }
@@ -132,7 +134,12 @@ type Error struct {
 	RetryAfter time.Duration
 }
 
-func (e *Error) Error() string { return string(e.Code) + ": " + e.Message }
+func (e *Error) Error() string {
+	if e.Code == "" { // not in the words of a Rollcall server
+		return e.Message
+	}
+	return string(e.Code) + ": " + e.Message
+}
 
 // IsCode reports whether err is the server's refusal with the given code.
 func IsCode(err error, code api.Code) bool {
@@ -203,7 +210,7 @@ func call[T any](ctx context.Context, s service, method, path string, query url.
 // mayTryAgain reports whether repeating a request cannot do harm, and how long to wait before.
 func (c *Client) mayTryAgain(request *http.Request, err error) (time.Duration, bool) {
 	const pause = 200 * time.Millisecond
-	if err == nil || request.Context().Err() != nil {
+	if err == nil || request.Context().Err() != nil || isUnusable(err) {
 		return 0, false
 	}
 	repeatable := request.Method == http.MethodGet || request.Header.Get("Idempotency-Key") != ""
@@ -224,18 +231,18 @@ func (c *Client) mayTryAgain(request *http.Request, err error) (time.Duration, b
 func (c *Client) once(request *http.Request, answer any) error {
 	response, err := c.http.Do(request)
 	if err != nil {
-		return err
+		return inWords(request, err)
 	}
 	defer response.Body.Close()
-	body, err := io.ReadAll(response.Body)
-	if err != nil {
-		return fmt.Errorf("read answer: %w", err)
-	}
 	if response.StatusCode != http.StatusOK {
-		return refusal(response, body)
+		return refusal(response)
+	}
+	body, err := readAnswer(response, maxAnswer)
+	if err != nil {
+		return err
 	}
 	if err := json.Unmarshal(body, answer); err != nil {
-		return fmt.Errorf("read answer of %s %s: %w", request.Method, request.URL.Path, err)
+		return notOurs(response, err)
 	}
 	return nil
 }
@@ -266,6 +273,9 @@ func (c *Client) Export(ctx context.Context, w io.Writer) (lines int, err error)
 		lines++
 	}
 	var end api.ExportLine
+	if errors.Is(scanner.Err(), bufio.ErrTooLong) {
+		return lines, errors.Join(ErrIncomplete, unusable("a line of the export is longer than 1 MB"))
+	}
 	if scanner.Err() != nil || json.Unmarshal(last, &end) != nil || end.Type != "end" {
 		return lines, errors.Join(ErrIncomplete, scanner.Err())
 	}
@@ -285,21 +295,29 @@ func (c *Client) patient() *http.Client {
 // open makes a request whose answer may take any time to read. Anything but OK is an error.
 func (c *Client) open(request *http.Request) (*http.Response, error) {
 	response, err := c.patient().Do(request)
-	if err != nil || response.StatusCode == http.StatusOK {
-		return response, err
+	if err != nil {
+		return nil, inWords(request, err)
+	}
+	if response.StatusCode == http.StatusOK {
+		return response, nil
 	}
 	defer response.Body.Close()
-	body, err := io.ReadAll(response.Body)
-	if err != nil {
-		return nil, fmt.Errorf("read answer: %w", err)
-	}
-	return nil, refusal(response, body)
+	return nil, refusal(response)
 }
 
-func refusal(response *http.Response, body []byte) error {
+// refusal returns the error that an answer is which is not OK.
+func refusal(response *http.Response) error {
+	body, err := readAnswer(response, maxRefusal)
+	if err != nil && !isUnusable(err) {
+		return err
+	}
 	var envelope api.ErrorBody
 	if json.Unmarshal(body, &envelope) != nil || envelope.Error.Code == "" {
-		return &Error{Message: "the server answered " + response.Status, Status: response.StatusCode}
+		message := "the server answered " + response.Status
+		if line := firstLine(response, body); line != "" {
+			message += ": " + line
+		}
+		return &Error{Message: message, Status: response.StatusCode}
 	}
 	refused := &Error{
 		Code: envelope.Error.Code, Message: envelope.Error.Message, Details: envelope.Error.Details,

@@ -60,7 +60,7 @@ func TestClient_Users(t *testing.T) {
 	check(t, "deactivated", len(must(t, off, err).Deactivated) == 1 && len(off.NotFound) == 1)
 	on, err := c.Users.Reactivate(ctx, "u1", "u2")
 	check(t, "reactivated", len(must(t, on, err).Reactivated) == 1 && len(on.NonDeactivated) == 1)
-	if err := c.Users.Delete(ctx, "u1"); err != nil {
+	if err := c.Users.Erase(ctx, "u1"); err != nil {
 		t.Fatal(err)
 	}
 	_, err = c.Users.Get(ctx, "u1")

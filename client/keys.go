@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"time"
 
 	"github.com/rollcall/rollcall/api"
 )
@@ -41,6 +42,15 @@ func (s *APIKeysService) Get(ctx context.Context, key string) (api.APIKey, error
 // Update changes the name or scope of another API key than the client's own.
 func (s *APIKeysService) Update(ctx context.Context, key string, request api.UpdateAPIKeyRequest) (api.APIKey, error) {
 	return put[api.APIKey](ctx, s.service, "/apikeys/"+segment(key), request)
+}
+
+// Rotate makes a key of the same name and scope in the place of another, which may be the client's own, and which is
+// still accepted for a time of whole seconds. The client goes on with the key that it has.
+func (s *APIKeysService) Rotate(ctx context.Context, key string, grace time.Duration) (api.APIKey, error) {
+	seconds := int64(grace / time.Second)
+	return post[api.APIKey](
+		ctx, s.service, "/apikeys/"+segment(key)+"/rotate", api.RotateAPIKeyRequest{GraceSeconds: &seconds},
+	)
 }
 
 // Delete revokes another API key than the client's own, and with RevokeTokens the auth tokens it minted.

@@ -19,11 +19,11 @@ func join(data any, meta *api.Meta) {
 		}
 	case *api.APIKey:
 		if meta.Item != nil {
-			data.ID, data.CreatedBy = meta.Item.ID, meta.Item.CreatedBy
+			joinKey(data, *meta.Item)
 		}
 	case *[]api.APIKey:
 		for i := range min(len(*data), len(meta.Items)) {
-			(*data)[i].ID, (*data)[i].CreatedBy = meta.Items[i].ID, meta.Items[i].CreatedBy
+			joinKey(&(*data)[i], meta.Items[i])
 		}
 	case *api.App:
 		if meta.Item != nil {
@@ -47,6 +47,11 @@ func join(data any, meta *api.Meta) {
 	case *map[string]api.ItemResult:
 		joinCodes(*data, meta.Codes)
 	}
+}
+
+func joinKey(key *api.APIKey, addition api.Addition) {
+	key.ID, key.CreatedBy, key.Replaces = addition.ID, addition.CreatedBy, addition.Replaces
+	key.ExpiresAt, key.LastUsedAt = addition.ExpiresAt, addition.LastUsedAt
 }
 
 func joinApp(app *api.App, addition api.Addition) {

@@ -29,7 +29,7 @@ func (c *Client) follow(
 			return err
 		}
 		var refused *Error
-		if errors.As(err, &refused) && refused.final() {
+		if errors.As(err, &refused) && refused.final() || isUnusable(err) {
 			return err
 		}
 		select {
@@ -63,10 +63,13 @@ func (c *Client) stream(
 	}
 	defer response.Body.Close()
 	var event serverEvent
-	lines := bufio.NewScanner(response.Body)
-	lines.Buffer(nil, maxEvent)
-	for lines.Scan() {
-		name, value, _ := strings.Cut(lines.Text(), ": ")
+	lines := bufio.NewReaderSize(response.Body, 64<<10)
+	for {
+		line, err := readLine(lines, maxEvent)
+		if err != nil {
+			return true, err
+		}
+		name, value, _ := strings.Cut(line, ": ")
 		switch name {
 		case "id":
 			event.id = value
@@ -83,8 +86,22 @@ func (c *Client) stream(
 			event = serverEvent{}
 		}
 	}
-	return true, lines.Err()
 }
 
-// maxEvent bounds one event, in bytes. The longest is a snapshot of everybody who is online.
-const maxEvent = 1 << 30
+// readLine reads a line of at most so many bytes. What it reads it looks at once, however long the line gets.
+func readLine(from *bufio.Reader, most int) (string, error) {
+	var line []byte
+	for {
+		part, err := from.ReadSlice('\n')
+		if len(line)+len(part) > most {
+			return "", unusable("the server sends an event that is longer than %d MB", most>>20)
+		}
+		line = append(line, part...)
+		if !errors.Is(err, bufio.ErrBufferFull) {
+			return strings.TrimRight(string(line), "\r\n"), err
+		}
+	}
+}
+
+// maxEvent bounds one event, in bytes. The longest is a snapshot of everybody who is online: some million users.
+const maxEvent = 128 << 20

@@ -25,6 +25,12 @@ func (s *UsersService) Get(ctx context.Context, uid string) (api.User, error) {
 	return get[api.User](ctx, s.service, "/users/"+segment(uid), nil)
 }
 
+// GetWithDeactivated is Get, and returns a deactivated user too, whose DeactivatedAt says since when it is. It needs a
+// fullAccess key.
+func (s *UsersService) GetWithDeactivated(ctx context.Context, uid string) (api.User, error) {
+	return get[api.User](ctx, s.service, "/users/"+segment(uid), url.Values{"withDeactivated": {"true"}})
+}
+
 // Update changes the fields of a user that request sets. An authOnly key suffices.
 func (s *UsersService) Update(ctx context.Context, uid string, request api.UpdateUserRequest) (api.User, error) {
 	return put[api.User](ctx, s.service, "/users/"+segment(uid), request)
@@ -43,7 +49,7 @@ type UserListOptions struct {
 	UIDs         []string
 	// Metadata selects users by values of metadata keys that the app declares: each key, any of its values.
 	Metadata map[string][]string
-	// Status is available, offline, busy or away.
+	// Status is online, for which the contract says available, or offline; or of those online, busy or away.
 	Status   string
 	WithTags bool
 	// FriendsOnly and HideBlockedUsers are for calls as a user, or on behalf of one.
@@ -160,18 +166,19 @@ func (s *UsersService) Exists(ctx context.Context, uid string) (bool, error) {
 	return err == nil, err
 }
 
-// Deactivate hides a user and suspends its auth tokens. Reactivate takes it back.
+// Deactivate hides up to 25 users and suspends their auth tokens. Reactivate takes it back.
 func (s *UsersService) Deactivate(ctx context.Context, uids ...string) (api.DeactivateUsersResponse, error) {
 	return remove[api.DeactivateUsersResponse](ctx, s.service, "/users", api.DeactivateUsersRequest{UIDs: uids})
 }
 
-// Reactivate makes deactivated users and their auth tokens work again.
+// Reactivate makes up to 25 deactivated users and their auth tokens work again.
 func (s *UsersService) Reactivate(ctx context.Context, uids ...string) (api.ReactivateUsersResponse, error) {
 	return put[api.ReactivateUsersResponse](ctx, s.service, "/users", api.ReactivateUsersRequest{UIDs: uids})
 }
 
-// Delete erases a user for good, deactivated or not.
-func (s *UsersService) Delete(ctx context.Context, uid string) error {
+// Erase deletes a user for good, deactivated or not, with all that is known of it. Deactivate is what can be taken
+// back.
+func (s *UsersService) Erase(ctx context.Context, uid string) error {
 	_, err := remove[api.Success](ctx, s.service, "/users/"+segment(uid), api.DeleteUserRequest{Permanent: true})
 	return err
 }

@@ -27,14 +27,14 @@ func newApps() *cobra.Command {
 		return page.Items, rows, err
 	})
 
-	var region string
+	var id, region string
 	var sample bool
 	create := remoteCommand(r, &cobra.Command{
-		Use: "create NAME", Short: "Make an app and show its keys", Example: "  rollcall apps create Chat --region eu",
+		Use: "create NAME", Short: "Make an app and show its keys", Example: "  rollcall apps create Chat --region eu --id chat-production",
 		Args: cobra.ExactArgs(1),
 	}, func(cmd *cobra.Command, c *client.Client, args []string) (any, [][]string, error) {
 		app, err := c.Apps.Create(
-			cmd.Context(), api.CreateAppRequest{Name: args[0], Region: region, SkipSampleData: !sample},
+			cmd.Context(), api.CreateAppRequest{ID: id, Name: args[0], Region: region, SkipSampleData: !sample},
 		)
 		rows := [][]string{{"ID", "NAME", "SCOPE", "KEY"}}
 		for _, key := range app.APIKeys {
@@ -42,6 +42,7 @@ func newApps() *cobra.Command {
 		}
 		return app, rows, err
 	})
+	create.Flags().StringVar(&id, "id", "", "id of the app: letters, digits, - and _; empty means a random one")
 	create.Flags().StringVar(&region, "region", "us", "us, eu or in")
 	create.Flags().BoolVar(&sample, "sample", false, "add the sample users cometchat-uid-1 to 5")
 
@@ -62,54 +63,5 @@ func newApps() *cobra.Command {
 	})
 
 	cmd.AddCommand(list, create, remove, restore)
-	return cmd
-}
-
-func newKeys() *cobra.Command {
-	r := &remote{}
-	cmd := &cobra.Command{
-		Use: "keys", Args: cobra.NoArgs, RunE: showHelp, Short: "Manage the API keys of an app",
-		Long: "Keys are shown in full only when they are made; later they go by their id.",
-		Example: "  rollcall keys list\n" +
-			"  rollcall keys create 'CI' --scope fullAccess\n" +
-			"  rollcall keys delete key_1b2c3d4e5f60",
-	}
-	r.register(cmd.PersistentFlags())
-	keyRows := func(keys ...api.APIKey) [][]string {
-		rows := [][]string{{"ID", "NAME", "SCOPE", "KEY"}}
-		for _, key := range keys {
-			rows = append(rows, []string{key.ID, key.Name, key.Scope, key.Key})
-		}
-		return rows
-	}
-
-	list := remoteCommand(r, &cobra.Command{
-		Use: "list", Short: "List the keys, newest first", Example: "  rollcall keys list", Args: cobra.NoArgs,
-	}, func(cmd *cobra.Command, c *client.Client, _ []string) (any, [][]string, error) {
-		page, err := c.APIKeys.List(cmd.Context(), client.APIKeyListOptions{PageOptions: client.PageOptions{PerPage: 1000}})
-		return page.Items, keyRows(page.Items...), err
-	})
-
-	var scope string
-	create := remoteCommand(r, &cobra.Command{
-		Use: "create NAME", Short: "Make a key and show it", Example: "  rollcall keys create Backend --scope fullAccess",
-		Args: cobra.ExactArgs(1),
-	}, func(cmd *cobra.Command, c *client.Client, args []string) (any, [][]string, error) {
-		key, err := c.APIKeys.Create(cmd.Context(), api.CreateAPIKeyRequest{Name: args[0], Scope: scope})
-		return key, keyRows(key), err
-	})
-	create.Flags().StringVar(&scope, "scope", "authOnly", "authOnly or fullAccess")
-
-	var tokensToo bool
-	remove := remoteCommand(r, &cobra.Command{
-		Use: "delete ID", Short: "Revoke a key", Example: "  rollcall keys delete key_1b2c3d4e5f60 --revoke-tokens",
-		Args: cobra.ExactArgs(1),
-	}, func(cmd *cobra.Command, c *client.Client, args []string) (any, [][]string, error) {
-		done, err := c.APIKeys.Delete(cmd.Context(), args[0], api.DeleteAPIKeyRequest{RevokeTokens: tokensToo})
-		return done, [][]string{{args[0] + " is revoked"}}, err
-	})
-	remove.Flags().BoolVar(&tokensToo, "revoke-tokens", false, "also revoke the auth tokens that the key minted")
-
-	cmd.AddCommand(list, create, remove)
 	return cmd
 }

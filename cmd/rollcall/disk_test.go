@@ -371,7 +371,7 @@ func (s *subject) writes(ctx context.Context) map[string]func() error {
 			_, err := s.client.Roles.Create(ctx, api.CreateRoleRequest{Role: fmt.Sprintf("role-%d", s.created), Name: "A role"})
 			return err
 		},
-		"erase a user": func() error { return s.client.Users.Delete(ctx, "second") },
+		"erase a user": func() error { return s.client.Users.Erase(ctx, "second") },
 	}
 }
 

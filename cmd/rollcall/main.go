@@ -17,6 +17,7 @@ import (
 const (
 	exitFailed = 1 // what was asked for could not be done
 	exitUsage  = 2 // the command line makes no sense
+	exitPartly = 3 // some of it was done, and some could not be
 )
 
 // usageError marks a command line that makes no sense.
@@ -40,6 +41,9 @@ func run() int {
 	words.Close()
 	if _, ok := errors.AsType[usageError](err); ok {
 		return exitUsage
+	}
+	if outcome, ok := errors.AsType[outcomeError](err); ok {
+		return outcome.code
 	}
 	return exitFailed
 }
@@ -74,8 +78,8 @@ func newRoot() *cobra.Command {
 		return usageError{fmt.Errorf("%w; see `%s --help`", inWords(err), cmd.CommandPath())}
 	})
 	root.AddCommand(
-		newServe(), newDev(), newApps(), newKeys(), newUsers(), newImport(), newExport(), newBackup(), newDoctor(),
-		newConfig(), newMasterKey(), newBench(), newVersion(),
+		newServe(), newDev(), newApps(), newKeys(), newUsers(), newPresence(), newExplain(), newBlocks(), newChanges(), newImport(),
+		newExport(), newBackup(), newDoctor(), newConfig(), newMasterKey(), newBench(), newVersion(),
 	)
 	root.CompletionOptions.HiddenDefaultCmd = true
 	markUsageErrors(root)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 )
@@ -23,6 +24,14 @@ func printTable(cmd *cobra.Command, rows [][]string) error {
 		fmt.Fprintln(table, strings.Join(row, "\t"))
 	}
 	return table.Flush()
+}
+
+// timeOf writes a time in Unix seconds, in UTC; zero is never.
+func timeOf(at int64, never string) string {
+	if at == 0 {
+		return never
+	}
+	return time.Unix(at, 0).UTC().Format(time.DateTime)
 }
 
 func printf(cmd *cobra.Command, format string, args ...any) {

@@ -1,13 +1,16 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/rollcall/rollcall/api"
 	"github.com/rollcall/rollcall/client"
 	"github.com/rollcall/rollcall/internal/secret"
 	"github.com/rollcall/rollcall/internal/server"
@@ -19,6 +22,16 @@ type remote struct {
 	appID, apiKey                   string
 	managementKey, managementSecret string
 	json                            bool
+	// stored is what credentials.json of the data directory holds for the app; empty when there is none.
+	stored server.Credentials
+}
+
+// credentialsFile is where the credentials are that are not given.
+func (r *remote) credentialsFile() string { return filepath.Join(r.data, server.CredentialsFile) }
+
+// storedKeys returns the API keys of the app that credentials.json holds.
+func (r *remote) storedKeys() []string {
+	return slices.DeleteFunc([]string{r.stored.RestAPIKey, r.stored.AuthKey}, func(key string) bool { return key == "" })
 }
 
 func (r *remote) register(flags *pflag.FlagSet) {
@@ -43,8 +56,7 @@ func envOr(name, standby string) string {
 
 // connect returns a client with whatever credentials there are.
 func (r *remote) connect() (*client.Client, error) {
-	path := filepath.Join(r.data, server.CredentialsFile)
-	stored, err := server.ReadCredentials(path)
+	stored, err := server.ReadCredentials(r.credentialsFile())
 	if err != nil {
 		stored.ManagementKey, stored.ManagementSecret = r.derivedManagement()
 	}
@@ -54,8 +66,9 @@ func (r *remote) connect() (*client.Client, error) {
 			"(ROLLCALL_MANAGEMENT_KEY and ROLLCALL_MANAGEMENT_SECRET for apps)", err)
 	}
 	if r.appID != "" && r.appID != stored.AppID {
-		stored.RestAPIKey = "" // which is another app's
+		stored.RestAPIKey, stored.AuthKey = "", "" // which are another app's
 	}
+	r.stored = stored
 	for _, value := range []struct {
 		field  *string
 		stored string
@@ -75,6 +88,29 @@ func (r *remote) connect() (*client.Client, error) {
 	)
 }
 
+// manage returns a client with the management credentials alone, after connect.
+func (r *remote) manage() (*client.Client, error) {
+	return client.New(r.url, client.WithApp(r.appID), client.WithManagement(r.managementKey, r.managementSecret))
+}
+
+// explain adds to what the server says what the operator of this command can do about it.
+func (r *remote) explain(err error) error {
+	var refused *client.Error
+	if !errors.As(err, &refused) {
+		return err
+	}
+	switch about := refused.Details["uid"]; {
+	case refused.Code == api.CodeUIDNotFound && len(about) > 0:
+		return fmt.Errorf("%s: %s `rollcall users reactivate UID` does", refused.Code, about[0])
+	case refused.Code == api.CodeAPIKeyUnknown && r.apiKey == r.stored.RestAPIKey && r.apiKey != "":
+		return fmt.Errorf(
+			"%w\nThe key is that of %s: `rollcall keys rotate` makes a new one and writes it there", err, r.credentialsFile(),
+		)
+	default:
+		return err
+	}
+}
+
 // derivedManagement returns the management credentials that come from the data directory's master key, empty when it
 // cannot be read.
 func (r *remote) derivedManagement() (key, managementSecret string) {
@@ -89,7 +125,24 @@ func (r *remote) derivedManagement() (key, managementSecret string) {
 	return keyring.ManagementCredentials()
 }
 
-// remoteCommand makes a command that calls the server: run returns what to print with --json, and its table.
+// print prints a value with --json, and its table without.
+func (r *remote) print(cmd *cobra.Command, value any, rows [][]string) error {
+	if r.json {
+		return printJSON(cmd, value)
+	}
+	return printTable(cmd, rows)
+}
+
+// outcomeError is the error of a command that has something to print all the same, and how it ends.
+type outcomeError struct {
+	error
+	code int
+}
+
+func (e outcomeError) Unwrap() error { return e.error }
+
+// remoteCommand makes a command that calls the server: run returns what to print with --json, and its table. What comes
+// with an outcomeError is printed too.
 func remoteCommand(
 	r *remote, cmd *cobra.Command,
 	run func(cmd *cobra.Command, c *client.Client, args []string) (value any, rows [][]string, err error),
@@ -100,13 +153,10 @@ func remoteCommand(
 			return err
 		}
 		value, rows, err := run(cmd, c, args)
-		if err != nil {
-			return err
+		if _, printed := errors.AsType[outcomeError](err); err != nil && !printed {
+			return r.explain(err)
 		}
-		if r.json {
-			return printJSON(cmd, value)
-		}
-		return printTable(cmd, rows)
+		return errors.Join(err, r.print(cmd, value, rows))
 	}
 	return cmd
 }

@@ -122,6 +122,9 @@ func TestScripts(t *testing.T) {
 			script := &scriptServer{env: slices.Clone(env.Vars)}
 			env.Values[scriptServerKey{}] = script
 			env.Defer(script.kill)
+			sessions := scriptSessions{}
+			env.Values[scriptSessionsKey{}] = sessions
+			env.Defer(sessions.endAll)
 			return nil
 		},
 		Cmds: scriptCommands,
@@ -136,6 +139,7 @@ var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args [
 	"mode":         modeCommand,
 	"sql":          sqlCommand,
 	"setenv":       setenvCommand,
+	"session":      sessionCommand,
 }
 
 type scriptServerKey struct{}

@@ -197,6 +197,9 @@ func welcome(cmd *cobra.Command, running *server.Server, config server.Config) {
 		printf(cmd, "  auth key   %s   (authOnly)\n", authKey.text)
 	}
 	printf(cmd, "  all in     %s\n", path)
+	if running.LostKeys != "" {
+		printf(cmd, "\n%s.\n", running.LostKeys)
+	}
 	printf(
 		cmd, "\nCreate a user:\n\n  curl %s%s/v3/users -H 'appId: %s' -H \"apikey: %s\" "+
 			"-H 'content-type: application/json' -d '{\"uid\":\"ada\",\"name\":\"Ada\"}'\n",

@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -23,25 +22,42 @@ func newUsers() *cobra.Command {
 	r.register(cmd.PersistentFlags())
 	cmd.AddCommand(
 		usersList(r), usersGet(r), usersCreate(r), usersUpdate(r), usersToken(r), usersDeactivate(r), usersReactivate(r),
-		usersDelete(r), usersExport(r),
+		usersErase(r), usersRevokeTokens(r), usersExport(r),
 	)
 	return cmd
 }
 
 func userRows(users ...api.User) [][]string {
-	rows := [][]string{{"UID", "NAME", "ROLE", "STATUS", "CREATED"}}
+	rows := [][]string{{"UID", "NAME", "ROLE", "STATE", "CREATED"}}
 	for _, user := range users {
-		rows = append(rows, []string{
-			user.UID, user.Name, user.Role, user.Status, time.Unix(user.CreatedAt, 0).UTC().Format(time.DateTime),
-		})
+		rows = append(rows, []string{user.UID, user.Name, user.Role, stateOf(user), timeOf(user.CreatedAt, "")})
 	}
 	return rows
+}
+
+// The states of a user, for people. One who is online is active too.
+const (
+	stateActive      = "active"
+	stateOnline      = "online"
+	stateDeactivated = "deactivated"
+)
+
+func stateOf(user api.User) string {
+	switch {
+	case user.DeactivatedAt != 0:
+		return stateDeactivated
+	case user.Status == "available": // the contract's word for online
+		return stateOnline
+	default:
+		return stateActive
+	}
 }
 
 func usersList(r *remote) *cobra.Command {
 	var options client.UserListOptions
 	cmd := remoteCommand(r, &cobra.Command{
 		Use: "list", Short: "List one page of users, newest first",
+		Long:    "Lists one page of users, newest first. STATE is active, online, which is active too, or deactivated.",
 		Example: "  rollcall users list --search ad --per-page 20", Args: cobra.NoArgs,
 	}, func(cmd *cobra.Command, c *client.Client, _ []string) (any, [][]string, error) {
 		page, err := c.Users.List(cmd.Context(), options)
@@ -65,11 +81,23 @@ func usersList(r *remote) *cobra.Command {
 
 func usersGet(r *remote) *cobra.Command {
 	return remoteCommand(r, &cobra.Command{
-		Use: "get UID", Short: "Show a user", Example: "  rollcall users get ada --json", Args: cobra.ExactArgs(1),
+		Use: "get UID", Short: "Show a user, also a deactivated one", Example: "  rollcall users get ada --json",
+		Args: cobra.ExactArgs(1),
 	}, func(cmd *cobra.Command, c *client.Client, args []string) (any, [][]string, error) {
-		user, err := c.Users.Get(cmd.Context(), args[0])
+		user, err := c.Users.GetWithDeactivated(cmd.Context(), args[0])
+		if err == nil && user.DeactivatedAt != 0 {
+			fmt.Fprintln(cmd.ErrOrStderr(), deactivation(user))
+		}
 		return user, userRows(user), err
 	})
+}
+
+// deactivation says that a user is deactivated, and how to take it back.
+func deactivation(user api.User) string {
+	return fmt.Sprintf(
+		"%s is deactivated since %s UTC; `rollcall users reactivate %s` takes it back", user.UID,
+		timeOf(user.DeactivatedAt, ""), user.UID,
+	)
 }
 
 func usersCreate(r *remote) *cobra.Command {
@@ -137,61 +165,6 @@ func usersToken(r *remote) *cobra.Command {
 		token, err := c.AuthTokens.Create(cmd.Context(), args[0], api.CreateAuthTokenRequest{Force: true})
 		return token, [][]string{{token.Token}}, err
 	})
-}
-
-func usersDeactivate(r *remote) *cobra.Command {
-	return remoteCommand(r, &cobra.Command{
-		Use: "deactivate UID…", Short: "Hide users and suspend their tokens", Example: "  rollcall users deactivate ada bob",
-		Args: cobra.MinimumNArgs(1),
-	}, func(cmd *cobra.Command, c *client.Client, args []string) (any, [][]string, error) {
-		done, err := c.Users.Deactivate(cmd.Context(), args...)
-		rows := activationRows(
-			"deactivated", done.Deactivated, "was deactivated already", done.AlreadyDeactivated, done.NotFound,
-		)
-		return done, rows, err
-	})
-}
-
-func usersReactivate(r *remote) *cobra.Command {
-	return remoteCommand(r, &cobra.Command{
-		Use: "reactivate UID…", Short: "Take back a deactivation", Example: "  rollcall users reactivate ada",
-		Args: cobra.MinimumNArgs(1),
-	}, func(cmd *cobra.Command, c *client.Client, args []string) (any, [][]string, error) {
-		done, err := c.Users.Reactivate(cmd.Context(), args...)
-		rows := activationRows(
-			"reactivated", done.Reactivated, "was not deactivated", done.NonDeactivated, done.NotFound,
-		)
-		return done, rows, err
-	})
-}
-
-func activationRows(did string, changed []string, was string, already, notFound []string) [][]string {
-	rows := [][]string{{"UID", "OUTCOME"}}
-	for outcome, uids := range map[string][]string{did: changed, was: already, "does not exist": notFound} {
-		for _, uid := range uids {
-			rows = append(rows, []string{uid, outcome})
-		}
-	}
-	return rows
-}
-
-func usersDelete(r *remote) *cobra.Command {
-	var sure bool
-	cmd := remoteCommand(r, &cobra.Command{
-		Use: "delete UID", Short: "Erase a user for good", Example: "  rollcall users delete ada --permanently",
-		Args: cobra.ExactArgs(1),
-	}, func(cmd *cobra.Command, c *client.Client, args []string) (any, [][]string, error) {
-		err := c.Users.Delete(cmd.Context(), args[0])
-		return api.Success{Success: err == nil}, [][]string{{args[0] + " is erased"}}, err
-	})
-	cmd.PreRunE = func(*cobra.Command, []string) error {
-		if !sure {
-			return usageError{errNotSure}
-		}
-		return nil
-	}
-	cmd.Flags().BoolVar(&sure, "permanently", false, "say that you mean it")
-	return cmd
 }
 
 func usersExport(r *remote) *cobra.Command {

@@ -264,7 +264,7 @@ func TestRevocation(t *testing.T) {
 				return err
 			},
 			"deletion": func(t *testing.T, s *apitest.Server, _ string) error {
-				return s.Backend(t).Users.Delete(t.Context(), "ada")
+				return s.Backend(t).Users.Erase(t.Context(), "ada")
 			},
 			"log out": func(t *testing.T, s *apitest.Server, token string) error {
 				return s.Client(t, client.WithAuthToken(token)).Me.LogOut(t.Context())

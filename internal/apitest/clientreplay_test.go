@@ -98,6 +98,9 @@ var calls = map[string]func(ctx context.Context, c *client.Client, a asked) (any
 		})
 	},
 	"GET /users/{uid}": func(ctx context.Context, c *client.Client, a asked) (any, error) {
+		if a.URL.Query().Has("withDeactivated") {
+			return c.Users.GetWithDeactivated(ctx, a.PathValue("uid"))
+		}
 		return c.Users.Get(ctx, a.PathValue("uid"))
 	},
 	"PUT /users/{uid}": func(ctx context.Context, c *client.Client, a asked) (any, error) {
@@ -109,7 +112,7 @@ var calls = map[string]func(ctx context.Context, c *client.Client, a asked) (any
 		})
 	},
 	"DELETE /users/{uid}": func(ctx context.Context, c *client.Client, a asked) (any, error) {
-		return none(c.Users.Delete(ctx, a.PathValue("uid")))
+		return none(c.Users.Erase(ctx, a.PathValue("uid")))
 	},
 	"POST /users/batch": func(ctx context.Context, c *client.Client, a asked) (any, error) {
 		return with(a, func(b api.BatchRequest) (r api.BatchResponse, err error) {
@@ -235,6 +238,15 @@ var calls = map[string]func(ctx context.Context, c *client.Client, a asked) (any
 			return c.APIKeys.Update(ctx, a.PathValue("apiKey"), b)
 		})
 	},
+	"POST /apikeys/{apiKey}/rotate": func(ctx context.Context, c *client.Client, a asked) (any, error) {
+		return with(a, func(b api.RotateAPIKeyRequest) (api.APIKey, error) {
+			grace := 24 * time.Hour
+			if b.GraceSeconds != nil {
+				grace = time.Duration(*b.GraceSeconds) * time.Second
+			}
+			return c.APIKeys.Rotate(ctx, a.PathValue("apiKey"), grace)
+		})
+	},
 	"DELETE /apikeys/{apiKey}": func(ctx context.Context, c *client.Client, a asked) (any, error) {
 		return with(a, func(b api.DeleteAPIKeyRequest) (api.RevokedResponse, error) {
 			return c.APIKeys.Delete(ctx, a.PathValue("apiKey"), b)
@@ -351,6 +363,10 @@ var calls = map[string]func(ctx context.Context, c *client.Client, a asked) (any
 	"GET /changes": func(ctx context.Context, c *client.Client, a asked) (any, error) {
 		since, _ := strconv.ParseInt(a.URL.Query().Get("since"), 10, 64)
 		limit, _ := strconv.Atoi(a.URL.Query().Get("limit"))
+		if uid := a.URL.Query().Get("uid"); uid != "" {
+			changes, _, err := c.Changes.ListAbout(ctx, uid, since, limit)
+			return changes, err
+		}
 		changes, _, err := c.Changes.List(ctx, since, limit)
 		return changes, err
 	},

@@ -305,7 +305,7 @@ var ownCalls = strings.Fields(`
 	/users/batch /users/lookup /relations/batch /export /users/{uid}/export /friends
 	/users/{uid}/friend_requests /friend_requests /presence/query /presence/online-count /presence/events
 	/users/{uid}/presence /users/{uid}/presence/{deviceId} /users/{uid}/presence/timeline /visibility/explain
-	/users/{uid}/can-contact/{other} /auth_tokens
+	/users/{uid}/can-contact/{other} /auth_tokens /apikeys/{apiKey}/rotate
 	/changes /apps/{appId} /apps/{appId}/restore /apps/{appId}/settings /apps/{appId}/usage /apps/{appId}/collaborators
 	/apps/{appId}/collaborators/{email} /.well-known/jwks.json /healthz /readyz /metrics /openapi.json /docs /{$}`)
 

@@ -382,7 +382,7 @@ func TestQueryAndBody(t *testing.T) {
 			t.Errorf("DELETE %s %s: %s, %d %s", c.query, c.body, became, response.StatusCode, body)
 		}
 		if there {
-			if err := backend.Users.Delete(t.Context(), "ada"); err != nil {
+			if err := backend.Users.Erase(t.Context(), "ada"); err != nil {
 				t.Fatal(err)
 			}
 		}

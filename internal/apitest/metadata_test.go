@@ -61,7 +61,7 @@ func TestFilterByMetadata(t *testing.T) {
 		metadata := json.RawMessage(`{"city":"Lisbon"}`)
 		must[api.User](t)(c.Users.Update(ctx, "user-001", api.UpdateUserRequest{Metadata: &metadata}))
 		must[api.User](t)(c.Users.Create(ctx, api.CreateUserRequest{UID: "new", Name: "New", Metadata: metadata}))
-		if err := c.Users.Delete(ctx, "user-000"); err != nil {
+		if err := c.Users.Erase(ctx, "user-000"); err != nil {
 			t.Fatal(err)
 		}
 		if total := must[int](t)(find(map[string][]string{"city": {"Lisbon"}})); total != 334 {

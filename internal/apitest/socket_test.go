@@ -244,7 +244,7 @@ func TestSocketsDieWithTheirToken(t *testing.T) {
 			return done.ClosedSockets, err
 		}, true},
 		"the user is deleted": {func(ctx context.Context, c *client.Client, _ string) (int, error) {
-			return 1, c.Users.Delete(ctx, "bob")
+			return 1, c.Users.Erase(ctx, "bob")
 		}, true},
 	}
 	for name, way := range revoke {

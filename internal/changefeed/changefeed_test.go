@@ -131,7 +131,7 @@ func TestFollowerReadsWhatItMissed(t *testing.T) {
 	for n := range users {
 		w.create(fmt.Sprintf("u%d", n))
 	}
-	if _, err := w.DeleteUser(t.Context(), w.backend, "u7"); err != nil {
+	if _, err := w.EraseUser(t.Context(), w.backend, "u7"); err != nil {
 		t.Fatal(err)
 	}
 	w.source.failures = 1

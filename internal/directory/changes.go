@@ -212,12 +212,29 @@ func (l *logbook) touch(uid UID) {
 func (d *Directory) ListChanges(
 	ctx context.Context, caller Caller, since int64, limit int,
 ) (changes []Change, last int64, err error) {
+	return d.listChanges(ctx, caller, limit, func(tx Reader, limit int) ([]Change, error) {
+		return tx.Changes(caller.App, since, limit)
+	})
+}
+
+// ListChangesAbout is ListChanges of those that are about one user, who may be gone, also as the other one of two.
+func (d *Directory) ListChangesAbout(
+	ctx context.Context, caller Caller, rawUID string, since int64, limit int,
+) (changes []Change, last int64, err error) {
+	return d.listChanges(ctx, caller, limit, func(tx Reader, limit int) ([]Change, error) {
+		return tx.ChangesAbout(caller.App, string(FoldUID(rawUID)), kindsAboutUsers, since, limit)
+	})
+}
+
+func (d *Directory) listChanges(
+	ctx context.Context, caller Caller, limit int, read func(tx Reader, limit int) ([]Change, error),
+) (changes []Change, last int64, err error) {
 	if limit == 0 {
 		limit = 100
 	}
 	err = d.store.View(ctx, func(tx Reader) error {
 		var err error
-		if changes, err = tx.Changes(caller.App, since, limit); err != nil {
+		if changes, err = read(tx, limit); err != nil {
 			return err
 		}
 		last, err = tx.Revision(caller.App)

@@ -55,6 +55,7 @@ type Directory struct {
 	online  *onlineUsers
 	indexes *indexes
 	ties    *tiesCache
+	keyUses keyUses
 	// sessions are told what forbids them.
 	sessions Sessions
 
@@ -99,8 +100,16 @@ func New(config Config) *Directory {
 	return d
 }
 
-// Close ends what the directory does by itself, and waits for that.
-func (d *Directory) Close() { d.indexes.close() }
+// closingWrites is how long Close waits for what it stores.
+const closingWrites = 2 * time.Second
+
+// Close stores when API keys were last used, ends what the directory does by itself, and waits for that.
+func (d *Directory) Close() {
+	ctx, cancel := context.WithTimeout(context.Background(), closingWrites)
+	defer cancel()
+	_ = d.storeKeyUses(ctx) // what is lost is a few minutes of it, as after a crash
+	d.indexes.close()
+}
 
 // Limits returns the limits in force.
 func (d *Directory) Limits() Limits { return d.limits }

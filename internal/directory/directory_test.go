@@ -64,6 +64,19 @@ func newPostgresWorld(t *testing.T) *world {
 	return newWorldOn(t, store)
 }
 
+// onBothEngines runs a test on a world over each engine.
+func onBothEngines(t *testing.T, test func(t *testing.T, w *world)) {
+	t.Helper()
+	for name, open := range map[string]func(*testing.T) *world{
+		"SQLite": func(t *testing.T) *world { return newWorld(t) }, "PostgreSQL": newPostgresWorld,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t, open(t))
+		})
+	}
+}
+
 // newWorldOn returns a directory over an empty store, which is closed with the test.
 func newWorldOn(t *testing.T, store *sqlstore.Store, masters ...secret.MasterKey) *world {
 	t.Helper()
@@ -199,7 +212,7 @@ func TestDirectory_DeleteUser_leavesOnlyATombstone(t *testing.T) {
 		directory.Me{Profile: directory.UserPatch{StatusMessage: new(string)}}); err != nil {
 		t.Fatal(err)
 	}
-	erased, err := w.DeleteUser(t.Context(), w.backend, "Ada")
+	erased, err := w.EraseUser(t.Context(), w.backend, "Ada")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -228,7 +241,7 @@ func TestDirectory_ApplyTombstones(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.create(t, "ada")
-	erased, err := w.DeleteUser(t.Context(), w.backend, "ada")
+	erased, err := w.EraseUser(t.Context(), w.backend, "ada")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -249,7 +262,7 @@ func TestDirectory_ApplyTombstones(t *testing.T) {
 	if erased, err := w.ApplyTombstones(t.Context(), []directory.Tombstone{known}); err != nil || erased != 0 {
 		t.Errorf("a tombstone that has been applied erased %d, %v", erased, err)
 	}
-	if _, err := w.DeleteUser(t.Context(), w.backend, "ada"); err != nil {
+	if _, err := w.EraseUser(t.Context(), w.backend, "ada"); err != nil {
 		t.Fatal(err)
 	}
 	*w.clock = w.clock.Add(day)

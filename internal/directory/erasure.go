@@ -35,10 +35,10 @@ func tombstoneHash(app App, uid UID) string {
 
 func (t Tombstone) pseudonym() string { return "~" + t.Hash }
 
-// DeleteUser permanently erases a user with its auth tokens and everything else about it, active or deactivated.
+// EraseUser erases a user with its auth tokens and everything else about it, active or deactivated.
 // What is left is a Tombstone, and, for seven days, the uid in the change that announces the deletion.
 // Errors: CodeUserNotFound.
-func (d *Directory) DeleteUser(ctx context.Context, caller Caller, rawUID string) (Erased, error) {
+func (d *Directory) EraseUser(ctx context.Context, caller Caller, rawUID string) (Erased, error) {
 	uid := FoldUID(rawUID)
 	tombstone, sockets, err := writeCounting(ctx, d, caller, nil, func(tx Writer, log *logbook) (Tombstone, error) {
 		user, found, err := tx.User(caller.App, uid)
@@ -142,7 +142,7 @@ func (d *Directory) applyTombstonesTo(ctx context.Context, id AppID, missing map
 		return 0, err
 	}
 	for _, uid := range back {
-		if _, err := d.DeleteUser(ctx, System(id, "restore"), string(uid)); err != nil {
+		if _, err := d.EraseUser(ctx, System(id, "restore"), string(uid)); err != nil {
 			return erased, err
 		}
 		erased++

@@ -55,6 +55,19 @@ type Error struct {
 	RetryAfter time.Duration
 	// Cause is for the log alone. It may be nil.
 	Cause error
+	// forPrivate are Details for callers who may know everything of a user.
+	forPrivate map[string][]string
+}
+
+// Told returns an error as the caller may be told of it: who has a fullAccess key, and acts for nobody, learns that a
+// user who is said not to exist is deactivated.
+func (c Caller) Told(err *Error) *Error {
+	if err.forPrivate == nil || !c.Private {
+		return err
+	}
+	told := *err
+	told.Details = err.forPrivate
+	return &told
 }
 
 func (e *Error) Error() string {
@@ -80,6 +93,16 @@ func fail(code Code, format string, args ...any) *Error {
 // its text (contract rest.md section 10.1).
 func ErrUserNotFound(uid string) *Error {
 	return fail(CodeUserNotFound, "The UID %s does not exist, please make sure you have created a user with UID %s.", uid, uid)
+}
+
+// errDeactivated is ErrUserNotFound for a user who is deactivated.
+func errDeactivated(user User, sent string) *Error {
+	err := ErrUserNotFound(sent)
+	err.forPrivate = map[string][]string{"uid": {fmt.Sprintf(
+		"The user %s is deactivated since %s. Reactivate it to use it again.", user.UID,
+		time.Unix(user.DeactivatedAt, 0).UTC().Format(time.RFC3339),
+	)}}
+	return err
 }
 
 func errAlreadyFriends(uid, other UID) *Error {

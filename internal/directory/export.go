@@ -150,7 +150,7 @@ func (d *Directory) ExportUser(ctx context.Context, caller Caller, rawUID string
 				return err
 			}
 		}
-		if dossier.Changes, err = tx.ChangesAbout(caller.App, string(uid), kindsAboutUsers, dossierChanges); err != nil {
+		if dossier.Changes, err = tx.ChangesAbout(caller.App, string(uid), kindsAboutUsers, 0, dossierChanges); err != nil {
 			return err
 		}
 		dossier.Transitions, err = tx.Transitions(caller.App, uid)

@@ -467,7 +467,7 @@ func TestDirectory_revokedTokensAreTold(t *testing.T) {
 		}
 	}
 	last := mint()
-	if _, err := w.DeleteUser(t.Context(), w.backend, "bob"); err != nil {
+	if _, err := w.EraseUser(t.Context(), w.backend, "bob"); err != nil {
 		t.Fatal(err)
 	}
 	w.create(t, "bob")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -34,7 +35,15 @@ type Key struct {
 	Hash, Sealed []byte
 	CreatedBy    Actor
 	CreatedAt    int64
+	// ExpiresAt is from when on the key is not accepted, in Unix seconds: it was replaced by RotateKey. 0 is never.
+	ExpiresAt int64
+	// LastUsedAt is when a call was last made with the key, in Unix seconds, 0 for never: to the second while the
+	// directory is open, and after a crash as of the last Sweep.
+	LastUsedAt int64
 }
+
+// expired reports whether a key is not accepted any more: it is as good as deleted, which Sweep does.
+func (k Key) expired(now int64) bool { return k.ExpiresAt != 0 && k.ExpiresAt <= now }
 
 func keyContext(app AppID, id KeyID) string { return "key:" + string(app) + ":" + string(id) }
 
@@ -66,16 +75,35 @@ func (d *Directory) addKey(tx Writer, log *logbook, name string, scope Scope, te
 
 // Key finds the API key with the given text. Errors: CodeKeyUnknown.
 func (d *Directory) Key(policy *Policy, text string) (Key, error) {
-	if key, ok := policy.recognized.Load(text); ok {
-		return key.(Key), nil //nolint:forcetypeassert // nothing else is in it
-	}
-	for _, hash := range d.secrets.Hashes(text) {
-		if key, ok := policy.keys[string(hash)]; ok {
-			policy.recognized.Store(text, key)
-			return key, nil
+	known, ok := policy.recognized.Load(text)
+	if !ok {
+		for _, hash := range d.secrets.Hashes(text) {
+			if key, there := policy.keys[string(hash)]; there {
+				known, ok = &recognizedKey{key, d.keyUses.of(policy.App.ID, key.ID)}, true
+				policy.recognized.Store(text, known)
+				break
+			}
 		}
 	}
-	return Key{}, fail(CodeKeyUnknown, "This API key does not belong to the app. Check the apikey header, or that the key was not deleted.")
+	if !ok {
+		return Key{}, fail(CodeKeyUnknown, "This API key does not belong to the app. Check the apikey header, or that the "+
+			"key was not deleted.")
+	}
+	recognized := known.(*recognizedKey) //nolint:forcetypeassert // nothing else is in it
+	now := d.Now()
+	if recognized.expired(now) {
+		return Key{}, fail(
+			CodeKeyUnknown, "This API key has expired: it was replaced by another, which has to be sent in its place.",
+		)
+	}
+	recognized.use.note(now)
+	return recognized.Key, nil
+}
+
+// recognizedKey is a key as it is used, with the note of when it last was.
+type recognizedKey struct {
+	Key
+	use *keyUse
 }
 
 // NewKey is what CreateKey needs.
@@ -105,6 +133,7 @@ func (d *Directory) CreateKey(ctx context.Context, caller Caller, wanted NewKey)
 		if err != nil {
 			return Key{}, err
 		}
+		keys = slices.DeleteFunc(keys, func(key Key) bool { return key.ExpiresAt != 0 }) // which go by themselves
 		if len(keys) >= d.limits.KeysPerApp {
 			return Key{}, fail(CodeQuota, "An app has at most %d API keys. Delete one that is no longer used.", d.limits.KeysPerApp)
 		}
@@ -135,7 +164,8 @@ func (d *Directory) ListKeys(ctx context.Context, caller Caller, query KeyQuery)
 		keys, err := tx.Keys(caller.App)
 		matching = nil
 		for _, key := range keys {
-			if (query.Scope == "" || key.Scope == query.Scope) && strings.Contains(strings.ToLower(key.Name), strings.ToLower(query.Search)) {
+			if !key.expired(d.Now()) && (query.Scope == "" || key.Scope == query.Scope) &&
+				strings.Contains(strings.ToLower(key.Name), strings.ToLower(query.Search)) {
 				matching = append(matching, key)
 			}
 		}
@@ -153,7 +183,9 @@ func (d *Directory) ListKeys(ctx context.Context, caller Caller, query KeyQuery)
 	return list, nil
 }
 
+// openKey completes a stored key with its text, and with when it was last used.
 func (d *Directory) openKey(app AppID, key *Key) (err error) {
+	key.LastUsedAt = max(key.LastUsedAt, d.keyUses.last(app, key.ID))
 	if key.Text, err = d.secrets.Open(key.Sealed, keyContext(app, key.ID)); err != nil {
 		err = fmt.Errorf("read API key %s: %w", key.ID, err)
 	}
@@ -168,6 +200,9 @@ func (d *Directory) findKey(tx Reader, app AppID, text string) (Key, error) {
 	}
 	hashes := d.secrets.Hashes(text)
 	for _, key := range keys {
+		if key.expired(d.Now()) {
+			continue
+		}
 		match := string(key.ID) == text
 		for _, hash := range hashes {
 			match = match || string(key.Hash) == string(hash)
@@ -221,7 +256,8 @@ func (d *Directory) UpdateKey(ctx context.Context, caller Caller, text string, p
 func (d *Directory) findOtherKey(tx Writer, caller Caller, text string) (Key, error) {
 	key, err := d.findKey(tx, caller.App, text)
 	if err == nil && key.ID == caller.Key {
-		err = fail(CodeKeySelfAction, "An API key cannot change or delete itself. Use another fullAccess key.")
+		err = fail(CodeKeySelfAction, "An API key cannot change or delete itself. Use another fullAccess key, or the "+
+			"management key and secret; to replace the key by a new one, rotate it.")
 	}
 	return key, err
 }

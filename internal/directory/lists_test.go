@@ -133,7 +133,7 @@ func (l *listed) change(ctx context.Context, random *rand.Rand) error {
 	case 1:
 		_, err = l.w.ReactivateUsers(ctx, l.w.backend, []string{uid})
 	case 2:
-		_, err = l.w.DeleteUser(ctx, l.w.backend, uid)
+		_, err = l.w.EraseUser(ctx, l.w.backend, uid)
 	case 3:
 		_, err = l.w.BlockUsers(ctx, l.w.backend, nil, other, []string{uid})
 	case 4:

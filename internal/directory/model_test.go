@@ -313,7 +313,7 @@ func (c *comparison) setActive(rt *rapid.T, active bool) {
 
 func (c *comparison) erase(rt *rapid.T) {
 	uid := directory.UID(someUIDs.Draw(rt, "uid"))
-	_, err := c.w.DeleteUser(rt.Context(), c.caller, string(uid))
+	_, err := c.w.EraseUser(rt.Context(), c.caller, string(uid))
 	if c.m.users[uid] == nil {
 		c.is(err, directory.CodeUserNotFound)
 		return

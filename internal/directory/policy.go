@@ -10,7 +10,8 @@ type Policy struct {
 	App   App
 	keys  map[string]Key // by hash
 	roles map[string]Role
-	// recognized holds keys of the app by their texts, as they are used: it spares hashing one again on each request.
+	// recognized holds a *recognizedKey of the app by its text, as keys are used: it spares hashing one again on each
+	// request.
 	recognized sync.Map
 }
 

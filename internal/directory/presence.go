@@ -171,13 +171,13 @@ func (d *Directory) SettlePresence(ctx context.Context) (map[AppID][]User, error
 	return were, nil
 }
 
-// Timeline returns what happened to the presence of a user's devices, latest first, at most TransitionsKept for each
-// device. Errors: CodeUserNotFound.
+// Timeline returns what happened to the presence of the devices of a user, who may be deactivated, latest first, at most
+// TransitionsKept for each device. Errors: CodeUserNotFound.
 func (d *Directory) Timeline(ctx context.Context, caller Caller, rawUID string) (transitions []Transition, err error) {
 	uid := FoldUID(rawUID)
 	err = d.store.View(ctx, func(tx Reader) error {
-		if _, err := requireUser(tx, caller.App, uid, rawUID); err != nil {
-			return err
+		if _, found, err := tx.User(caller.App, uid); err != nil || !found {
+			return orNotFound(err, uid)
 		}
 		transitions, err = tx.Transitions(caller.App, uid)
 		return err

@@ -103,6 +103,9 @@ func (d *Directory) CreateRole(ctx context.Context, caller Caller, role Role) (R
 		if len(roles) >= d.limits.RolesPerApp {
 			return Role{}, errTooManyRoles(d.limits.RolesPerApp)
 		}
+		if err := dropReferences(tx, log, roles, role.ID); err != nil { // some of a time when deleted roles left theirs
+			return Role{}, err
+		}
 		created := role
 		created.CreatedAt = log.at
 		if err := tx.PutRole(caller.App, created); err != nil {
@@ -178,8 +181,8 @@ func (d *Directory) changeRole(
 	})
 }
 
-// DeleteRole removes a role and gives its users the default role, in one transaction. Errors: CodeRoleNotFound,
-// CodeRoleDeleteDenied for the default role.
+// DeleteRole removes a role, gives its users the default role, and takes it out of the permissions of other roles, in
+// one transaction. Errors: CodeRoleNotFound, CodeRoleDeleteDenied for the default role.
 func (d *Directory) DeleteRole(ctx context.Context, caller Caller, id string) error {
 	index, err := d.indexes.get(ctx, caller.App)
 	if err != nil {
@@ -196,12 +199,61 @@ func (d *Directory) DeleteRole(ctx context.Context, caller Caller, id string) er
 		if err := moveUsersToDefault(tx, log, index, role.ID); err != nil {
 			return struct{}{}, err
 		}
+		roles, err := tx.Roles(caller.App)
+		if err != nil {
+			return struct{}{}, err
+		}
+		if err := dropReferences(tx, log, roles, role.ID); err != nil {
+			return struct{}{}, err
+		}
 		if err := tx.DeleteRole(caller.App, role.ID); err != nil {
 			return struct{}{}, err
 		}
 		return struct{}{}, log.append(RoleDeleted, role.ID)
 	})
 	return err
+}
+
+// dropReferences takes a role that goes out of the permissions of the others, so that a later role of the same name is
+// granted nothing. Where it was the only one that a permission names, the default role, which its users have from then
+// on, takes its place: a list without any role would be no limit at all.
+func dropReferences(tx Writer, log *logbook, roles []Role, gone string) error {
+	for _, role := range roles {
+		permissions, changed := withoutRole(role.Permissions, gone)
+		if role.ID == gone || len(changed) == 0 {
+			continue
+		}
+		role.Permissions, role.UpdatedAt = permissions, log.at
+		if err := tx.PutRole(log.app, role); err != nil {
+			return err
+		}
+		if err := log.append(RoleUpdated, role.ID, changed...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// withoutRole returns permissions that do not name a role, and the fields in which that makes a difference.
+func withoutRole(
+	permissions map[string]json.RawMessage, gone string,
+) (kept map[string]json.RawMessage, changed []string) {
+	kept = maps.Clone(permissions)
+	for _, id := range slices.Sorted(maps.Keys(permissions)) {
+		permission, known := permissionByID(id)
+		var named []string
+		if !known || permission.DataType != TypeRolesStringArray || json.Unmarshal(permissions[id], &named) != nil ||
+			!slices.Contains(named, gone) {
+			continue
+		}
+		named = slices.DeleteFunc(named, func(role string) bool { return role == gone })
+		if len(named) == 0 {
+			named = []string{DefaultRole}
+		}
+		kept[id], _ = json.Marshal(named) // texts can always be encoded
+		changed = append(changed, "permissions."+id)
+	}
+	return kept, changed
 }
 
 // moveUsersToDefault gives the default role to those who have a role: those whom the index finds, and those who were

@@ -207,8 +207,12 @@ func (d *Directory) checkTags(wrong *FieldErrors, tags []string) {
 // requireUser returns an active user. sent is the uid as the caller spelled it.
 func requireUser(tx Reader, app AppID, uid UID, sent string) (User, error) {
 	user, found, err := tx.User(app, uid)
-	if err == nil && (!found || user.DeactivatedAt != 0) {
+	switch {
+	case err != nil:
+	case !found:
 		err = ErrUserNotFound(strings.ToLower(sent))
+	case user.DeactivatedAt != 0:
+		err = errDeactivated(user, strings.ToLower(sent))
 	}
 	return user, err
 }
@@ -327,6 +331,30 @@ func (d *Directory) GetUser(
 	}
 	found.Present = visibility.Presence
 	return found, nil
+}
+
+// GetUserOrDeactivated is GetUser, but gives who may know everything of a user a deactivated one too.
+func (d *Directory) GetUserOrDeactivated(
+	ctx context.Context, caller Caller, policy *Policy, viewer User, rawUID string,
+) (Seen, error) {
+	found, err := d.GetUser(ctx, caller, policy, viewer, rawUID)
+	if !caller.Private || !IsCode(err, CodeUserNotFound) {
+		return found, err
+	}
+	user, err := d.anyUser(ctx, caller, rawUID)
+	return Seen{User: &user, Present: true}, err
+}
+
+// anyUser returns a user, active or deactivated. Errors: CodeUserNotFound.
+func (d *Directory) anyUser(ctx context.Context, caller Caller, rawUID string) (user User, err error) {
+	err = d.store.View(ctx, func(tx Reader) error {
+		var found bool
+		if user, found, err = tx.User(caller.App, FoldUID(rawUID)); err != nil || !found {
+			return orNotFound(err, FoldUID(rawUID))
+		}
+		return nil
+	})
+	return caller.show(user), err
 }
 
 // LookUpUsers returns the active users among uids as the caller may see them, in the order asked for and once each,

@@ -81,6 +81,6 @@ func disturb(ctx context.Context, w *world, uid, fresh string, name *string, rou
 	case 3:
 		_, _ = w.DeactivateUsers(ctx, w.backend, []string{uid})
 	default:
-		_, _ = w.DeleteUser(ctx, w.backend, uid)
+		_, _ = w.EraseUser(ctx, w.backend, uid)
 	}
 }

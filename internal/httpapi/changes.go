@@ -22,12 +22,16 @@ func showChange(change directory.Change) api.Change {
 	}
 }
 
-// listChanges reads the change log from a revision on, or, asked for text/event-stream, goes on to send what is
+// listChanges reads the change log, or what of it is about one user, from a revision on, or, asked for text/event-stream, goes on to send what is
 // appended.
 func listChanges(c *call) (answer, error) {
 	q := c.query()
 	since := q.integer(math.MaxInt64, "since")
 	limit := int(q.integer(int64(q.limits.PageSize), "limit", "perPage", "per_page"))
+	uid := q.text("uid")
+	if uid != "" && c.wantsEvents() {
+		q.wrong.Add("uid", "The uid is for pages alone: the stream has the changes of everybody.")
+	}
 	err := q.err()
 	if err != nil {
 		return answer{}, err
@@ -51,7 +55,15 @@ func listChanges(c *call) (answer, error) {
 		}
 		return written, c.streamChanges(since)
 	}
-	changes, last, err := c.api.dir.ListChanges(c.ctx(), c.caller, since, limit)
+	read := c.api.dir.ListChanges
+	if uid != "" {
+		read = func(
+			ctx context.Context, caller directory.Caller, since int64, limit int,
+		) ([]directory.Change, int64, error) {
+			return c.api.dir.ListChangesAbout(ctx, caller, c.shownID(uid), since, limit)
+		}
+	}
+	changes, last, err := read(c.ctx(), c.caller, since, limit)
 	if err != nil {
 		return answer{}, err
 	}

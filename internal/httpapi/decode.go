@@ -286,6 +286,11 @@ func oneOf[T comparable](f *fields, name string, parse func(string) (T, error), 
 	return inBody
 }
 
+// maybeSeconds reads a span of time, in whole seconds; nil when it is absent or null.
+func (f *fields) maybeSeconds(name string) *int64 {
+	return oneOf(f, name, parseUnixTime, "The %s must be a whole number of seconds.")
+}
+
 // latestTime is the last second of the year 9999.
 const latestTime = 253402300799
 

@@ -113,7 +113,7 @@ func (a *API) writeError(x *exchange, err error) {
 		x.Header()["Retry-After"] = []string{strconv.Itoa(wait)}
 	}
 	x.code, x.cause = api.Code(domain.Code), domain.Cause
-	if err := writeJSON(x, status, envelope(domain)); err != nil && x.cause == nil {
+	if err := writeJSON(x, status, envelope(x.call.caller.Told(domain))); err != nil && x.cause == nil {
 		x.cause = err
 	}
 }

@@ -1,6 +1,8 @@
 package httpapi
 
 import (
+	"time"
+
 	"github.com/rollcall/rollcall/api"
 	"github.com/rollcall/rollcall/internal/directory"
 )
@@ -12,7 +14,9 @@ func showKey(app directory.App, key directory.Key, known bool) (api.APIKey, api.
 	if !known && !app.Settings.RevealSecrets {
 		shown.Key = mask(key.Text)
 	}
-	return shown, api.Addition{ID: string(key.ID), CreatedBy: string(key.CreatedBy)}
+	return shown, api.Addition{
+		ID: string(key.ID), CreatedBy: string(key.CreatedBy), ExpiresAt: key.ExpiresAt, LastUsedAt: key.LastUsedAt,
+	}
 }
 
 func createAPIKey(c *call) (answer, error) {
@@ -72,6 +76,27 @@ func updateAPIKey(c *call) (answer, error) {
 		return answer{}, err
 	}
 	return withItem(showKey(c.policy.App, key, key.Text == c.path("apiKey")))
+}
+
+func rotateAPIKey(c *call) (answer, error) {
+	f, err := c.decode()
+	if err != nil {
+		return answer{}, err
+	}
+	grace := directory.DefaultKeyGrace
+	if seconds := f.maybeSeconds("graceSeconds"); seconds != nil {
+		grace = time.Duration(min(*seconds, int64(directory.MaxKeyGrace/time.Second)+1)) * time.Second
+	}
+	if err := f.err(); err != nil {
+		return answer{}, err
+	}
+	done, err := c.api.dir.RotateKey(c.ctx(), c.caller, c.path("apiKey"), grace)
+	if err != nil {
+		return answer{}, err
+	}
+	shown, addition := showKey(c.policy.App, done.Key, true)
+	addition.Replaces = &api.ReplacedKey{ID: string(done.Replaced.ID), ExpiresAt: done.Replaced.ExpiresAt}
+	return withItem(shown, addition)
 }
 
 func deleteAPIKey(c *call) (answer, error) {

@@ -126,6 +126,7 @@ func Routes() []Route {
 		{"GET", "/apikeys/{apiKey}", FullAccessKeyOrManagement, Standard, getAPIKey},
 		{"PUT", "/apikeys/{apiKey}", FullAccessKeyOrManagement, Standard, updateAPIKey},
 		{"DELETE", "/apikeys/{apiKey}", FullAccessKeyOrManagement, Standard, deleteAPIKey},
+		{"POST", "/apikeys/{apiKey}/rotate", FullAccessKeyOrManagement, Standard, rotateAPIKey},
 
 		{"POST", "/roles", FullAccessKey, Standard, createRole},
 		{"POST", "/roles/batch", FullAccessKey, Standard, batchRoles},

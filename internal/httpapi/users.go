@@ -137,7 +137,17 @@ func (c *call) userList(list directory.List[directory.Seen], affix string, withT
 }
 
 func getUser(c *call) (answer, error) {
-	user, err := c.api.dir.GetUser(c.ctx(), c.caller, c.policy, c.user, c.pathID("uid"))
+	get := c.api.dir.GetUser
+	if c.r.URL.RawQuery != "" {
+		q := c.query()
+		if q.boolean("withDeactivated") {
+			get = c.api.dir.GetUserOrDeactivated
+		}
+		if err := q.err(); err != nil {
+			return answer{}, err
+		}
+	}
+	user, err := get(c.ctx(), c.caller, c.policy, c.user, c.pathID("uid"))
 	if err != nil {
 		return answer{}, err
 	}
@@ -254,7 +264,7 @@ func deleteUser(c *call) (answer, error) {
 		return answer{}, err
 	}
 	if permanent {
-		erased, err := c.api.dir.DeleteUser(c.ctx(), c.caller, c.pathID("uid"))
+		erased, err := c.api.dir.EraseUser(c.ctx(), c.caller, c.pathID("uid"))
 		if err != nil {
 			return answer{}, err
 		}

@@ -249,7 +249,7 @@ func TestErasedUserLeavesNothing(t *testing.T) {
 		r.enter("bob", presence.Hello{Device: "b"})
 		time.Sleep(10 * time.Second)
 		cy.has(t, "bob available")
-		erased, err := r.dir.DeleteUser(t.Context(), r.caller, "bob")
+		erased, err := r.dir.EraseUser(t.Context(), r.caller, "bob")
 		if r.do(erased, err); erased.Sockets != 1 {
 			t.Errorf("%d sockets were closed", erased.Sockets)
 		}
@@ -407,7 +407,7 @@ func TestErasedWhileOpening(t *testing.T) {
 			App: r.caller.App, UID: "cy", Token: r.tokens["cy"], Subscription: presence.Subscription{Scope: presence.Friends},
 		}
 		r.do(r.presence.OpenSlowly(t.Context(), hello, cy, func() {
-			r.do(r.dir.DeleteUser(t.Context(), r.caller, "bob"))
+			r.do(r.dir.EraseUser(t.Context(), r.caller, "bob"))
 			time.Sleep(time.Second)
 			synctest.Wait()
 		}))

@@ -252,6 +252,9 @@ func checkCredentials(ctx context.Context, config Config) (level, detail, advice
 		return levelWarning, fmt.Sprintf("%s is for app %s, which the database does not have", path, known.AppID),
 			"if the app was deleted, move the file away; else this is another database"
 	}
+	if lost, err := lostKeysIn(ctx, config, path, known); err == nil && lost.what() != "" { // an error is another's matter
+		return levelWarning, lost.what(), lost.advice()
+	}
 	return levelOK, path, ""
 }
 

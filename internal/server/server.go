@@ -40,6 +40,8 @@ type Server struct {
 	Credentials Credentials
 	// FirstStart says that the app was made just now.
 	FirstStart bool
+	// LostKeys says which keys of Credentials are not accepted any more, and what to do about it; empty for none.
+	LostKeys string
 
 	config Config
 	dir    *dataDir
@@ -137,6 +139,14 @@ func Start(ctx context.Context, config Config) (_ *Server, err error) {
 	}
 	if s.Credentials, s.FirstStart, err = makeFirstApp(ctx, s.dir, d, keyring, config.FirstApp); err != nil {
 		return nil, err
+	}
+	lost, err := lostKeysOf(ctx, d, s.dir.file(CredentialsFile), s.Credentials)
+	if err != nil {
+		return nil, err
+	}
+	if what := lost.what(); what != "" {
+		s.LostKeys = what + "; " + lost.advice()
+		config.Logger.Warn("the credentials file holds a key that is not accepted", slog.String("what", s.LostKeys))
 	}
 	were, err := d.SettlePresence(ctx)
 	if err != nil {

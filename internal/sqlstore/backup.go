@@ -65,9 +65,10 @@ func InspectSQLite(ctx context.Context, path string) (condition Condition, err e
 }
 
 const (
-	readSealed = `SELECT sealed FROM api_keys`
-	readAppIDs = `SELECT app FROM apps`
-	countUsers = `SELECT count(*) FROM users`
+	readSealed     = `SELECT sealed FROM api_keys`
+	readAppIDs     = `SELECT app FROM apps`
+	countUsers     = `SELECT count(*) FROM users`
+	readStoredKeys = `SELECT app, hash, expires_at FROM api_keys`
 )
 
 // SealedKeysInSQLite returns the API keys in the database file at path as they are encrypted, also while a server is
@@ -79,6 +80,20 @@ func SealedKeysInSQLite(path string) ([][]byte, error) {
 // AppsInSQLite returns the ids of the apps in the database file at path, also while a server is using it.
 func AppsInSQLite(path string) ([]string, error) {
 	return columnInSQLite(path, readAppIDs, func(r row) string { return r.text(0) })
+}
+
+// StoredKey is what is stored of an API key to recognize it.
+type StoredKey struct {
+	App       string
+	Hash      []byte
+	ExpiresAt int64
+}
+
+// KeysInSQLite returns the API keys in the database file at path, also while a server is using it.
+func KeysInSQLite(path string) ([]StoredKey, error) {
+	return columnInSQLite(path, readStoredKeys, func(r row) StoredKey {
+		return StoredKey{r.text(0), r.blob(1), r.integer(2)}
+	})
 }
 
 // UsersInSQLite counts the users of all apps in the database file at path, also while a server is using it.

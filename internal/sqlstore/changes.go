@@ -41,14 +41,14 @@ func (t *tx) Changes(app directory.AppID, since int64, limit int) ([]directory.C
 }
 
 func (t *tx) ChangesAbout(
-	app directory.AppID, subject string, kinds []directory.Kind, limit int,
+	app directory.AppID, subject string, kinds []directory.Kind, since int64, limit int,
 ) ([]directory.Change, error) {
-	s := statement{args: []any{string(app), subject, limit}}
+	s := statement{args: []any{string(app), subject, limit, since}}
 	for i, column := range []string{`subject`, `object`} {
 		if i > 0 {
 			s.add(` UNION ALL `)
 		}
-		s.add(`SELECT ` + changeColumns + ` FROM changes WHERE app = $1 AND ` + column + ` = $2 AND ` + column + ` <> '' AND `)
+		s.add(`SELECT ` + changeColumns + ` FROM changes WHERE app = $1 AND ` + column + ` = $2 AND ` + column + ` <> '' AND revision > $4 AND `)
 		in(&s, `kind`, kinds)
 	}
 	return all(t, `SELECT `+changeColumns+` FROM (`+s.sql.String()+`) AS about ORDER BY revision LIMIT $3`, s.args, readChange)

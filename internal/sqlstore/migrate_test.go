@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"testing"
 
@@ -23,7 +24,16 @@ var earlierUsers = []string{
 
 // earlierRows returns the rows that a version kept of the users.
 func earlierRows(version int64) []string {
-	rows := slices.Clone(earlierUsers)
+	rows := append(slices.Clone(earlierUsers), earlierKey)
+	if version >= 8 { // nothing is indexed in the database any more
+		for i := range earlierUsers {
+			rows[i] = withoutNameKey.ReplaceAllString(rows[i], "$1")
+		}
+		return append(rows,
+			`INSERT INTO apps (app, name, region, owner, settings, salt, created_at, delete_at) VALUES
+			('app', 'A', 'us', '', '{"revealSecrets":true,"metadataKeys":["city"]}', '', 1, 0)`,
+			`INSERT INTO revisions (app, revision, version) VALUES ('app', 41, 0), ('purged', 7, 0)`)
+	}
 	if version >= 2 {
 		rows = append(rows, `INSERT INTO user_terms (app, term, uid) VALUES ('app', 'lovelace', 'ada')`)
 	}
@@ -39,6 +49,12 @@ func earlierRows(version int64) []string {
 	}
 	return rows
 }
+
+const earlierKey = `INSERT INTO api_keys (app, id, name, scope, hash, sealed, created_by, created_at)
+	VALUES ('app', 'key_1', 'K', 'authOnly', '', '', 'operator', 3)`
+
+// withoutNameKey takes the column that version 8 has dropped out of a row that earlierUser has made.
+var withoutNameKey = regexp.MustCompile(` name_key,|('app', '[^']*', '[^']*'), '[^']*'`)
 
 func earlierUser(uid, name, role string, created, updated, active, deactivated int) string {
 	return fmt.Sprintf(`INSERT INTO users (app, uid, name, name_key, avatar, link, role, status_message, metadata, tags, created_at, updated_at, last_active_at, deactivated_at)
@@ -80,6 +96,10 @@ func checkEarlierUsers(t *testing.T, store *sqlstore.Store, version int64) {
 		}
 		if cyd := users[2]; cyd.Name != "cyd" || cyd.Role != "vip" || cyd.CreatedAt != 5 || cyd.UpdatedAt != 40 {
 			t.Errorf("cyd is %+v", cyd)
+		}
+		keys, err := tx.Keys("app")
+		if err != nil || len(keys) != 1 || keys[0].Name != "K" || keys[0].ExpiresAt != 0 || keys[0].LastUsedAt != 0 {
+			t.Errorf("keys are %+v, %v", keys, err)
 		}
 		if version < 5 {
 			return nil

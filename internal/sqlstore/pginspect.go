@@ -55,6 +55,11 @@ func AppsInPostgres(ctx context.Context, url string) ([]string, error) {
 	return columnInPostgres(ctx, url, readAppIDs, pgx.RowTo[string])
 }
 
+// KeysInPostgres is KeysInSQLite for the database that url names.
+func KeysInPostgres(ctx context.Context, url string) ([]StoredKey, error) {
+	return columnInPostgres(ctx, url, readStoredKeys, pgx.RowToStructByPos[StoredKey])
+}
+
 // UsersInPostgres is UsersInSQLite for the database that url names.
 func UsersInPostgres(ctx context.Context, url string) (int64, error) {
 	counts, err := columnInPostgres(ctx, url, countUsers, pgx.RowTo[int64])

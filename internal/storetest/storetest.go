@@ -494,9 +494,9 @@ func testEraseChanges(t *testing.T, s directory.Store) {
 	equal(t, subjects(), []string{"~x key:k", "~x user:~x", "u key:k", "uu key:k", "u key:k"})
 	view(t, s, func(tx directory.Reader) error {
 		kinds := []directory.Kind{directory.UserCreated, directory.UserDeleted}
-		about, err := tx.ChangesAbout(app, "uu", kinds, 10)
+		about, err := tx.ChangesAbout(app, "uu", kinds, 0, 10)
 		equal(t, len(about), 1)
-		role, errRole := tx.ChangesAbout(app, "u", kinds, 10)
+		role, errRole := tx.ChangesAbout(app, "u", kinds, 0, 10)
 		equal(t, len(role), 1) // the deletion that was kept, not the role of that name
 		return errors.Join(err, errRole)
 	})

@@ -383,11 +383,12 @@ func (f *filler) askAll() {
 	}
 	for _, path := range []string{
 		"/v3/users/ada/export", "/v3/users/import-03/export", "/v3/roles", "/v3/roles/guest", "/v3/roles/temp", "/v3/roles/guest/restrictedfeatures",
-		"/v3/apikeys", "/v3/changes?limit=1000", "/v3/changes?since=100&limit=5", "/v3/stats?fromDate=1767225600&toDate=1769904000",
+		"/v3/changes?limit=1000", "/v3/changes?since=100&limit=5", "/v3/stats?fromDate=1767225600&toDate=1769904000",
 		"/v3/users?tags=staff&withTags=true&withDeactivated=true", "/v3/users?perPage=5", "/v3/presence/online-count",
 	} {
 		f.question(wholeAnswer, "key", path)
 	}
+	f.question(answerWithin, "key", "/v3/apikeys")
 	for _, caller := range []string{"auth key", "revoked", "logged out", "erased", "deactivated", "by a deleted key", "key 0", "key 1", "key 2", "attic key", "attic ada"} {
 		f.question(wholeAnswer, caller, "/v3/users?perPage=1&sortBy=createdAt")
 		f.question(wholeAnswer, caller, "/v3/me")
