@@ -386,6 +386,37 @@ func TestSocketTellsNewNames(t *testing.T) {
 	}
 }
 
+// TestSocketTellsOfOneself: a client that asks for more than the contract is told when somebody else has changed its
+// user, and what others do about being friends. A client of the contract is told nothing of it.
+func TestSocketTellsOfOneself(t *testing.T) {
+	t.Parallel()
+	s := startSockets(t, "", nil, "ada", "bob", "cy")
+	backend := s.Backend(t)
+	plain := s.Login(t, apitest.Login{UID: "ada", Device: "plain", Body: everybody})
+	ada := s.Login(t, apitest.Login{UID: "ada", Device: "a", Body: extended(api.AuthBody{}, api.SocketExtension{})})
+	bob := s.Login(t, apitest.Login{UID: "bob", Device: "b", Body: extended(api.AuthBody{}, api.SocketExtension{})})
+	name, private := "Ada Lovelace", json.RawMessage(`{"@private":{"crm":1}}`)
+	must[api.User](t)(backend.Users.Update(t.Context(), "ada", api.UpdateUserRequest{Metadata: &private})) // nobody may see that
+	must[api.User](t)(backend.Users.Update(t.Context(), "ada", api.UpdateUserRequest{Name: &name}))
+	ada.Changes("user.updated ada ")
+	must[map[string]api.ItemResult](t)(backend.Friends.Ask(t.Context(), "bob", "ada", "cy"))
+	bob.Changes("friend.requested bob ada", "friend.requested bob cy")
+	ada.Changes("friend.requested bob ada")
+	must[map[string]api.ItemResult](t)(backend.Friends.Answer(t.Context(), "ada", api.FriendRequestsRequest{Accept: []string{"bob"}}))
+	must[map[string]api.ItemResult](t)(backend.Friends.Answer(t.Context(), "cy", api.FriendRequestsRequest{Refuse: []string{"bob"}}))
+	bob.Changes("friend.added ada bob", "friend.refused cy bob")
+	if err := backend.Friends.Remove(t.Context(), "bob", "ada"); err != nil {
+		t.Fatal(err)
+	}
+	must[map[string]api.ItemResult](t)(backend.Friends.Ask(t.Context(), "ada", "bob"))
+	must[map[string]api.ItemResult](t)(backend.Friends.Answer(t.Context(), "ada", api.FriendRequestsRequest{Withdraw: []string{"bob"}}))
+	ada.Changes("friend.added ada bob", "friend.removed bob ada", "friend.requested ada bob", "friend.withdrawn ada bob")
+	bob.Changes("friend.removed bob ada", "friend.requested ada bob", "friend.withdrawn ada bob")
+	plain.Hears("bob online")
+	bob.Close(1000, "")
+	plain.Hears("bob offline")
+}
+
 func TestSocketStatuses(t *testing.T) {
 	t.Parallel()
 	s := startSockets(t, "", nil, "ada", "old", "bob")
