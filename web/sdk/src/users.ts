@@ -73,9 +73,11 @@ export function queryOf(filter: UserFilter): Query {
   };
 }
 
-type Place = { page: number } | { cursor: string };
+/** @internal Which page of a list. */
+export type Place = { page: number } | { cursor: string };
 
-async function listPage(call: Caller, path: string, filter: Query, at: Place, options: CallOptions): Promise<UserPage> {
+/** @internal Reads a page of a list. */
+export async function listPage(call: Caller, path: string, filter: Query, at: Place, options: CallOptions): Promise<UserPage> {
   const query = { ...filter, ...at };
   const { data, meta } = await call<UserFields[]>({ method: "GET", path, query, signal: options.signal });
   const { pagination, nextCursor } = meta ?? {};
@@ -84,7 +86,8 @@ async function listPage(call: Caller, path: string, filter: Query, at: Place, op
   return { users: data.map((fields) => new User(fields)), page, pages, total, ...(nextCursor && { nextCursor }) };
 }
 
-async function* walk(call: Caller, path: string, query: Query, options: CallOptions): AsyncGenerator<User, void, undefined> {
+/** @internal Reads a list to its end. */
+export async function* walk(call: Caller, path: string, query: Query, options: CallOptions): AsyncGenerator<User, void, undefined> {
   for (let cursor: string | undefined = "start"; cursor; ) {
     const page: UserPage = await listPage(call, path, query, { cursor }, options);
     yield* page.users;
@@ -156,11 +159,19 @@ export class Users {
 }
 
 /** What became of one uid of several. */
-export interface BlockResult {
+export interface ItemResult {
   /** Whether it was done, or was so already. */
   success: boolean;
   /** What happened, in words. */
   message: string;
+  /** Why it was refused, such as `ERR_UID_NOT_FOUND`. */
+  code?: string;
+}
+
+/** @internal What became of each uid, with the codes of those that were refused. */
+export function resultsOf({ data, meta }: Answer<Record<string, ItemResult>>): Record<string, ItemResult> {
+  for (const [uid, code] of Object.entries(meta?.codes ?? {})) if (data[uid]) data[uid].code = code;
+  return data;
 }
 
 /** Whom the user who is logged in has blocked, and by whom it is blocked. */
@@ -173,18 +184,18 @@ export class Blocks {
   }
 
   /** Blocks users. The answer says what became of each uid. */
-  add(uids: string[], options: CallOptions = {}): Promise<Record<string, BlockResult>> {
+  add(uids: string[], options: CallOptions = {}): Promise<Record<string, ItemResult>> {
     return this.#change("POST", uids, options);
   }
 
   /** Ends blocks. The answer says what became of each uid. */
-  remove(uids: string[], options: CallOptions = {}): Promise<Record<string, BlockResult>> {
+  remove(uids: string[], options: CallOptions = {}): Promise<Record<string, ItemResult>> {
     return this.#change("DELETE", uids, options);
   }
 
-  async #change(method: "POST" | "DELETE", uids: string[], { signal }: CallOptions): Promise<Record<string, BlockResult>> {
+  async #change(method: "POST" | "DELETE", uids: string[], { signal }: CallOptions): Promise<Record<string, ItemResult>> {
     checkUids(uids);
-    return (await this.#call<Record<string, BlockResult>>({ method, path: "/blockedusers", body: { blockedUids: uids }, signal })).data;
+    return resultsOf(await this.#call<Record<string, ItemResult>>({ method, path: "/blockedusers", body: { blockedUids: uids }, signal }));
   }
 
   /** Returns a page of users between whom and the one logged in there is a block. */

@@ -18,7 +18,7 @@ const require = createRequire(import.meta.url);
 const bound = { timeout: 120_000 };
 
 // The size of everything in the package, minified and compressed.
-const budget = 12 * 1024;
+const budget = 13 * 1024;
 
 let folder, tarball;
 
