@@ -6,7 +6,7 @@ import { Emitter, apart } from "./events.js";
 import { Friends, friendChange, type FriendChange } from "./friends.js";
 import { Transport, randomId, unknown, type Answer, type Call, type CallOptions } from "./http.js";
 import { storeOf, type StorageMode, type Store } from "./storage.js";
-import { User, patchOf, type UserFields, type UserPatch } from "./user.js";
+import { patchOf, stored, type StoredUser, type User, type UserFields, type UserPatch } from "./user.js";
 import { Blocks, Users, type Caller } from "./users.js";
 import { checkChangedUser, checkStatus, checkToken, checkUids, missingCredentials } from "./validation.js";
 import type { SocketConstructor } from "./websocket.js";
@@ -35,12 +35,12 @@ export type LogoutReason = "logout" | "elsewhere" | "revoked";
 
 /** What a client tells its listeners. */
 export interface ClientEvents {
-  loggedIn: User;
+  loggedIn: StoredUser;
   loginFailed: RollcallError;
   /** The session has ended; told once. */
   loggedOut: { reason: LogoutReason; error?: RollcallError };
   /** The profile of the user who is logged in has changed: here, on another device, or by a backend. */
-  profile: User;
+  profile: StoredUser;
   /** The connection has changed; closed says what ended it. */
   connection: { state: ConnectionState; closed?: Closed };
   /** Something has happened between the user who is logged in and another. What happened while there was no connection is not told. */
@@ -162,8 +162,8 @@ export class RollcallClient extends Emitter<ClientEvents> {
   }
 
   /** The user who is logged in, if there is one. */
-  get me(): User | undefined {
-    return this.#session && new User({ ...this.#session.user, status: "online" });
+  get me(): StoredUser | undefined {
+    return this.#session && stored({ ...this.#session.user, status: "online" });
   }
 
   /** Whether there is a connection over which presence is told. */
@@ -175,7 +175,7 @@ export class RollcallClient extends Emitter<ClientEvents> {
    * Logs a user in. Rejects with `LOGIN_IN_PROGRESS` while another login is under way, with what the server says, and
    * without asking it with `AUTH_ERR_AUTH_TOKEN_NOT_FOUND` for a text that can be no token.
    */
-  async login(credentials: Credentials, options: CallOptions = {}): Promise<User> {
+  async login(credentials: Credentials, options: CallOptions = {}): Promise<StoredUser> {
     if (this.#loggingIn) throw this.#failed(new RollcallError({ code: "-1", name: "LOGIN_IN_PROGRESS", message: "Another login is under way." }));
     this.#loggingIn = true;
     try {
@@ -228,7 +228,7 @@ export class RollcallClient extends Emitter<ClientEvents> {
   }
 
   /** Changes the profile of the user who is logged in. The role cannot be changed so, and is not sent. */
-  async updateMe(user: Partial<User> | UserPatch, options: CallOptions = {}): Promise<User> {
+  async updateMe(user: Partial<User> | UserPatch, options: CallOptions = {}): Promise<StoredUser> {
     const session = this.#session;
     if (!session) throw notLoggedIn();
     checkChangedUser({ ...user, uid: session.user.uid });
@@ -236,7 +236,7 @@ export class RollcallClient extends Emitter<ClientEvents> {
     this.#updating++;
     try {
       const { data } = await this.#call<MeFields>({ method: "PUT", path: "/me", body, signal: options.signal });
-      const me = new User({ ...profileOf(data), status: "online" });
+      const me = stored({ ...profileOf(data), status: "online" });
       if (this.#session?.token !== session.token) return me; // it has ended meanwhile
       this.#keep(data, session.token);
       this.emit("profile", me);

@@ -1,6 +1,6 @@
 import type { OwnChange } from "./connection.js";
 import type { CallOptions } from "./http.js";
-import type { User } from "./user.js";
+import type { StoredUser } from "./user.js";
 import { listPage, resultsOf, walk, type Caller, type ItemResult, type UserPage } from "./users.js";
 import { checkUids } from "./validation.js";
 
@@ -76,7 +76,7 @@ export class Friends {
   }
 
   /** Iterates over all friends, asking for pages as they are needed. */
-  all(filter: FriendFilter = {}, options: CallOptions = {}): AsyncGenerator<User, void, undefined> {
+  all(filter: FriendFilter = {}, options: CallOptions = {}): AsyncGenerator<StoredUser, void, undefined> {
     return walk(this.#call, "/friends", queryOf({ limit: 100, ...filter }), options);
   }
 

@@ -18,7 +18,7 @@ export type { FriendChange, FriendFilter } from "./friends.js";
 export type { CallOptions } from "./http.js";
 export type { StorageMode, Store } from "./storage.js";
 export { User } from "./user.js";
-export type { UserFields, UserPatch, UserStatus } from "./user.js";
+export type { StoredUser, UserFields, UserPatch, UserStatus } from "./user.js";
 export { Blocks, Users } from "./users.js";
 export type { BlockDirection, ItemResult, UserFilter, UserPage } from "./users.js";
 export type { Socket, SocketConstructor } from "./websocket.js";

@@ -237,6 +237,14 @@ export class User {
   }
 }
 
+/** A user as the server has it: with what it sends of every user. */
+export type StoredUser = User & { readonly status: UserStatus; role: string; readonly createdAt: number };
+
+/** @internal The user that the server has sent. */
+export function stored(fields: UserFields): StoredUser {
+  return new User(fields) as StoredUser;
+}
+
 /** @internal The fields of a user that can be changed, as far as they are set. */
 export function patchOf(user: Partial<User> | UserPatch): UserPatch {
   const patch: Record<string, unknown> = {};
