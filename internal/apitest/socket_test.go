@@ -415,6 +415,20 @@ func TestSocketTellsOfOneself(t *testing.T) {
 	plain.Hears("bob online")
 	bob.Close(1000, "")
 	plain.Hears("bob offline")
+
+	// What was missed is noticed by the time of the last change. In that second, there may have been more than one.
+	stored := must[api.User](t)(backend.Users.Get(t.Context(), "ada"))
+	login := apitest.Login{UID: "ada", Device: "later", Body: extended(api.AuthBody{}, api.SocketExtension{})}
+	soon := s.Login(t, login)
+	soon.Changes("user.updated ada ")
+	s.Clock().Advance(time.Minute)
+	login.Device = "late"
+	late := s.Login(t, login)
+	if got := late.Welcome.Rollcall.UpdatedAt; got == 0 || got != stored.UpdatedAt {
+		t.Errorf("welcomed with updatedAt %d, want %d", got, stored.UpdatedAt)
+	}
+	must[map[string]api.ItemResult](t)(backend.Friends.Ask(t.Context(), "cy", "ada"))
+	late.Changes("friend.requested cy ada")
 }
 
 func TestSocketStatuses(t *testing.T) {

@@ -482,6 +482,7 @@ export class Presence {
   /**
    * Tells a listener how others present themselves: those of the subscription who are online, at once, and from then on
    * everybody who changes. So it does not matter when it is called: whoever is not told is offline. Returns what ends it.
+   * A logout tells nobody as offline: `loggedOut` says that all of it is over.
    */
   follow(listener: (status: PresenceStatus) => void): () => void {
     const off = this.#client.on("presence", ({ status }) => listener(status));
