@@ -8,7 +8,16 @@ import { promisify } from "node:util";
 import express from "express";
 
 const rollcallURL = process.env.ROLLCALL_URL ?? "http://127.0.0.1:8080";
-const { appId, restApiKey } = JSON.parse(readFileSync(process.env.ROLLCALL_CREDENTIALS ?? "data/credentials.json", "utf8"));
+const { appId, restApiKey } = readCredentials(process.env.ROLLCALL_CREDENTIALS ?? "data/credentials.json");
+
+function readCredentials(file) {
+  try {
+    return JSON.parse(readFileSync(file, "utf8"));
+  } catch (error) {
+    console.error(`${error.message}\nHas Rollcall been started once? ROLLCALL_CREDENTIALS names the credentials.json of its data directory.`);
+    process.exit(1);
+  }
+}
 
 // rollcall makes a call with the REST API key. It opens everything, and never leaves this backend.
 async function rollcall(method, path, body) {
