@@ -395,21 +395,24 @@ func TestSocketTellsOfOneself(t *testing.T) {
 	plain := s.Login(t, apitest.Login{UID: "ada", Device: "plain", Body: everybody})
 	ada := s.Login(t, apitest.Login{UID: "ada", Device: "a", Body: extended(api.AuthBody{}, api.SocketExtension{})})
 	bob := s.Login(t, apitest.Login{UID: "bob", Device: "b", Body: extended(api.AuthBody{}, api.SocketExtension{})})
-	name, private := "Ada Lovelace", json.RawMessage(`{"@private":{"crm":1}}`)
-	must[api.User](t)(backend.Users.Update(t.Context(), "ada", api.UpdateUserRequest{Metadata: &private})) // nobody may see that
+	answer := func(uid string, request api.FriendRequestsRequest) {
+		must[map[string]api.ItemResult](t)(backend.Friends.Answer(t.Context(), uid, request))
+	}
+	name, private := "Ada Lovelace", json.RawMessage(`{"@private":{"crm":1}}`) // which nobody may see
+	must[api.User](t)(backend.Users.Update(t.Context(), "ada", api.UpdateUserRequest{Metadata: &private}))
 	must[api.User](t)(backend.Users.Update(t.Context(), "ada", api.UpdateUserRequest{Name: &name}))
 	ada.Changes("user.updated ada ")
 	must[map[string]api.ItemResult](t)(backend.Friends.Ask(t.Context(), "bob", "ada", "cy"))
 	bob.Changes("friend.requested bob ada", "friend.requested bob cy")
 	ada.Changes("friend.requested bob ada")
-	must[map[string]api.ItemResult](t)(backend.Friends.Answer(t.Context(), "ada", api.FriendRequestsRequest{Accept: []string{"bob"}}))
-	must[map[string]api.ItemResult](t)(backend.Friends.Answer(t.Context(), "cy", api.FriendRequestsRequest{Refuse: []string{"bob"}}))
+	answer("ada", api.FriendRequestsRequest{Accept: []string{"bob"}})
+	answer("cy", api.FriendRequestsRequest{Refuse: []string{"bob"}})
 	bob.Changes("friend.added ada bob", "friend.refused cy bob")
 	if err := backend.Friends.Remove(t.Context(), "bob", "ada"); err != nil {
 		t.Fatal(err)
 	}
 	must[map[string]api.ItemResult](t)(backend.Friends.Ask(t.Context(), "ada", "bob"))
-	must[map[string]api.ItemResult](t)(backend.Friends.Answer(t.Context(), "ada", api.FriendRequestsRequest{Withdraw: []string{"bob"}}))
+	answer("ada", api.FriendRequestsRequest{Withdraw: []string{"bob"}})
 	ada.Changes("friend.added ada bob", "friend.removed bob ada", "friend.requested ada bob", "friend.withdrawn ada bob")
 	bob.Changes("friend.removed bob ada", "friend.requested ada bob", "friend.withdrawn ada bob")
 	plain.Hears("bob online")

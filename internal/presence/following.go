@@ -129,7 +129,8 @@ func (r *roster) notifyFriends(changes []directory.Change) {
 	defer r.mu.Unlock()
 	for _, change := range changes {
 		switch change.Kind {
-		case directory.FriendAdded, directory.FriendRemoved, directory.FriendRequested, directory.FriendRefused, directory.FriendWithdrawn:
+		case directory.FriendAdded, directory.FriendRemoved,
+			directory.FriendRequested, directory.FriendRefused, directory.FriendWithdrawn:
 			notice := Notice{
 				App: r.app, Kind: change.Kind, Subject: directory.UID(change.Subject), Object: directory.UID(change.Object),
 			}

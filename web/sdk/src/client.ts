@@ -43,7 +43,7 @@ export interface ClientEvents {
   profile: StoredUser;
   /** The connection has changed; closed says what ended it. */
   connection: { state: ConnectionState; closed?: Closed };
-  /** Something has happened between the user who is logged in and another. What happened while there was no connection is not told. */
+  /** Something has happened between the user who is logged in and another, while there was a connection. */
   friend: FriendChange;
   /**
    * Somebody presents itself so. initial says that it was so before this session began. A listener hears what comes
@@ -269,7 +269,8 @@ export class RollcallClient extends Emitter<ClientEvents> {
     if (this.#own) connection.setStatus(this.#own);
     connection.on("state", (detail) => this.emit("connection", detail));
     connection.on("welcome", ({ updatedAt = 0 }) => {
-      if (updatedAt !== (this.#session?.user.updatedAt ?? 0)) void this.#readMe(); // it was changed while there was no connection
+      // It may have been changed while there was no connection.
+      if (updatedAt !== (this.#session?.user.updatedAt ?? 0)) void this.#readMe();
     });
     connection.on("change", (change) => {
       const friend = friendChange(change, connection.uid);
@@ -311,16 +312,17 @@ export class RollcallClient extends Emitter<ClientEvents> {
   // Takes over what the server has told of the user. Whether that is older or newer than what an update is going to
   // answer cannot be said: then it is looked at when that is known.
   #heard(user: UserFields): void {
+    const { lastActiveAt } = this.#session?.user ?? {};
     if (this.#reading) void this.#readMe();
     else if (this.#updating > 0) this.#heardMeanwhile = user;
-    else this.#profileChanged({ ...user, ...(this.#session?.user.lastActiveAt && { lastActiveAt: this.#session.user.lastActiveAt }) });
+    else this.#profileChanged({ ...user, ...(lastActiveAt && { lastActiveAt }) });
   }
 
   // What was heard during an update is most often that update.
   #settle(): void {
-    const heard = this.#heardMeanwhile;
+    const [heard, known] = [this.#heardMeanwhile, this.#session?.user];
     this.#heardMeanwhile = undefined;
-    if (heard && this.#session?.user.uid === heard.uid && profileText(heard) !== profileText(this.#session.user)) void this.#readMe();
+    if (heard && known?.uid === heard.uid && profileText(heard) !== profileText(known)) void this.#readMe();
   }
 
   // What there was of a user is not the next one's.
@@ -526,7 +528,8 @@ export class Presence {
   /** Returns how users present themselves, at most 1,000. Those who do not exist for the user who asks are left out. */
   async query(uids: string[], options: CallOptions = {}): Promise<PresenceStatus[]> {
     checkUids(uids);
-    const { data } = await this.#call<{ users: PresenceFields[] }>({ method: "POST", path: "/presence/query", body: { uids }, signal: options.signal });
+    const call: Call = { method: "POST", path: "/presence/query", body: { uids }, signal: options.signal };
+    const { data } = await this.#call<{ users: PresenceFields[] }>(call);
     return data.users.map(presenceOf);
   }
 

@@ -39,7 +39,10 @@ export class Friends {
     this.#call = call;
   }
 
-  /** Asks others to be friends. Who has asked already is a friend at once. Results have `ERR_ALREADY_FRIEND`, `ERR_UID_NOT_FOUND`, … as code. */
+  /**
+   * Asks others to be friends. Who has asked already is a friend at once. Results have `ERR_ALREADY_FRIEND`,
+   * `ERR_UID_NOT_FOUND`, … as code.
+   */
   ask(uids: string[], options: CallOptions = {}): Promise<Record<string, ItemResult>> {
     return this.#settle("POST", "uids", uids, options);
   }
@@ -59,15 +62,19 @@ export class Friends {
     return this.#settle("PUT", "withdraw", uids, options);
   }
 
-  async #settle(method: "POST" | "PUT", what: string, uids: string[], { signal }: CallOptions): Promise<Record<string, ItemResult>> {
+  async #settle(
+    method: "POST" | "PUT", what: string, uids: string[], { signal }: CallOptions,
+  ): Promise<Record<string, ItemResult>> {
     checkUids(uids);
-    return resultsOf(await this.#call<Record<string, ItemResult>>({ method, path: "/friend_requests", body: { [what]: uids }, signal }));
+    const body = { [what]: uids };
+    return resultsOf(await this.#call<Record<string, ItemResult>>({ method, path: "/friend_requests", body, signal }));
   }
 
   /** Ends friendships. Who is not a friend stays so. */
   async remove(uids: string[], { signal }: CallOptions = {}): Promise<{ success: boolean; message: string }> {
     checkUids(uids);
-    return (await this.#call<{ success: boolean; message: string }>({ method: "DELETE", path: "/friends", body: { friends: uids }, signal })).data;
+    const body = { friends: uids };
+    return (await this.#call<{ success: boolean; message: string }>({ method: "DELETE", path: "/friends", body, signal })).data;
   }
 
   /** Returns a page of friends, the first by default. */
@@ -80,8 +87,10 @@ export class Friends {
     return walk(this.#call, "/friends", queryOf({ limit: 100, ...filter }), options);
   }
 
-  /** Returns a page of those whose requests wait for an answer: `received` ones by default, or those that were `sent`. */
-  requests(filter: FriendFilter & { direction?: "received" | "sent"; page?: number } = {}, options: CallOptions = {}): Promise<UserPage> {
+  /** Returns a page of those who wait for an answer, or with the direction `sent` of those whose answer is waited for. */
+  requests(
+    filter: FriendFilter & { direction?: "received" | "sent"; page?: number } = {}, options: CallOptions = {},
+  ): Promise<UserPage> {
     const query = { ...queryOf(filter), direction: filter.direction };
     return listPage(this.#call, "/friend_requests", query, { page: filter.page ?? 1 }, options);
   }
@@ -91,7 +100,7 @@ function queryOf({ search, withTags, limit }: FriendFilter) {
   return { per_page: limit ?? 30, searchKey: search?.trim() || undefined, withTags: withTags ? 1 : undefined };
 }
 
-/** @internal What a change frame of the socket says to a user: of a friend, or undefined when it is about something else. */
+/** @internal What a change frame of the socket says of a friend; undefined when it is about something else. */
 export function friendChange({ kind = "", subject, object }: OwnChange, me: string): FriendChange | undefined {
   const [what, change] = kind.split(".");
   if (what !== "friend" || !subject || !object) return undefined;

@@ -14,15 +14,17 @@ export function checkAuthKey(authKey: unknown): void {
 export function checkToken(token: unknown): asserts token is string {
   if (!isText(token)) throw wrong("MISSING_PARAMETERS", missingCredentials);
   if (/^[\w-]+_[0-9a-f]{40}$/i.test(token)) return;
-  const looksLike = /^[0-9a-f]{40}$/i.test(token) ? " It looks like an API key." : token.startsWith("eyJ") ? " It looks like a JWT." : "";
+  const like = /^[0-9a-f]{40}$/i.test(token) ? "an API key" : token.startsWith("eyJ") ? "a JWT" : "";
   throw wrong(
     tokenUnknown,
-    `This cannot be an auth token: one is a uid, an underscore and 40 hexadecimal digits.${looksLike} Your backend gets one from POST /v3/users/{uid}/auth_tokens, as authToken.`,
+    `This cannot be an auth token: one is a uid, an underscore and 40 hexadecimal digits.${like && ` It looks like ${like}.`} ` +
+      "Your backend gets one from POST /v3/users/{uid}/auth_tokens, as authToken.",
   );
 }
 
 /** What a login without credentials is refused with. */
-export const missingCredentials = "Pass { token }, which your backend mints, or for development { uid, authKey } with the auth key of the app.";
+export const missingCredentials =
+  "Pass { token }, which your backend mints, or for development { uid, authKey } with the auth key of the app.";
 
 export function checkUid(uid: unknown): asserts uid is string {
   if (!isText(uid) || ["0", "null", "undefined", "false"].includes(uid)) throw wrong("INVALID_UID", "The uid must be a text that is not empty.");
