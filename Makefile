@@ -18,6 +18,10 @@ people: ## build and start the example people, beside a server that make run has
 	./scripts/build-web
 	$(GO) run ./examples/people
 
+express: ## start the example express, beside a server that make run has started
+	./scripts/build-web
+	node examples/express/server.js
+
 test: build test-deps ## every test of every part, with what they need installed for them
 	$(GO) vet ./...
 	$(GO) test -race -timeout 15m ./...
@@ -52,5 +56,5 @@ bench: build ## the benchmarks that the README quotes
 fuzz: ## every fuzz target for half a minute
 	./scripts/fuzz 30s
 
-.PHONY: help run signup people test build test-deps lint check generate update bench fuzz
+.PHONY: help run signup people express test build test-deps lint check generate update bench fuzz
 .DEFAULT_GOAL := help

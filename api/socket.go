@@ -5,7 +5,7 @@ import "encoding/json"
 // Frame is a text frame of the socket, in either direction (contract sdk-wire.md part C). Members that a type does not
 // use are absent. Frames of unknown types are ignored.
 type Frame struct {
-	// Type is FrameAuth, FramePresence, FrameStatus or FrameSnapshot; it is absent in pings.
+	// Type is FrameAuth, FramePresence, FrameStatus, FrameSnapshot or FrameChange; it is absent in pings.
 	Type string `json:"type,omitempty"`
 	// Action is ActionPing or ActionPong.
 	Action string `json:"action,omitempty"`
@@ -21,9 +21,10 @@ type Frame struct {
 const (
 	FrameAuth     = "auth"
 	FramePresence = "presence"
-	// FrameStatus and FrameSnapshot are additions of this server, for clients that ask for them.
+	// FrameStatus, FrameSnapshot and FrameChange are additions of this server, for clients that ask for them.
 	FrameStatus   = "status"
 	FrameSnapshot = "presence_snapshot"
+	FrameChange   = "change"
 )
 
 // Actions of frames without a type. A client pings, with ack "true", and the server answers with a pong.
@@ -97,6 +98,9 @@ type SocketWelcome struct {
 	Resumed bool `json:"resumed"`
 	// HeartbeatSeconds is how long a client may send nothing. It should ping three times as often.
 	HeartbeatSeconds int `json:"heartbeatSeconds"`
+	// UpdatedAt is when the client's own user was last changed: another time than in what the client has read of it says
+	// that it is to be read again. Absent for never.
+	UpdatedAt int64 `json:"updatedAt,omitempty"`
 }
 
 // PresenceBody is the body of a FramePresence.
@@ -131,6 +135,19 @@ type PresenceStatus struct {
 	// LastActiveAt, in Unix seconds, is absent when it is not to be known.
 	LastActiveAt int64 `json:"lastActiveAt,omitempty"`
 	// User is there in snapshots, for those online.
+	User *User `json:"user,omitempty"`
+}
+
+// ChangeBody is the body of a FrameChange, which tells a client what became of its own user. What happens while it has
+// no socket is not told later.
+type ChangeBody struct {
+	// Kind is one of the change log's: user.updated when the profile or the role is another now, friend.added,
+	// friend.removed, friend.requested, friend.refused or friend.withdrawn.
+	Kind string `json:"kind"`
+	// Subject is whom it happened to, or who did it, and Object the other one of two. One of them is the client's user.
+	Subject string `json:"subject"`
+	Object  string `json:"object,omitempty"`
+	// User is how the client's user is now, with user.updated.
 	User *User `json:"user,omitempty"`
 }
 

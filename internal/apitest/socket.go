@@ -200,6 +200,21 @@ func (s *Socket) Hears(events ...string) {
 	}
 }
 
+// Changes fails unless the next frames are these changes, as "kind subject object", in this order.
+func (s *Socket) Changes(changes ...string) {
+	s.t.Helper()
+	for _, want := range changes {
+		frame := s.Next()
+		var body api.ChangeBody
+		if frame.Type != api.FrameChange || json.Unmarshal(frame.Body, &body) != nil {
+			s.t.Fatalf("not a change frame: %+v %s", frame, frame.Body)
+		}
+		if got := body.Kind + " " + body.Subject + " " + body.Object; got != want {
+			s.t.Fatalf("told of %q, want %q", got, want)
+		}
+	}
+}
+
 // Close ends the socket with a code, as a client does.
 func (s *Socket) Close(code int, reason string) {
 	s.t.Helper()

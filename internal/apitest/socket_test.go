@@ -386,6 +386,54 @@ func TestSocketTellsNewNames(t *testing.T) {
 	}
 }
 
+// TestSocketTellsOfOneself: a client that asks for more than the contract is told when somebody else has changed its
+// user, and what others do about being friends. A client of the contract is told nothing of it.
+func TestSocketTellsOfOneself(t *testing.T) {
+	t.Parallel()
+	s := startSockets(t, "", nil, "ada", "bob", "cy")
+	backend := s.Backend(t)
+	plain := s.Login(t, apitest.Login{UID: "ada", Device: "plain", Body: everybody})
+	ada := s.Login(t, apitest.Login{UID: "ada", Device: "a", Body: extended(api.AuthBody{}, api.SocketExtension{})})
+	bob := s.Login(t, apitest.Login{UID: "bob", Device: "b", Body: extended(api.AuthBody{}, api.SocketExtension{})})
+	answer := func(uid string, request api.FriendRequestsRequest) {
+		must[map[string]api.ItemResult](t)(backend.Friends.Answer(t.Context(), uid, request))
+	}
+	name, private := "Ada Lovelace", json.RawMessage(`{"@private":{"crm":1}}`) // which nobody may see
+	must[api.User](t)(backend.Users.Update(t.Context(), "ada", api.UpdateUserRequest{Metadata: &private}))
+	must[api.User](t)(backend.Users.Update(t.Context(), "ada", api.UpdateUserRequest{Name: &name}))
+	ada.Changes("user.updated ada ")
+	must[map[string]api.ItemResult](t)(backend.Friends.Ask(t.Context(), "bob", "ada", "cy"))
+	bob.Changes("friend.requested bob ada", "friend.requested bob cy")
+	ada.Changes("friend.requested bob ada")
+	answer("ada", api.FriendRequestsRequest{Accept: []string{"bob"}})
+	answer("cy", api.FriendRequestsRequest{Refuse: []string{"bob"}})
+	bob.Changes("friend.added ada bob", "friend.refused cy bob")
+	if err := backend.Friends.Remove(t.Context(), "bob", "ada"); err != nil {
+		t.Fatal(err)
+	}
+	must[map[string]api.ItemResult](t)(backend.Friends.Ask(t.Context(), "ada", "bob"))
+	answer("ada", api.FriendRequestsRequest{Withdraw: []string{"bob"}})
+	ada.Changes("friend.added ada bob", "friend.removed bob ada", "friend.requested ada bob", "friend.withdrawn ada bob")
+	bob.Changes("friend.removed bob ada", "friend.requested ada bob", "friend.withdrawn ada bob")
+	plain.Hears("bob online")
+	bob.Close(1000, "")
+	plain.Hears("bob offline")
+
+	// What was missed is noticed by the time of the last change. In that second, there may have been more than one.
+	stored := must[api.User](t)(backend.Users.Get(t.Context(), "ada"))
+	login := apitest.Login{UID: "ada", Device: "later", Body: extended(api.AuthBody{}, api.SocketExtension{})}
+	soon := s.Login(t, login)
+	soon.Changes("user.updated ada ")
+	s.Clock().Advance(time.Minute)
+	login.Device = "late"
+	late := s.Login(t, login)
+	if got := late.Welcome.Rollcall.UpdatedAt; got == 0 || got != stored.UpdatedAt {
+		t.Errorf("welcomed with updatedAt %d, want %d", got, stored.UpdatedAt)
+	}
+	must[map[string]api.ItemResult](t)(backend.Friends.Ask(t.Context(), "cy", "ada"))
+	late.Changes("friend.requested cy ada")
+}
+
 func TestSocketStatuses(t *testing.T) {
 	t.Parallel()
 	s := startSockets(t, "", nil, "ada", "old", "bob")

@@ -213,6 +213,7 @@ type watcher struct {
 }
 
 func (*watcher) Joined(*presence.Session, presence.Welcome) bool { return true }
+func (*watcher) Notify(presence.Notice)                          {}
 func (*watcher) Ended(presence.Cause)                            {}
 
 func (w *watcher) Deliver(event *presence.Event) {

@@ -285,6 +285,7 @@ func (s *socket) Joined(session *presence.Session, welcome presence.Welcome) boo
 		reply.Rollcall = &api.SocketWelcome{
 			PresencePosition: api.PresencePosition{Epoch: welcome.Position.Epoch, Sequence: welcome.Position.Sequence},
 			Resumed:          welcome.Resumed, HeartbeatSeconds: int(presence.Silence / time.Second),
+			UpdatedAt: welcome.UpdatedAt,
 		}
 	}
 	sent := *s.joining
@@ -336,7 +337,22 @@ func (s *socket) Deliver(event *presence.Event) {
 	if s.extended {
 		form, encode = presence.SecondForm, extendedEvent
 	}
-	frame := event.Encoded(form, encode)
+	s.deliver(event.Encoded(form, encode))
+}
+
+// Notify sends a change frame.
+func (s *socket) Notify(notice presence.Notice) {
+	body := api.ChangeBody{Kind: string(notice.Kind), Subject: string(notice.Subject), Object: string(notice.Object)}
+	if notice.User != nil {
+		user := showUser(notice.User, presence.Available)
+		user.CreatedAt, user.UpdatedAt = notice.User.CreatedAt, notice.User.UpdatedAt
+		body.User = &user
+	}
+	s.deliver(textFrame(api.Frame{Type: api.FrameChange, AppID: string(notice.App)}, body))
+}
+
+// deliver queues a frame, or gives up a client that does not read.
+func (s *socket) deliver(frame []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.state != open {

@@ -56,6 +56,8 @@ type Position struct {
 // Welcome is what a session learns when it is opened.
 type Welcome struct {
 	Position Position
+	// UpdatedAt is when the session's own user was last changed, in Unix seconds; 0 for never.
+	UpdatedAt int64
 	// Resumed says that the session continues where an earlier one ended; People are then those of whom something was
 	// missed. Otherwise they are, if the session asked for a snapshot or tried in vain to resume, all of the subscription
 	// who are online.
@@ -142,7 +144,7 @@ func (r *roster) epochOf(s *Session) string {
 
 // welcome says what a session that joins is to know. It needs the lock.
 func (r *roster) welcome(s *Session, hello Hello) Welcome {
-	w := Welcome{Position: Position{Sequence: r.recent.last}}
+	w := Welcome{Position: Position{Sequence: r.recent.last}, UpdatedAt: s.person.user.UpdatedAt}
 	if hello.Extended || hello.Snapshot || hello.Resume != nil {
 		w.Position.Epoch = r.epochOf(s)
 	}

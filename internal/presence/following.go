@@ -119,7 +119,44 @@ func (r *roster) apply(ctx context.Context, commit directory.Commit) error {
 			return err
 		}
 	}
+	r.notifyFriends(changes)
 	return nil
+}
+
+// notifyFriends tells both sides of what has happened to friendships and to requests.
+func (r *roster) notifyFriends(changes []directory.Change) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, change := range changes {
+		switch change.Kind {
+		case directory.FriendAdded, directory.FriendRemoved,
+			directory.FriendRequested, directory.FriendRefused, directory.FriendWithdrawn:
+			notice := Notice{
+				App: r.app, Kind: change.Kind, Subject: directory.UID(change.Subject), Object: directory.UID(change.Object),
+			}
+			r.notify(notice.Subject, notice)
+			r.notify(notice.Object, notice)
+		default:
+		}
+	}
+}
+
+// profileNotice tells a user how it is now.
+func (r *roster) profileNotice(user *directory.User) Notice {
+	return Notice{App: r.app, Kind: directory.UserUpdated, Subject: user.UID, User: user}
+}
+
+// notify tells the sessions of a user. It needs the lock.
+func (r *roster) notify(uid directory.UID, notice Notice) {
+	p, known := r.people[uid]
+	if !known {
+		return
+	}
+	for _, s := range p.sessions {
+		if s.extended {
+			s.listener.Notify(notice)
+		}
+	}
 }
 
 // touch notes that what is being read of a user who opens a session may be outdated, and reports whether anybody needs

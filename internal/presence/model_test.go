@@ -496,7 +496,8 @@ func (l *listener) believes(uid directory.UID) presence.Status {
 	return l.view[uid].status
 }
 
-func (l *listener) Ended(presence.Cause) {}
+func (l *listener) Notify(presence.Notice) {}
+func (l *listener) Ended(presence.Cause)   {}
 
 // counts is what a presence reports of itself.
 type counts struct{ sessions, online, wrong atomic.Int64 }
@@ -555,7 +556,8 @@ func (r *recorder) Deliver(event *presence.Event) {
 		r.deliver(event)
 	}
 }
-func (*recorder) Ended(presence.Cause) {}
+func (*recorder) Notify(presence.Notice) {}
+func (*recorder) Ended(presence.Cause)   {}
 
 // TestLastActiveIsKept ends sessions in every way and looks at what is stored.
 func TestLastActiveIsKept(t *testing.T) {

@@ -36,7 +36,8 @@ func (d *diary) Deliver(event *presence.Event) {
 	d.lines = append(d.lines, line(event.User.UID, event.Status, event.Text))
 }
 
-func (*diary) Ended(presence.Cause) {}
+func (*diary) Notify(presence.Notice) {}
+func (*diary) Ended(presence.Cause)   {}
 
 func line(uid directory.UID, status presence.Status, text string) string {
 	return strings.TrimSpace(fmt.Sprintf("%s %s %s", uid, status, text))

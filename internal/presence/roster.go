@@ -443,6 +443,7 @@ func (r *roster) adopt(p *person, user *directory.User) bool {
 	}
 	if old.Role != user.Role || !looksLike(old, user) {
 		p.profile++ // what others may not see is nothing to be told
+		r.notify(user.UID, r.profileNotice(user))
 	}
 	if old.Role != user.Role {
 		r.changeRole(p, user)

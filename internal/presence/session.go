@@ -16,8 +16,21 @@ type Listener interface {
 	Joined(*Session, Welcome) bool
 	// Deliver hands over what became of another user. Events are shared by all who hear of it.
 	Deliver(*Event)
+	// Notify tells what became of the session's own user. It is for those that are Extended.
+	Notify(Notice)
 	// Ended is the last: the session is over, and not by its own End.
 	Ended(Cause)
+}
+
+// Notice is a change that is about the user of a session: of its profile, or of its friends and friend requests.
+type Notice struct {
+	App directory.AppID
+	// Kind is UserUpdated, FriendAdded, FriendRemoved, FriendRequested, FriendRefused or FriendWithdrawn.
+	Kind directory.Kind
+	// Subject and Object are those of the change: one of them is the session's user.
+	Subject, Object directory.UID
+	// User is how the session's user is now, with UserUpdated. It is shared, and must not be changed.
+	User *directory.User
 }
 
 // Hello is who opens a session, and what it wants to hear.
@@ -217,6 +230,10 @@ func (r *roster) join(s *Session, hello Hello, attendee directory.Attendee, frie
 		r.releaseWatched(s)
 		r.reconcile(p, now)
 		return true, nil
+	}
+	if s.extended && p.user.UpdatedAt >= r.presence.dir.Now()-1 {
+		// A change that was read in the same second may not have been the last.
+		s.listener.Notify(r.profileNotice(p.user))
 	}
 	r.presence.config.Observer.SessionOpened()
 	p.cause = Connected

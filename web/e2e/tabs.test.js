@@ -82,3 +82,20 @@ test("lists go forward and back", bound, async () => {
   app.tab.expectNoProblems();
   await app.close();
 });
+
+test("where a browser does not say why a call failed, the error says what to look at", bound, async () => {
+  const context = await browser.newContext(); // one that accepts no self-signed certificate
+  const page = await context.newPage();
+  await page.goto(`http://${site.host}/rollcall`);
+  await page.waitForFunction(() => window.CometChat);
+  const failure = (host) =>
+    page.evaluate(async ({ appId, host, token }) => {
+      await CometChat.init(appId, new CometChat.AppSettingsBuilder().setHost(host).build());
+      return CometChat.login(token).then(() => undefined, ({ code, message, cause }) => ({ code, message, cause: String(cause) }));
+    }, { appId: rollcall.appId, host, token: `nobody_${"0".repeat(40)}` });
+  const certificate = await failure(`https://${rollcall.https}`);
+  assert.equal(certificate.code, "FAILED_TO_FETCH");
+  assert.match(certificate.cause, /^TypeError/);
+  assert.ok(certificate.message.includes(`open https://${rollcall.https} once in this browser and accept it`), certificate.message);
+  await context.close();
+});

@@ -54,14 +54,12 @@ export function People() {
   );
 }
 
-const words = { available: "online", online: "online", away: "away", busy: "busy", offline: "offline" };
-
 function Person({ user, onChange }) {
   const client = useRollcall();
   const presence = usePresence(user.uid);
   const [busy, setBusy] = useState(false);
   const [problem, setProblem] = useState("");
-  const status = words[presence?.status ?? user.status];
+  const status = presence?.status ?? user.status;
 
   async function toggleBlock() {
     setBusy(true);

@@ -28,8 +28,8 @@ export function Profile({ onDone }) {
       <label>Name <input name="name" defaultValue={me.name} maxLength="100" required /></label>
       <label>Status message <input name="statusMessage" defaultValue={me.statusMessage ?? ""} maxLength="200" /></label>
       <label>Show me as{" "}
-        <select name="status" defaultValue={chosen.get(me.uid) ?? "available"}>
-          <option value="available">online</option>
+        <select name="status" defaultValue={chosen.get(me.uid) ?? "online"}>
+          <option>online</option>
           <option>away</option>
           <option>busy</option>
           <option>invisible</option>

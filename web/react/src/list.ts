@@ -1,4 +1,4 @@
-import { User, type PresenceStatus, type RollcallClient, type UserFields, type UserFilter } from "@rollcall/sdk";
+import { User, type FriendChange, type PresenceStatus, type RollcallClient, type UserFields, type UserFilter } from "@rollcall/sdk";
 
 import { goesByPresence, orderOf, placed, type Order } from "./order.js";
 import { Reader, type Part } from "./reader.js";
@@ -23,6 +23,9 @@ export interface UserList {
 
 /** @internal How long nothing is typed before the server is asked, in milliseconds. */
 export const typingPause = 250;
+
+// What makes friends, or ends that.
+const settled = new Set<FriendChange["change"]>(["added", "removed"]);
 
 // Listing is a list under one filter.
 interface Listing {
@@ -76,6 +79,7 @@ export class LiveList {
       this.#client.on("loggedOut", () => this.#changeUser()),
       this.#client.on("presence", ({ status, initial }) => this.#hear(status, initial)),
       this.#client.on("presenceComplete", () => void this.#check()),
+      this.#client.on("friend", ({ change }) => this.#filter?.friendsOnly && settled.has(change) && this.#begin()),
     ];
     this.#changeUser();
     this.#begin();

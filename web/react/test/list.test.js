@@ -244,3 +244,19 @@ test("nobody sees the list of another", bound, async (context) => {
   await me.logout();
   assert.deepEqual([names(list), list.state().total], ["", undefined]);
 });
+
+test("a list of friends follows who becomes one", bound, async (context) => {
+  await people("pals", "ann", "ben");
+  const me = await enter(context, "pals-me");
+  const list = await follow(context, me, { friendsOnly: true });
+  await shows(list, "");
+  await rollcall.rest("POST", "/users/pals-ann/friends", { accepted: ["pals-me"] });
+  await shows(list, "ann");
+  const ben = await enter(context, "pals-ben");
+  await me.friends.ask(["pals-ben"]);
+  await ben.friends.accept(["pals-me"]);
+  await until("ben is in the list", () => list.state().users.some(({ uid }) => uid === "pals-ben"));
+  await rollcall.rest("DELETE", "/users/pals-ann/friends", { friends: ["pals-me"] });
+  await until("ann is not", () => list.state().users.every(({ uid }) => uid !== "pals-ann"));
+  assert.equal(list.state().total, 1);
+});

@@ -1,11 +1,14 @@
-import { Connection, type Closed, type ConnectionState, type OwnStatus, type PresenceStatus, type Subscription } from "./connection.js";
+import {
+  Connection, presenceOf, type Closed, type ConnectionState, type OwnStatus, type PresenceFields, type PresenceStatus, type Subscription,
+} from "./connection.js";
 import { RollcallError, tokenUnknown, wrong } from "./errors.js";
-import { Emitter } from "./events.js";
+import { Emitter, apart } from "./events.js";
+import { Friends, friendChange, type FriendChange } from "./friends.js";
 import { Transport, randomId, unknown, type Answer, type Call, type CallOptions } from "./http.js";
 import { storeOf, type StorageMode, type Store } from "./storage.js";
-import { User, patchOf, type UserFields, type UserPatch } from "./user.js";
+import { patchOf, stored, type StoredUser, type User, type UserFields, type UserPatch } from "./user.js";
 import { Blocks, Users, type Caller } from "./users.js";
-import { checkChangedUser, checkUids } from "./validation.js";
+import { checkChangedUser, checkStatus, checkToken, checkUids, missingCredentials } from "./validation.js";
 import type { SocketConstructor } from "./websocket.js";
 
 /** How a client is set up. */
@@ -32,15 +35,20 @@ export type LogoutReason = "logout" | "elsewhere" | "revoked";
 
 /** What a client tells its listeners. */
 export interface ClientEvents {
-  loggedIn: User;
+  loggedIn: StoredUser;
   loginFailed: RollcallError;
   /** The session has ended; told once. */
   loggedOut: { reason: LogoutReason; error?: RollcallError };
-  /** The profile of the user who is logged in has changed, here or in another tab. */
-  profile: User;
+  /** The profile of the user who is logged in has changed: here, on another device, or by a backend. */
+  profile: StoredUser;
   /** The connection has changed; closed says what ended it. */
   connection: { state: ConnectionState; closed?: Closed };
-  /** Somebody presents itself so. initial says that it was so before this session began. */
+  /** Something has happened between the user who is logged in and another, while there was a connection. */
+  friend: FriendChange;
+  /**
+   * Somebody presents itself so. initial says that it was so before this session began. A listener hears what comes
+   * from then on; `client.presence.follow` begins with those who are online already.
+   */
   presence: { status: PresenceStatus; initial: boolean };
   /** Everybody in the subscription who is online has been told: what was known before is replaced. */
   presenceComplete: undefined;
@@ -53,6 +61,33 @@ interface Session {
   jwt: string;
   /** When the JWT was issued, in Unix milliseconds. */
   jwtAt: number;
+}
+
+/** The settings that the server has for clients. There may be more. */
+export interface ClientSettings {
+  /** The host, with port, for calls with an API key. */
+  ADMIN_API_HOST: string;
+  /** The host, with port, for calls with an auth token. */
+  CLIENT_API_HOST: string;
+  /** The path prefix of calls. */
+  CHAT_API_VERSION: string;
+  /** The version of the socket's HTTP calls. */
+  WS_API_VERSION: string;
+  /** The host of the socket. */
+  CHAT_HOST: string;
+  /** What to put behind the colon of the socket's address. */
+  CHAT_WSS_PORT: string;
+  /** The generation of the app. */
+  APP_VERSION: number;
+  /** The region label of the app. */
+  REGION: string;
+  /** Extensions that are turned on. */
+  extensions: unknown[];
+  /** Features that are turned on. */
+  parameters: Record<string, unknown>;
+  /** Changes when the settings do. */
+  settingsHash: string;
+  [name: string]: unknown;
 }
 
 interface MeFields extends UserFields {
@@ -72,6 +107,8 @@ export class RollcallClient extends Emitter<ClientEvents> {
   readonly users: Users;
   /** Whom the user has blocked. */
   readonly blocks: Blocks;
+  /** The friends of the user, and friend requests. */
+  readonly friends: Friends;
   /** Who is online. */
   readonly presence: Presence;
   readonly #options: ClientOptions;
@@ -84,6 +121,11 @@ export class RollcallClient extends Emitter<ClientEvents> {
   #subscription: Subscription;
   #own: OwnStatus | undefined;
   #loggingIn = false;
+  /** The reading of the user's own profile that is under way. */
+  #reading: AbortController | undefined;
+  /** How many updates of it are. */
+  #updating = 0;
+  #heardMeanwhile: UserFields | undefined;
   #closed = false;
 
   /** Makes a client, which takes over the login that is kept, if there is one. It makes no request but to connect. */
@@ -102,6 +144,7 @@ export class RollcallClient extends Emitter<ClientEvents> {
     const call = <T>(request: Call) => this.#call<T>(request);
     this.users = new Users(call, (user) => this.#profileChanged(user));
     this.blocks = new Blocks(call);
+    this.friends = new Friends(call);
     this.presence = new Presence(this, call, {
       connection: () => (this.#connection?.wanted ? this.#connection : undefined),
       subscribe: (subscription) => {
@@ -119,8 +162,8 @@ export class RollcallClient extends Emitter<ClientEvents> {
   }
 
   /** The user who is logged in, if there is one. */
-  get me(): User | undefined {
-    return this.#session && new User({ ...this.#session.user, status: "online" });
+  get me(): StoredUser | undefined {
+    return this.#session && stored({ ...this.#session.user, status: "online" });
   }
 
   /** Whether there is a connection over which presence is told. */
@@ -128,14 +171,18 @@ export class RollcallClient extends Emitter<ClientEvents> {
     return this.#connection?.state ?? "disconnected";
   }
 
-  /** Logs a user in. Rejects with `LOGIN_IN_PROGRESS` while another login is under way, and with what the server says. */
-  async login(credentials: Credentials, options: CallOptions = {}): Promise<User> {
+  /**
+   * Logs a user in. Rejects with `LOGIN_IN_PROGRESS` while another login is under way, with what the server says, and
+   * without asking it with `AUTH_ERR_AUTH_TOKEN_NOT_FOUND` for a text that can be no token.
+   */
+  async login(credentials: Credentials, options: CallOptions = {}): Promise<StoredUser> {
     if (this.#loggingIn) throw this.#failed(new RollcallError({ code: "-1", name: "LOGIN_IN_PROGRESS", message: "Another login is under way." }));
     this.#loggingIn = true;
     try {
+      if (typeof credentials !== "object" || !credentials) throw wrong("MISSING_PARAMETERS", missingCredentials);
       if ("uid" in credentials && this.#session?.user.uid === credentials.uid) return this.me!;
       const token = "token" in credentials ? credentials.token : await this.#mint(credentials, options);
-      if (!token?.trim()) throw wrong("MISSING_PARAMETERS", "Pass a token, or a uid and the auth key.");
+      checkToken(token);
       const { data } = await this.#transport.call<MeFields>({
         method: "PUT", path: "/me", body: { platform: "WEB", deviceId: this.#deviceId }, authToken: token, signal: options.signal,
       });
@@ -161,7 +208,7 @@ export class RollcallClient extends Emitter<ClientEvents> {
   }
 
   async #mint({ uid, authKey }: { uid: string; authKey: string }, { signal }: CallOptions): Promise<string> {
-    if (!uid?.trim() || !authKey?.trim()) throw wrong("MISSING_PARAMETERS", "Pass a token, or a uid and the auth key.");
+    if (!uid?.trim() || !authKey?.trim()) throw wrong("MISSING_PARAMETERS", missingCredentials);
     const path = `/users/${encodeURIComponent(uid)}/auth_tokens`;
     const body = { platform: "WEB", deviceId: this.#deviceId };
     return (await this.#transport.call<{ authToken: string }>({ method: "POST", path, body, authKey, signal })).data.authToken;
@@ -181,22 +228,27 @@ export class RollcallClient extends Emitter<ClientEvents> {
   }
 
   /** Changes the profile of the user who is logged in. The role cannot be changed so, and is not sent. */
-  async updateMe(user: Partial<User> | UserPatch, options: CallOptions = {}): Promise<User> {
+  async updateMe(user: Partial<User> | UserPatch, options: CallOptions = {}): Promise<StoredUser> {
     const session = this.#session;
     if (!session) throw notLoggedIn();
     checkChangedUser({ ...user, uid: session.user.uid });
     const { role: _, ...body } = patchOf(user);
-    const { data } = await this.#call<MeFields>({ method: "PUT", path: "/me", body, signal: options.signal });
-    const me = new User({ ...profileOf(data), status: "online" });
-    if (this.#session?.token !== session.token) return me; // it has ended meanwhile
-    this.#keep(data, session.token);
-    this.emit("profile", me);
-    return me;
+    this.#updating++;
+    try {
+      const { data } = await this.#call<MeFields>({ method: "PUT", path: "/me", body, signal: options.signal });
+      const me = stored({ ...profileOf(data), status: "online" });
+      if (this.#session?.token !== session.token) return me; // it has ended meanwhile
+      this.#keep(data, session.token);
+      this.emit("profile", me);
+      return me;
+    } finally {
+      if (--this.#updating === 0) this.#settle();
+    }
   }
 
   /** Reads the settings that the server has for clients. */
-  async settings(options: CallOptions = {}): Promise<Record<string, unknown>> {
-    return (await this.#call<Record<string, unknown>>({ method: "GET", path: "/settings", signal: options.signal })).data;
+  async settings(options: CallOptions = {}): Promise<ClientSettings> {
+    return (await this.#call<ClientSettings>({ method: "GET", path: "/settings", signal: options.signal })).data;
   }
 
   /** Returns a short-lived JWT that tells others who the user is. passthrough is put into it. */
@@ -216,6 +268,15 @@ export class RollcallClient extends Emitter<ClientEvents> {
     this.#connection = connection;
     if (this.#own) connection.setStatus(this.#own);
     connection.on("state", (detail) => this.emit("connection", detail));
+    connection.on("welcome", ({ updatedAt = 0 }) => {
+      // It may have been changed while there was no connection.
+      if (updatedAt !== (this.#session?.user.updatedAt ?? 0)) void this.#readMe();
+    });
+    connection.on("change", (change) => {
+      const friend = friendChange(change, connection.uid);
+      if (friend) this.emit("friend", friend);
+      if (change.kind === "user.updated" && change.user) this.#heard(change.user);
+    });
     connection.on("presence", (detail) => this.emit("presence", detail));
     connection.on("complete", () => this.emit("presenceComplete", undefined));
     connection.open();
@@ -226,8 +287,48 @@ export class RollcallClient extends Emitter<ClientEvents> {
     this.#connection?.close();
   }
 
+  // Reads how the user is who is logged in, which may have changed.
+  async #readMe(): Promise<void> {
+    const session = this.#session;
+    if (!session) return;
+    this.#reading?.abort();
+    const reading = (this.#reading = new AbortController());
+    try {
+      const { data } = await this.#call<MeFields>({ method: "GET", path: "/me", signal: reading.signal });
+      if (this.#reading === reading && this.#session?.token === session.token) this.#take(data, session.token);
+    } catch {
+      // It is read again with the next connection. A token that is dead has ended the session.
+    }
+    if (this.#reading === reading) this.#reading = undefined;
+  }
+
+  // Keeps what /me has said, and tells what of it is news.
+  #take(me: MeFields, token: string): void {
+    const before = this.#session!.user;
+    this.#keep(me, token);
+    if (profileText(before) !== profileText(profileOf(me))) this.emit("profile", this.me!);
+  }
+
+  // Takes over what the server has told of the user. Whether that is older or newer than what an update is going to
+  // answer cannot be said: then it is looked at when that is known.
+  #heard(user: UserFields): void {
+    const { lastActiveAt } = this.#session?.user ?? {};
+    if (this.#reading) void this.#readMe();
+    else if (this.#updating > 0) this.#heardMeanwhile = user;
+    else this.#profileChanged({ ...user, ...(lastActiveAt && { lastActiveAt }) });
+  }
+
+  // What was heard during an update is most often that update.
+  #settle(): void {
+    const [heard, known] = [this.#heardMeanwhile, this.#session?.user];
+    this.#heardMeanwhile = undefined;
+    if (heard && known?.uid === heard.uid && profileText(heard) !== profileText(known)) void this.#readMe();
+  }
+
   // What there was of a user is not the next one's.
   #forget(): void {
+    this.#reading?.abort();
+    this.#reading = undefined;
     const connection = this.#connection;
     this.#connection = this.#own = undefined;
     connection?.close();
@@ -240,6 +341,7 @@ export class RollcallClient extends Emitter<ClientEvents> {
   /** Ends what the client does in the background and every iteration over its events, and forgets its listeners. The login is kept. */
   close(): void {
     this.#closed = true;
+    this.#reading?.abort();
     this.disconnect();
     this.retire();
     globalThis.removeEventListener?.("storage", this.#storageChanged);
@@ -265,7 +367,7 @@ export class RollcallClient extends Emitter<ClientEvents> {
     try {
       const { data } = await this.#call<MeFields>({ method: "GET", path: "/me" });
       if (this.#session?.token !== session.token) throw notLoggedIn();
-      this.#keep(data, session.token);
+      this.#take(data, session.token);
       return data.jwt;
     } catch (error) {
       // The server's own refusal is for good; anything else may be something on the way to it.
@@ -297,7 +399,8 @@ export class RollcallClient extends Emitter<ClientEvents> {
   }
 
   #profileChanged(user: UserFields): void {
-    if (this.#session?.user.uid !== user.uid) return;
+    const before = this.#session?.user;
+    if (!this.#session || before?.uid !== user.uid || profileText(before) === profileText(user)) return;
     this.#session = { ...this.#session, user };
     this.#write();
     this.emit("profile", this.me!);
@@ -319,7 +422,7 @@ export class RollcallClient extends Emitter<ClientEvents> {
     const kept = this.#kept();
     if (before && kept?.user.uid === before.user.uid) {
       this.#session = kept;
-      if (JSON.stringify(kept.user) !== JSON.stringify(before.user)) this.emit("profile", this.me!);
+      if (profileText(kept.user) !== profileText(before.user)) this.emit("profile", this.me!);
       return;
     }
     if (before) this.#end("elsewhere");
@@ -344,6 +447,11 @@ function profileOf({ authToken: _, jwt: __, wsChannel: ___, settings: ____, ...u
   return user;
 }
 
+// profileText is what of a profile is news when it changes: whether the user is online, and since when, is not.
+function profileText({ status: _, lastActiveAt: __, ...profile }: UserFields): string {
+  return JSON.stringify(Object.entries(profile).sort(([a], [b]) => (a < b ? -1 : 1)));
+}
+
 function notLoggedIn(): RollcallError {
   return wrong("USER_NOT_LOGED_IN", "Nobody is logged in.");
 }
@@ -355,7 +463,7 @@ export interface PresenceSession {
   setStatus(own: OwnStatus): void;
 }
 
-/** Who is online, told as it happens. Events come as `client.on("presence", …)` or from `events()`. */
+/** Who is online, told as it happens: by `follow`, or from the loop over `events()`. */
 export class Presence {
   readonly #client: RollcallClient;
   readonly #call: Caller;
@@ -373,9 +481,21 @@ export class Presence {
     return this.#session.connection()?.online ?? new Map();
   }
 
-  /** Iterates over what is told from this call on, until the signal aborts or the client is closed. */
+  /**
+   * Tells a listener how others present themselves: those of the subscription who are online, at once, and from then on
+   * everybody who changes. So it does not matter when it is called: whoever is not told is offline. Returns what ends it.
+   * A logout tells nobody as offline: `loggedOut` says that all of it is over.
+   */
+  follow(listener: (status: PresenceStatus) => void): () => void {
+    const off = this.#client.on("presence", ({ status }) => listener(status));
+    for (const status of [...this.online.values()]) apart(() => listener(status));
+    return off;
+  }
+
+  /** Iterates over what `follow` would tell, from this call on, until the signal aborts or the client is closed. */
   events(options: CallOptions = {}): AsyncIterableIterator<PresenceStatus> {
-    const told = this.#client.iterate("presence", options);
+    const already = [...this.online.values()].map((status) => ({ status, initial: true }));
+    const told = this.#client.iterate("presence", options, already);
     return {
       async next() {
         const { done, value } = await told.next();
@@ -401,13 +521,16 @@ export class Presence {
 
   /** Says how this device presents itself, now and whenever it connects again. */
   setStatus(own: OwnStatus): void {
+    checkStatus(own?.status);
     this.#session.setStatus(own);
   }
 
   /** Returns how users present themselves, at most 1,000. Those who do not exist for the user who asks are left out. */
   async query(uids: string[], options: CallOptions = {}): Promise<PresenceStatus[]> {
     checkUids(uids);
-    return (await this.#call<{ users: PresenceStatus[] }>({ method: "POST", path: "/presence/query", body: { uids }, signal: options.signal })).data.users;
+    const call: Call = { method: "POST", path: "/presence/query", body: { uids }, signal: options.signal };
+    const { data } = await this.#call<{ users: PresenceFields[] }>(call);
+    return data.users.map(presenceOf);
   }
 
   /** Returns how many users are online. */

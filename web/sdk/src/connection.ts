@@ -1,24 +1,42 @@
 import { Emitter } from "./events.js";
-import type { UserFields } from "./user.js";
+import { User, type UserFields } from "./user.js";
 import { platformSocket, type Socket, type SocketConstructor } from "./websocket.js";
 
 /** Whether there is a connection to the server over which presence is told. */
 export type ConnectionState = "disconnected" | "connecting" | "connected";
 
 /** How a device presents itself. */
-export type DeviceStatus = "available" | "away" | "busy" | "invisible";
+export type DeviceStatus = "online" | "away" | "busy" | "invisible";
 
 /** How a user presents itself to others. */
 export interface PresenceStatus {
   uid: string;
-  status: "available" | "away" | "busy" | "offline";
+  /** Who is `away` or `busy` is there as well: a `User` has the status `online` then. */
+  status: "online" | "away" | "busy" | "offline";
   /** What the user has set for now. */
   statusText?: string;
   /** In Unix seconds; absent when it is not to be known. */
   lastActiveAt?: number;
   /** The profile, where it was told. */
+  user?: User;
+}
+
+/** @internal How the server tells of a presence: it says `available` where this library says `online`. */
+export interface PresenceFields extends Omit<PresenceStatus, "status" | "user"> {
+  status: string;
   user?: UserFields;
 }
+
+/** @internal */
+export function presenceOf({ status, user, ...fields }: PresenceFields): PresenceStatus {
+  const word = (status === "available" ? "online" : status) as PresenceStatus["status"];
+  return { ...fields, status: word, ...(user && { user: new User(user) }) };
+}
+
+// What a device says of itself in the server's words, and in whole seconds.
+const wireStatus = ({ status, expiresAt, ...own }: OwnStatus) => ({
+  ...own, status: status === "online" ? "available" : status, ...(expiresAt && { expiresAt: Math.floor(expiresAt) }),
+});
 
 /** Whom a session hears of. */
 export type Subscription = "all" | "friends" | "none" | { roles: string[] } | { uids: string[] };
@@ -44,6 +62,10 @@ export interface ConnectionEvents {
   presence: { status: PresenceStatus; initial: boolean };
   /** Everybody in the subscription who is online has been told. */
   complete: undefined;
+  /** It is connected; updatedAt is when the user itself was last changed. */
+  welcome: { updatedAt: number | undefined };
+  /** Something has happened to the user itself. */
+  change: OwnChange;
 }
 
 /** @internal */
@@ -58,6 +80,14 @@ export interface ConnectionOptions {
   webSocket: SocketConstructor | undefined;
 }
 
+/** @internal What a change frame tells a user of itself. */
+export interface OwnChange {
+  kind?: string;
+  subject?: string;
+  object?: string;
+  user?: UserFields;
+}
+
 interface Position {
   epoch: string;
   sequence: number;
@@ -66,18 +96,17 @@ interface Position {
 interface Frame {
   type?: string;
   action?: string;
-  body?: {
+  body?: OwnChange & {
     code?: string;
     message?: string;
     action?: string;
     timestamp?: number;
     sequence?: number;
     statusText?: string;
-    user?: UserFields;
     complete?: boolean;
     last?: boolean;
-    users?: PresenceStatus[];
-    rollcall?: Position & { resumed: boolean; heartbeatSeconds: number };
+    users?: PresenceFields[];
+    rollcall?: Position & { resumed: boolean; heartbeatSeconds: number; updatedAt?: number };
   };
 }
 
@@ -131,6 +160,10 @@ export class Connection extends Emitter<ConnectionEvents> {
     this.#options = options;
   }
 
+  get uid(): string {
+    return this.#options.uid;
+  }
+
   open(): void {
     if (this.wanted) return;
     this.wanted = true;
@@ -155,7 +188,7 @@ export class Connection extends Emitter<ConnectionEvents> {
   #sendStatus(): void {
     const known = this.#sent;
     const own = this.#statusToSend();
-    if (own && own !== known) this.#send({ type: "status", body: own });
+    if (own && own !== known) this.#send({ type: "status", body: wireStatus(own) });
   }
 
   /** Returns how the device presents itself, which is taken for sent. */
@@ -237,8 +270,8 @@ export class Connection extends Emitter<ConnectionEvents> {
         : { all: { presenceSubscription: "ALL_USERS" }, friends: { presenceSubscription: "FRIENDS" }, none: {} }[subscription];
     const own = this.#statusToSend();
     const rollcall = {
-      ...own,
-      ...(own?.expiresAt && this.#lasting && { then: this.#lasting }),
+      ...(own && wireStatus(own)),
+      ...(own?.expiresAt && this.#lasting && { then: wireStatus(this.#lasting) }),
       ...(this.#position ? { resume: this.#position } : { snapshot: true }),
     };
     this.#send({ type: "auth", appId, deviceId, sender: uid, body: { auth, deviceId, ...whom, rollcall } });
@@ -261,17 +294,17 @@ export class Connection extends Emitter<ConnectionEvents> {
     if (type === "auth" && !body?.rollcall) this.#refusal = { code: body?.code, message: body?.message ?? "" };
     if (type === "presence" && body?.user) {
       if (this.#position && body.sequence) this.#position.sequence = body.sequence;
-      const status = body.action === "online" ? "available" : (body.action as PresenceStatus["status"]);
-      this.#tell({
-        uid: body.user.uid, status, user: body.user, ...(body.statusText && { statusText: body.statusText }),
+      this.#tell(presenceOf({
+        uid: body.user.uid, status: body.action ?? "offline", user: body.user, ...(body.statusText && { statusText: body.statusText }),
         ...(body.timestamp && { lastActiveAt: body.timestamp }),
-      }, false);
+      }), false);
     }
+    if (type === "change" && body) this.emit("change", body);
     if (type === "presence_snapshot" && body?.users) this.#snapshot(body.users, body.complete ?? false, body.last ?? true);
   }
 
   // The position stays where it was until the snapshot is complete that brings the session up to the new one.
-  #welcome({ epoch, sequence, heartbeatSeconds }: Position & { heartbeatSeconds: number }): void {
+  #welcome({ epoch, sequence, heartbeatSeconds, updatedAt }: Position & { heartbeatSeconds: number; updatedAt?: number }): void {
     this.#welcomedAt = Date.now();
     this.#freshJwt = false;
     this.#next = { epoch, sequence };
@@ -280,6 +313,7 @@ export class Connection extends Emitter<ConnectionEvents> {
     this.#beat();
     this.#sendStatus();
     this.#become("connected");
+    this.emit("welcome", { updatedAt });
   }
 
   // A pong, or the welcome, starts the wait for the next ping; a ping starts the wait for its pong.
@@ -290,10 +324,10 @@ export class Connection extends Emitter<ConnectionEvents> {
     });
   }
 
-  #snapshot(users: PresenceStatus[], complete: boolean, last: boolean): void {
+  #snapshot(users: PresenceFields[], complete: boolean, last: boolean): void {
     const initial = !this.#position;
     if (complete) this.#named ??= new Set();
-    for (const status of users) {
+    for (const status of users.map(presenceOf)) {
       this.#named?.add(status.uid);
       if (status.status !== "offline" || this.online.has(status.uid)) this.#tell(status, initial);
     }
@@ -356,6 +390,6 @@ export class Connection extends Emitter<ConnectionEvents> {
 
 // looks is what others see of a status: not when the user was last active, which is now while it is online.
 function looks({ status, statusText, user }: PresenceStatus): string {
-  const { status: _, lastActiveAt: __, ...profile } = user ?? ({} as Partial<UserFields>);
+  const { status: _, lastActiveAt: __, ...profile } = user ?? ({} as Partial<User>);
   return JSON.stringify([status, statusText, profile]);
 }

@@ -10,6 +10,8 @@ export interface ErrorFields {
   status?: number;
   /** How long the server asks to wait, in milliseconds. */
   retryAfter?: number;
+  /** What the platform said of a request that nobody answered. */
+  cause?: unknown;
 }
 
 /** The one error that this library rejects with. Look at its `code`. */
@@ -24,7 +26,7 @@ export class RollcallError extends Error {
   readonly retryAfter?: number;
 
   constructor(fields: ErrorFields) {
-    super(fields.message);
+    super(fields.message, fields.cause === undefined ? undefined : { cause: fields.cause });
     this.name = fields.name ?? "RollcallError";
     this.code = fields.code;
     if (fields.details !== undefined) this.details = fields.details;

@@ -34,11 +34,13 @@ export class Emitter<Events extends object> {
 
   /**
    * Iterates over events from this call on, until the signal aborts or the source of the events is closed. What comes while
-   * the loop is busy is kept.
+   * the loop is busy is kept. before is what it begins with.
    */
-  iterate<Name extends keyof Events>(name: Name, options: { signal?: AbortSignal } = {}): AsyncIterableIterator<Events[Name]> {
+  iterate<Name extends keyof Events>(
+    name: Name, options: { signal?: AbortSignal } = {}, before: Events[Name][] = [],
+  ): AsyncIterableIterator<Events[Name]> {
     const { signal } = options;
-    const queue: Events[Name][] = [];
+    const queue = [...before];
     const waiting: (() => void)[] = [];
     const wake = () => {
       for (const go of waiting.splice(0)) go();

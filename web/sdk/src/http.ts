@@ -1,4 +1,5 @@
 import { RollcallError, unreachable } from "./errors.js";
+import { unanswered, untrusted } from "./failure.js";
 
 export type Query = Record<string, string | number | string[] | undefined>;
 
@@ -18,7 +19,7 @@ export interface Call {
 /** The answer to a call. */
 export interface Answer<T> {
   data: T;
-  meta?: { pagination?: Pagination; nextCursor?: string };
+  meta?: { pagination?: Pagination; nextCursor?: string; codes?: Record<string, string> };
 }
 
 export interface Pagination {
@@ -90,7 +91,7 @@ export class Transport {
       text = await response.text();
     } catch (error) {
       if (call.signal?.aborted) throw call.signal.reason;
-      throw new RollcallError({ code: unreachable, message: `The server cannot be reached: ${error instanceof Error ? error.message : error}` });
+      throw unanswered(error, this.base);
     }
     const answer = parsed(text) as { data?: T; error?: { code?: string; name?: string; message?: string; details?: unknown } } | undefined;
     if (!answer || answer.error || !response.ok) {
@@ -124,7 +125,7 @@ function bounded(signal: AbortSignal | undefined): AbortSignal {
 
 // Every call of this library may be repeated: those that read, that set what is to be, and that carry a key.
 function mayRepeat(error: RollcallError): boolean {
-  if ((error.retryAfter ?? 0) > longestWait) return false;
+  if ((error.retryAfter ?? 0) > longestWait || error.name === untrusted) return false;
   return error.code === unreachable || [429, 502, 503, 504].includes(error.status ?? 0);
 }
 

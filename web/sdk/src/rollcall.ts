@@ -1,13 +1,13 @@
 // The documented calls in their familiar shape: moving from the official SDK is a rename. There is one session for the
 // whole page, as there. What lies under it, and can be used instead, is RollcallClient.
 
-import { RollcallClient } from "./client.js";
+import { RollcallClient, type ClientSettings } from "./client.js";
 import type { ConnectionState, Subscription } from "./connection.js";
 import { RollcallError, wrong } from "./errors.js";
 import { apart } from "./events.js";
 import type { StorageMode } from "./storage.js";
 import { User, type UserFields, type UserPatch } from "./user.js";
-import { type BlockDirection, type BlockResult, type UserFilter, type UserPage } from "./users.js";
+import { type BlockDirection, type ItemResult, type UserFilter, type UserPage } from "./users.js";
 
 export { User } from "./user.js";
 export { RollcallError as CometChatException, RollcallError as Exception } from "./errors.js";
@@ -244,7 +244,8 @@ function hearPresence(client: RollcallClient): void {
     if (offline) seen.delete(uid);
     else seen.set(uid, profile);
     if (initial || (offline ? before === undefined && !status.user : before === profile)) return;
-    const { metadata, ...fields } = status.user ?? { uid, name: uid };
+    const known: UserFields = status.user ?? { uid, name: uid };
+    const { metadata, ...fields } = known;
     const user = new User({ ...fields, ...(metadata && { metadata }), ...(lastActiveAt && { lastActiveAt }), status: offline ? "offline" : "online" });
     tell(userListeners, (listener) => (offline ? listener.onUserOffline : listener.onUserOnline)?.(user));
   });
@@ -307,12 +308,12 @@ export async function getUser(uid: string): Promise<User> {
 }
 
 /** Blocks users. The answer says what became of each. */
-export async function blockUsers(uids: string[]): Promise<Record<string, BlockResult>> {
+export async function blockUsers(uids: string[]): Promise<Record<string, ItemResult>> {
   return session().blocks.add(uids);
 }
 
 /** Ends blocks. The answer says what became of each. */
-export async function unblockUsers(uids: string[]): Promise<Record<string, BlockResult>> {
+export async function unblockUsers(uids: string[]): Promise<Record<string, ItemResult>> {
   return session().blocks.remove(uids);
 }
 
@@ -322,7 +323,7 @@ export async function getOnlineUserCount(): Promise<number> {
 }
 
 /** Reads the settings that the server has for clients. */
-export async function getAppSettings(): Promise<Record<string, unknown>> {
+export async function getAppSettings(): Promise<ClientSettings> {
   return session().settings();
 }
 

@@ -30,6 +30,14 @@ export interface UserFields {
   createdAt?: number;
   /** When the user was last changed, in Unix seconds; absent for never. */
   updatedAt?: number;
+  /** When the one who is logged in has blocked the user, in Unix seconds. */
+  blockedByMeAt?: number;
+  /** When the user has blocked the one who is logged in, in Unix seconds. */
+  hasBlockedMeAt?: number;
+  /** When the first of the two blocked the other, in Unix seconds. */
+  blockedAt?: number;
+  /** Names the conversation of the two, for a messaging backend. */
+  conversationId?: string;
 }
 
 /** What of a user can be changed. An empty text clears avatar, link and statusMessage. */
@@ -92,6 +100,14 @@ export class User {
   declare readonly createdAt?: number;
   /** When the user was last changed, in Unix seconds; absent for never. */
   declare readonly updatedAt?: number;
+  /** When the one who is logged in has blocked the user, in Unix seconds. */
+  declare readonly blockedByMeAt?: number;
+  /** When the user has blocked the one who is logged in, in Unix seconds. */
+  declare readonly hasBlockedMeAt?: number;
+  /** When the first of the two blocked the other, in Unix seconds. */
+  declare readonly blockedAt?: number;
+  /** Names the conversation of the two, for a messaging backend. */
+  declare readonly conversationId?: string;
 
   /** Makes a user to be created or changed: from a uid and a name, or from its fields. */
   constructor(uid: string | Partial<UserFields>, name?: string) {
@@ -219,6 +235,14 @@ export class User {
   setAuthToken(authToken: string): void {
     this.authToken = authToken;
   }
+}
+
+/** A user as the server has it: with what it sends of every user. */
+export type StoredUser = User & { readonly status: UserStatus; role: string; readonly createdAt: number };
+
+/** @internal The user that the server has sent. */
+export function stored(fields: UserFields): StoredUser {
+  return new User(fields) as StoredUser;
 }
 
 /** @internal The fields of a user that can be changed, as far as they are set. */

@@ -1,5 +1,5 @@
 import type { Answer, Call, CallOptions, Query } from "./http.js";
-import { User, patchOf, type UserFields, type UserPatch } from "./user.js";
+import { patchOf, stored, type StoredUser, type User, type UserFields, type UserPatch } from "./user.js";
 import { checkAuthKey, checkChangedUser, checkNewUser, checkUid, checkUids } from "./validation.js";
 
 /** @internal Makes a call as the user who is logged in. */
@@ -38,7 +38,7 @@ export interface UserFilter {
 /** A page of users. */
 export interface UserPage {
   /** The users of the page. */
-  users: User[];
+  users: StoredUser[];
   /** Its number, from 1; 1 in a walk. */
   page: number;
   /** How many pages there are. */
@@ -73,18 +73,21 @@ export function queryOf(filter: UserFilter): Query {
   };
 }
 
-type Place = { page: number } | { cursor: string };
+/** @internal Which page of a list. */
+export type Place = { page: number } | { cursor: string };
 
-async function listPage(call: Caller, path: string, filter: Query, at: Place, options: CallOptions): Promise<UserPage> {
+/** @internal Reads a page of a list. */
+export async function listPage(call: Caller, path: string, filter: Query, at: Place, options: CallOptions): Promise<UserPage> {
   const query = { ...filter, ...at };
   const { data, meta } = await call<UserFields[]>({ method: "GET", path, query, signal: options.signal });
   const { pagination, nextCursor } = meta ?? {};
   const { total = data.length, total_pages: pages = 1 } = pagination ?? {};
   const page = "page" in at ? at.page : 1;
-  return { users: data.map((fields) => new User(fields)), page, pages, total, ...(nextCursor && { nextCursor }) };
+  return { users: data.map(stored), page, pages, total, ...(nextCursor && { nextCursor }) };
 }
 
-async function* walk(call: Caller, path: string, query: Query, options: CallOptions): AsyncGenerator<User, void, undefined> {
+/** @internal Reads a list to its end. */
+export async function* walk(call: Caller, path: string, query: Query, options: CallOptions): AsyncGenerator<StoredUser, void, undefined> {
   for (let cursor: string | undefined = "start"; cursor; ) {
     const page: UserPage = await listPage(call, path, query, { cursor }, options);
     yield* page.users;
@@ -92,7 +95,7 @@ async function* walk(call: Caller, path: string, query: Query, options: CallOpti
   }
 }
 
-async function* pages(call: Caller, path: string, query: Query, options: CallOptions): AsyncGenerator<User, void, undefined> {
+async function* pages(call: Caller, path: string, query: Query, options: CallOptions): AsyncGenerator<StoredUser, void, undefined> {
   for (let number = 1; ; number++) {
     const { users, pages } = await listPage(call, path, query, { page: number }, options);
     yield* users;
@@ -112,9 +115,9 @@ export class Users {
   }
 
   /** Returns a user as the one who is logged in may see it. Rejects with `ERR_UID_NOT_FOUND`, `INVALID_UID`. */
-  async get(uid: string, options: CallOptions = {}): Promise<User> {
+  async get(uid: string, options: CallOptions = {}): Promise<StoredUser> {
     checkUid(uid);
-    return new User((await this.#call<UserFields>({ method: "GET", path: `/users/${encodeURIComponent(uid)}`, signal: options.signal })).data);
+    return stored((await this.#call<UserFields>({ method: "GET", path: `/users/${encodeURIComponent(uid)}`, signal: options.signal })).data);
   }
 
   /**
@@ -131,36 +134,44 @@ export class Users {
    * Iterates over all users that a filter selects, asking for pages as they are needed. Users who come, go or change
    * meanwhile do not make it miss others or name them twice; with `status`, which changes by the second, they can.
    */
-  all(filter: UserFilter = {}, options: CallOptions = {}): AsyncGenerator<User, void, undefined> {
+  all(filter: UserFilter = {}, options: CallOptions = {}): AsyncGenerator<StoredUser, void, undefined> {
     const query = queryOf({ limit: 100, ...filter });
     return filter.status ? pages(this.#call, "/users", query, options) : walk(this.#call, "/users", query, options);
   }
 
   /** Creates a user with the auth key of the app. Rejects with `ERR_UID_ALREADY_EXISTS`, `ERR_BAD_REQUEST`. */
-  async create(user: User | (UserPatch & { uid: string; name: string }), authKey: string, options: CallOptions = {}): Promise<User> {
+  async create(user: User | (UserPatch & { uid: string; name: string }), authKey: string, options: CallOptions = {}): Promise<StoredUser> {
     checkAuthKey(authKey);
     checkNewUser(user as User);
     const body = { uid: user.uid, ...patchOf(user) };
-    return new User((await this.#call<UserFields>({ method: "POST", path: "/users", body, authKey, signal: options.signal })).data);
+    return stored((await this.#call<UserFields>({ method: "POST", path: "/users", body, authKey, signal: options.signal })).data);
   }
 
   /** Changes what is set of a user, with the auth key of the app. Rejects with `ERR_UID_NOT_FOUND`, `ERR_BAD_REQUEST`. */
-  async update(user: User | (UserPatch & { uid: string }), authKey: string, options: CallOptions = {}): Promise<User> {
+  async update(user: User | (UserPatch & { uid: string }), authKey: string, options: CallOptions = {}): Promise<StoredUser> {
     checkAuthKey(authKey);
     checkChangedUser(user as User);
     const path = `/users/${encodeURIComponent(user.uid)}`;
     const { data } = await this.#call<UserFields>({ method: "PUT", path, body: patchOf(user), authKey, signal: options.signal });
     this.#changed(data);
-    return new User(data);
+    return stored(data);
   }
 }
 
 /** What became of one uid of several. */
-export interface BlockResult {
+export interface ItemResult {
   /** Whether it was done, or was so already. */
   success: boolean;
   /** What happened, in words. */
   message: string;
+  /** Why it was refused, such as `ERR_UID_NOT_FOUND`. */
+  code?: string;
+}
+
+/** @internal What became of each uid, with the codes of those that were refused. */
+export function resultsOf({ data, meta }: Answer<Record<string, ItemResult>>): Record<string, ItemResult> {
+  for (const [uid, code] of Object.entries(meta?.codes ?? {})) if (data[uid]) data[uid].code = code;
+  return data;
 }
 
 /** Whom the user who is logged in has blocked, and by whom it is blocked. */
@@ -173,18 +184,18 @@ export class Blocks {
   }
 
   /** Blocks users. The answer says what became of each uid. */
-  add(uids: string[], options: CallOptions = {}): Promise<Record<string, BlockResult>> {
+  add(uids: string[], options: CallOptions = {}): Promise<Record<string, ItemResult>> {
     return this.#change("POST", uids, options);
   }
 
   /** Ends blocks. The answer says what became of each uid. */
-  remove(uids: string[], options: CallOptions = {}): Promise<Record<string, BlockResult>> {
+  remove(uids: string[], options: CallOptions = {}): Promise<Record<string, ItemResult>> {
     return this.#change("DELETE", uids, options);
   }
 
-  async #change(method: "POST" | "DELETE", uids: string[], { signal }: CallOptions): Promise<Record<string, BlockResult>> {
+  async #change(method: "POST" | "DELETE", uids: string[], { signal }: CallOptions): Promise<Record<string, ItemResult>> {
     checkUids(uids);
-    return (await this.#call<Record<string, BlockResult>>({ method, path: "/blockedusers", body: { blockedUids: uids }, signal })).data;
+    return resultsOf(await this.#call<Record<string, ItemResult>>({ method, path: "/blockedusers", body: { blockedUids: uids }, signal }));
   }
 
   /** Returns a page of users between whom and the one logged in there is a block. */

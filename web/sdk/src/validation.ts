@@ -1,4 +1,4 @@
-import { wrong } from "./errors.js";
+import { tokenUnknown, wrong } from "./errors.js";
 import type { User, UserPatch } from "./user.js";
 
 // What is refused before any request, with the documented codes (contract sdk-wire.md part E).
@@ -9,6 +9,22 @@ const isText = (value: unknown): value is string => typeof value === "string" &&
 export function checkAuthKey(authKey: unknown): void {
   if (!isText(authKey)) throw wrong("INVALID_AUTH_KEY", "Pass the auth key of your app.");
 }
+
+/** Refuses what cannot be the token of a login. The code is the one with which the server refuses a token. */
+export function checkToken(token: unknown): asserts token is string {
+  if (!isText(token)) throw wrong("MISSING_PARAMETERS", missingCredentials);
+  if (/^[\w-]+_[0-9a-f]{40}$/i.test(token)) return;
+  const like = /^[0-9a-f]{40}$/i.test(token) ? "an API key" : token.startsWith("eyJ") ? "a JWT" : "";
+  throw wrong(
+    tokenUnknown,
+    `This cannot be an auth token: one is a uid, an underscore and 40 hexadecimal digits.${like && ` It looks like ${like}.`} ` +
+      "Your backend gets one from POST /v3/users/{uid}/auth_tokens, as authToken.",
+  );
+}
+
+/** What a login without credentials is refused with. */
+export const missingCredentials =
+  "Pass { token }, which your backend mints, or for development { uid, authKey } with the auth key of the app.";
 
 export function checkUid(uid: unknown): asserts uid is string {
   if (!isText(uid) || ["0", "null", "undefined", "false"].includes(uid)) throw wrong("INVALID_UID", "The uid must be a text that is not empty.");
@@ -36,6 +52,12 @@ export function checkNewUser(user: Partial<User>): void {
 
 export function checkChangedUser(user: Partial<User> & UserPatch): void {
   checkIdentity(user, false);
+}
+
+/** Refuses how a device cannot present itself: the server would close its connection for good. */
+export function checkStatus(status: unknown): void {
+  const known = ["online", "away", "busy", "invisible"];
+  if (!known.includes(status as string)) throw wrong("INVALID_STATUS_VALUE", `The status must be one of: ${known.join(", ")}.`);
 }
 
 export function checkUids(uids: unknown): asserts uids is string[] {

@@ -1,4 +1,5 @@
 // What is needed of a WebSocket, and one for Node 20, which has none of its own.
+import { unanswered } from "./failure.js";
 
 /** The part of the WebSocket API that is needed. The handlers take the events of any platform's. */
 export interface Socket {
@@ -31,6 +32,7 @@ interface Stream {
 }
 
 interface Request {
+  on(event: "error", listener: (error: Error) => void): void;
   on(event: string, listener: (response: { headers: Record<string, string> }, stream: Stream, head: Uint8Array) => void): void;
   end(): void;
   destroy(): void;
@@ -80,7 +82,7 @@ class NodeSocket implements Socket {
       this.#end(1006, "The server does not upgrade.");
     });
     this.#request.on("response", () => this.#end(1006, "The server does not upgrade."));
-    this.#request.on("error", () => this.#end(1006, "The server cannot be reached."));
+    this.#request.on("error", (error) => this.#end(1006, unanswered(error, url.origin).message));
     this.#request.end();
   }
 

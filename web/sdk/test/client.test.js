@@ -1,10 +1,15 @@
 // The modern client in Node, over real sockets to the real server.
 import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
 import { readFile } from "node:fs/promises";
+import { createServer } from "node:http";
+import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
+import { promisify } from "node:util";
 
-import { RollcallClient, RollcallError, User } from "@rollcall/sdk";
+import { Rollcall as Classic, RollcallClient, RollcallError, User } from "@rollcall/sdk";
 
+import { listen } from "../../e2e/program.js";
 import { Proxy } from "../../e2e/proxy.js";
 import { Rollcall } from "../../e2e/server.js";
 import { until } from "../../e2e/wait.js";
@@ -20,6 +25,9 @@ after(async () => {
 });
 
 const bound = { timeout: 60_000 };
+
+// What the server could have minted, and has not.
+const unknownToken = `nobody_${"0".repeat(40)}`;
 
 // Person is a client that is logged in, and what it has been told.
 class Person {
@@ -89,7 +97,7 @@ test("refusals have the server's code, and wrong input goes nowhere", bound, asy
   client.on("loginFailed", (error) => failures.push(error.code));
   await assert.rejects(client.users.get("nobody"), (error) => error instanceof RollcallError && error.code === "ERR_UID_NOT_FOUND" && error.status === 404);
   await assert.rejects(client.users.create({ uid: "no good", name: "x" }, rollcall.authKey), (error) => error.code === "ERR_BAD_REQUEST" && error.details.uid.length === 1);
-  await assert.rejects(client.login({ token: "unknown" }), { code: "AUTH_ERR_AUTH_TOKEN_NOT_FOUND" });
+  await assert.rejects(client.login({ token: unknownToken }), { code: "AUTH_ERR_AUTH_TOKEN_NOT_FOUND", status: 401 });
   await assert.rejects(client.login({ uid: "nobody-at-all", authKey: rollcall.authKey }), { code: "ERR_UID_NOT_FOUND" });
   assert.deepEqual(failures, ["AUTH_ERR_AUTH_TOKEN_NOT_FOUND", "ERR_UID_NOT_FOUND"]);
   const both = await Promise.allSettled([client.login({ token: await rollcall.mint("r-ada") }), client.login({ token: "x" })]);
@@ -104,10 +112,142 @@ test("refusals have the server's code, and wrong input goes nowhere", bound, asy
   for (const [call, code] of local) await assert.rejects(async () => call(), { code, status: undefined });
   assert.throws(() => new RollcallClient({ appId: "", host: "http://127.0.0.1" }), { code: "MISSING_PARAMETERS" });
   const nowhere = new RollcallClient({ appId: "app", host: "http://127.0.0.1:9", storage: "memory" });
-  await assert.rejects(nowhere.login({ token: "t" }), { code: "FAILED_TO_FETCH" });
+  await assert.rejects(nowhere.login({ token: unknownToken }), { code: "FAILED_TO_FETCH" });
   const abort = new AbortController();
   abort.abort(new Error("changed my mind"));
   await assert.rejects(client.users.list({}, { signal: abort.signal }), { message: "changed my mind" });
+});
+
+test("a login with what can be no token is refused in words, and asks nobody", bound, async (context) => {
+  let calls = 0;
+  const fetch = () => void calls++;
+  const { client } = new Person(context, { fetch });
+  const failures = [];
+  client.on("loginFailed", (error) => failures.push(error.code));
+  const refused = [
+    ["a", "MISSING_PARAMETERS", /Pass \{ token \}/], [undefined, "MISSING_PARAMETERS", /Pass \{ token \}/], [{}, "MISSING_PARAMETERS", /\{ uid, authKey \}/],
+    [{ token: undefined }, "MISSING_PARAMETERS", /which your backend mints/], [{ token: " " }, "MISSING_PARAMETERS", /token/], [{ uid: "ada" }, "MISSING_PARAMETERS", /auth key/],
+    [{ token: "a" }, "AUTH_ERR_AUTH_TOKEN_NOT_FOUND", /cannot be an auth token.*POST \/v3\/users\/\{uid\}\/auth_tokens/],
+    [{ token: rollcall.authKey }, "AUTH_ERR_AUTH_TOKEN_NOT_FOUND", /like an API key/], [{ token: "eyJhbGciOiJIUzI1NiJ9.e30.c2ln" }, "AUTH_ERR_AUTH_TOKEN_NOT_FOUND", /like a JWT/],
+    [{ token: `${unknownToken}\n` }, "AUTH_ERR_AUTH_TOKEN_NOT_FOUND", /cannot be/], [{ token: { authToken: unknownToken } }, "MISSING_PARAMETERS", /token/],
+  ];
+  for (const [credentials, code, message] of refused) {
+    await assert.rejects(client.login(credentials), (error) => error instanceof RollcallError && error.code === code && message.test(error.message), JSON.stringify(credentials));
+  }
+  assert.deepEqual([calls, failures.length], [0, refused.length]);
+  await Classic.init(rollcall.appId, new Classic.AppSettingsBuilder().setHost(`http://${rollcall.http}`).setStorageMode("memory").build());
+  await assert.rejects(Classic.login("a"), { code: "AUTH_ERR_AUTH_TOKEN_NOT_FOUND", status: undefined });
+});
+
+test("why the server cannot be reached is said, and the platform's error kept", bound, async (context) => {
+  const failing = async (host, options) => {
+    const calls = [];
+    const counted = (url, request) => (calls.push(url), fetch(url, request));
+    const { client } = new Person(context, { host, fetch: counted, ...options });
+    const error = await client.login({ token: unknownToken }).then(() => undefined, (error) => error);
+    assert.equal(error.code, "FAILED_TO_FETCH");
+    return { error, calls: calls.length };
+  };
+  const selfSigned = await failing(`https://${rollcall.https}`);
+  assert.match(selfSigned.error.message, /certificate of https:\/\/127\.0\.0\.1:\d+ is not trusted.*self-signed \(DEPTH_ZERO_SELF_SIGNED_CERT\).*NODE_EXTRA_CA_CERTS/);
+  assert.deepEqual([selfSigned.error.name, selfSigned.error.cause.cause.code, selfSigned.calls], ["CERTIFICATE_NOT_TRUSTED", "DEPTH_ZERO_SELF_SIGNED_CERT", 1]);
+  assert.match((await failing(`https://${rollcall.http}`)).error.message, /does not speak TLS.*http:\/\//);
+  const gone = createServer();
+  const address = await listen(gone);
+  await new Promise((resolve) => gone.close(resolve));
+  const nobody = await failing(`http://${address}`);
+  assert.match(nobody.error.message, /ECONNREFUSED.*Nobody listens at http:\/\/127\.0\.0\.1:\d+: is Rollcall running/);
+  assert.equal(nobody.error.cause.cause.code, "ECONNREFUSED");
+  assert.match((await failing("http://no-such-host.invalid")).error.message, /Is the host right/);
+
+  // What is advised works, for calls and for the socket.
+  const script = `fetch("https://${rollcall.https}/healthz").then(({ status }) => console.log(status))`;
+  const trusting = { ...process.env, NODE_EXTRA_CA_CERTS: join(rollcall.data, "tls/cert.pem") };
+  assert.equal((await promisify(execFile)(process.execPath, ["--eval", script], { env: trusting })).stdout, "200\n");
+
+  if (globalThis.WebSocket) return; // a platform's own says nothing
+  const direct = (url, request) => fetch(url.replace(`https://${rollcall.https}`, `http://${rollcall.http}`), request);
+  const ada = await Person.enter(context, "f-ada", { host: `https://${rollcall.https}`, fetch: direct, autoConnect: false });
+  const closed = new Promise((resolve) => ada.client.on("connection", (detail) => detail.closed && resolve(detail.closed)));
+  ada.client.connect();
+  assert.match((await closed).reason, /is not trusted.*DEPTH_ZERO_SELF_SIGNED_CERT/);
+});
+
+test("what a backend changes of the user reaches me, at once or with the next connection", bound, async (context) => {
+  const ada = await Person.enter(context, "g-ada");
+  const profiles = [];
+  ada.client.on("profile", (user) => profiles.push(user.name));
+  const named = (name) => until(`me is called ${name}`, () => ada.client.me.name === name);
+  await rollcall.rest("PUT", "/users/g-ada", { name: "Renamed" });
+  await named("Renamed");
+  await rollcall.rest("PUT", "/users/g-ada", { metadata: { "@private": { crm: 1 } } });
+  await rollcall.rest("POST", "/roles", { role: "g-role", name: "Role" });
+  await rollcall.rest("PUT", "/users/g-ada", { role: "g-role" });
+  await until("the role has come", () => ada.client.me.role === "g-role");
+  ada.client.disconnect();
+  await rollcall.rest("PUT", "/users/g-ada", { name: "Renamed meanwhile" });
+  ada.client.connect();
+  await named("Renamed meanwhile");
+  await ada.client.updateMe({ name: "By herself" });
+  await rollcall.rest("PUT", "/users/g-ada", { name: "At last" });
+  await named("At last");
+  assert.deepEqual(profiles, ["Renamed", "Renamed", "Renamed meanwhile", "By herself", "At last"]);
+  assert.ok(ada.client.me.createdAt > 0 && ada.client.me.updatedAt >= ada.client.me.createdAt);
+});
+
+test("friends: ask, accept, refuse, withdraw, remove, and who hears of it", bound, async (context) => {
+  const [ada, bob, cy] = await Promise.all(["ada", "bob", "cy"].map((name) => Person.enter(context, `fr-${name}`)));
+  const told = new Map([ada, bob, cy].map(({ client }) => [client, []]));
+  for (const [client, lines] of told) client.on("friend", ({ change, uid, byMe }) => lines.push(`${change} ${uid}${byMe ? " by me" : ""}`));
+  const hears = async ({ client }, ...lines) => {
+    await until(`${lines} is told`, () => told.get(client).length >= lines.length);
+    assert.deepEqual(told.get(client).splice(0), lines);
+  };
+  const uids = ({ users }) => users.map(({ uid }) => uid);
+  const asked = await ada.client.friends.ask(["fr-bob", "fr-cy", "fr-nobody"]);
+  assert.deepEqual([asked["fr-bob"].success, asked["fr-nobody"].success, asked["fr-nobody"].code], [true, false, "ERR_UID_NOT_FOUND"]);
+  await hears(ada, "requested fr-bob by me", "requested fr-cy by me");
+  await hears(bob, "requested fr-ada");
+  assert.deepEqual(uids(await ada.client.friends.requests({ direction: "sent", limit: 1, page: 2 })), ["fr-cy"]);
+  assert.deepEqual(uids(await bob.client.friends.requests()), ["fr-ada"]);
+  assert.equal((await bob.client.friends.accept(["fr-ada"]))["fr-ada"].success, true);
+  assert.equal((await bob.client.friends.accept(["fr-cy"]))["fr-cy"].code, "ERR_FRIEND_REQUEST_NOT_FOUND");
+  assert.equal((await cy.client.friends.refuse(["fr-ada"]))["fr-ada"].success, true);
+  await hears(ada, "added fr-bob", "refused fr-cy");
+  await cy.client.friends.ask(["fr-ada"]);
+  assert.equal((await cy.client.friends.withdraw(["fr-ada"]))["fr-ada"].success, true);
+  await hears(ada, "requested fr-cy", "withdrawn fr-cy");
+  const friends = [];
+  for await (const user of ada.client.friends.all()) friends.push(user.uid);
+  assert.deepEqual([friends, uids(await bob.client.friends.list({ search: "fr-a" })), (await bob.client.friends.list({ search: "x" })).total], [["fr-bob"], ["fr-ada"], 0]);
+  assert.equal((await ada.client.friends.ask(["fr-bob"]))["fr-bob"].code, "ERR_ALREADY_FRIEND");
+  assert.equal((await ada.client.friends.remove(["fr-bob"])).success, true);
+  await hears(bob, "added fr-ada by me", "removed fr-ada");
+  assert.deepEqual(uids(await ada.client.friends.list()), []);
+  await assert.rejects(async () => ada.client.friends.ask("fr-bob"), { code: "INVALID_USER_LIST" });
+});
+
+test("who follows late is told who is there, and misses nobody", bound, async (context) => {
+  const ada = await Person.enter(context, "la-ada", { subscribe: { uids: ["la-bob", "la-cy"] } });
+  const early = [];
+  ada.client.presence.follow(({ uid, status }) => early.push(`${uid} ${status}`));
+  const bob = await Person.enter(context, "la-bob");
+  await ada.hears("la-bob online");
+  const late = [];
+  const end = ada.client.presence.follow(({ uid, status, user }) => late.push(`${uid} ${status} ${user?.status}`));
+  assert.deepEqual(late, ["la-bob online online"], "it is told at once");
+  bob.client.presence.setStatus({ status: "away" });
+  await ada.hears("la-bob away");
+  await Person.enter(context, "la-cy");
+  await ada.hears("la-cy online");
+  assert.deepEqual(late, ["la-bob online online", "la-bob away online", "la-cy online online"]);
+  assert.deepEqual(early, ["la-bob online", "la-bob away", "la-cy online"]);
+  end();
+  bob.client.disconnect();
+  await ada.hears("la-bob offline");
+  assert.equal(late.length, 3);
+  assert.throws(() => bob.client.presence.setStatus({ status: "available" }), { code: "INVALID_STATUS_VALUE" });
+  assert.deepEqual((await ada.client.presence.query(["la-cy"])).map(({ status }) => status), ["online"]);
 });
 
 test("lists, pages, iterators, blocks", bound, async (context) => {
@@ -123,7 +263,8 @@ test("lists, pages, iterators, blocks", bound, async (context) => {
   const offline = [];
   for await (const user of client.users.all({ uids: ["l-001", "l-002"], status: "offline" })) offline.push(user.uid);
   assert.deepEqual(offline.sort(), ["l-001", "l-002"]);
-  assert.equal((await client.blocks.add(["l-001", "nobody"]))["l-001"].success, true);
+  const blocked = await client.blocks.add(["l-001", "nobody"]);
+  assert.deepEqual([blocked["l-001"].success, blocked["l-001"].code, blocked.nobody.code], [true, undefined, "ERR_UID_NOT_FOUND"]);
   assert.equal((await client.users.get("l-001")).blockedByMe, true);
   assert.deepEqual((await client.blocks.list({ direction: "blockedByMe" })).users.map(({ uid }) => uid), ["l-001"]);
   assert.equal((await client.users.list({ uids: ["l-001"], hideBlockedUsers: true })).total, 0);
@@ -155,10 +296,11 @@ test("lists by metadata", bound, async (context) => {
 test("presence: who comes, goes, is away and is busy", bound, async (context) => {
   const bob = await Person.enter(context, "p-bob", { subscribe: "all" });
   const ada = await Person.enter(context, "p-ada", { subscribe: { uids: ["p-bob"] } });
-  await ada.hears("p-bob available already");
-  await bob.hears("p-ada available");
+  await ada.hears("p-bob online already");
+  await bob.hears("p-ada online");
   assert.equal(ada.client.presence.online.get("p-bob").user.name, "p-bob");
   const events = bob.client.presence.events({ signal: AbortSignal.timeout(30_000) });
+  assert.deepEqual(await events.next().then(({ value }) => [value.uid, value.status, value.user.name]), ["p-ada", "online", "p-ada"]);
   const next = events.next();
   ada.client.presence.setStatus({ status: "busy", statusText: "In a meeting" });
   assert.equal((await next).value.statusText, "In a meeting");
@@ -186,13 +328,13 @@ test("who comes back is busy as before, with the text", bound, async (context) =
   line.mend();
   await ada.becomes("connected");
   ada.client.disconnect();
-  await bob.hears("w-mark available", "w-ada offline");
+  await bob.hears("w-mark online", "w-ada offline");
 });
 
 test("a status that has ended does not come back", bound, async (context) => {
   const bob = await Person.enter(context, "e-bob", { subscribe: "all" });
   const ada = await Person.enter(context, "e-ada");
-  await bob.hears("e-ada available");
+  await bob.hears("e-ada online");
   ada.client.presence.setStatus({ status: "away" });
   await bob.hears("e-ada away");
   ada.client.presence.setStatus({ status: "busy", expiresAt: Math.floor(Date.now() / 1000) });
@@ -210,7 +352,7 @@ test("who is not heard of any more is told as offline, to the client alone", bou
     await until(`${expected} is heard`, () => ada.heard.length >= expected.length);
     assert.deepEqual(ada.heard.splice(0).sort(), expected);
   };
-  await inAnyOrder("o-bob available already", "o-cy available already");
+  await inAnyOrder("o-bob online already", "o-cy online already");
   ada.client.presence.subscribe({ uids: ["o-cy"] });
   await inAnyOrder("o-bob offline already");
   assert.deepEqual([...ada.client.presence.online.keys()], ["o-cy"]);
@@ -221,13 +363,13 @@ test("who is not heard of any more is told as offline, to the client alone", bou
 test("what happened between disconnect and connect is told", bound, async (context) => {
   const ada = await Person.enter(context, "c-ada", { subscribe: { uids: ["c-goes", "c-comes"] } });
   const goes = await Person.enter(context, "c-goes");
-  await ada.hears("c-goes available");
+  await ada.hears("c-goes online");
   ada.client.disconnect();
   goes.client.disconnect();
   await Person.enter(context, "c-comes");
   ada.client.connect();
   await until("both are told", () => ada.heard.length >= 2);
-  assert.deepEqual(ada.heard.sort(), ["c-comes available", "c-goes offline"]);
+  assert.deepEqual(ada.heard.sort(), ["c-comes online", "c-goes offline"]);
 });
 
 test("what comes late changes nothing", bound, async (context) => {
@@ -297,7 +439,7 @@ test("iterations begin at once, and end with their loop, their signal and the cl
 test("an answer that is not Rollcall's keeps its status", bound, async (context) => {
   const { client } = await Person.enter(context, "n-ada", { autoConnect: false });
   const page = new RollcallClient({ appId: "app", host: "http://127.0.0.1:9", storage: "memory", fetch: async () => new Response("<h1>Not here</h1>", { status: 404 }) });
-  await assert.rejects(page.login({ token: "t" }), { code: "ERR_UNKNOWN", status: 404 });
+  await assert.rejects(page.login({ token: unknownToken }), { code: "ERR_UNKNOWN", status: 404 });
   assert.notEqual(client.me, undefined);
 });
 
@@ -331,7 +473,7 @@ test("a connection that breaks comes back and tells what was missed", bound, asy
   line.mend();
   await ada.becomes("connected");
   await until("both are told", () => ada.heard.filter((text) => text.startsWith("b-")).length >= 2);
-  assert.deepEqual(ada.heard.filter((text) => text.startsWith("b-")).sort(), ["b-comes available", "b-goes offline"]);
+  assert.deepEqual(ada.heard.filter((text) => text.startsWith("b-")).sort(), ["b-comes online", "b-goes offline"]);
   assert.equal(stays.client.connectionState, "connected");
 });
 
@@ -342,7 +484,7 @@ describe("what takes its time", { concurrency: true }, () => {
     const direct = (url, request) => fetch(url.replace(line.host, rollcall.http), request);
     const bob = await Person.enter(context, "h-bob", { subscribe: "all" });
     const ada = await Person.enter(context, "h-ada", { host: `http://${line.host}`, fetch: direct });
-    await bob.hears("h-ada available");
+    await bob.hears("h-ada online");
     const lastNoted = async () => (await rollcall.rest("GET", "/users/h-ada/presence/timeline"))[0]?.status;
     const changes = [
       () => ada.client.presence.subscribe("all"),
@@ -354,13 +496,13 @@ describe("what takes its time", { concurrency: true }, () => {
       await change();
       await until("the server has noted that ada's socket is closed", async () => (await lastNoted()) === "offline");
       await Person.enter(context, `h-mark-${n}`);
-      await bob.hears(`h-mark-${n} available`);
+      await bob.hears(`h-mark-${n} online`);
       line.mend();
       await ada.becomes("connected");
       await until("the server has noted that she is back", async () => (await lastNoted()) === "available");
     }
     await Person.enter(context, "h-end");
-    await bob.hears("h-end available");
+    await bob.hears("h-end online");
     ada.client.disconnect();
     await bob.hears("h-ada offline");
   });
@@ -380,20 +522,20 @@ describe("what takes its time", { concurrency: true }, () => {
     context.after(() => line.stop());
     const bob = await Person.enter(context, "y-bob", { subscribe: "all" });
     const ada = await Person.enter(context, "y-ada", { host: `http://${line.host}` });
-    await bob.hears("y-ada available");
+    await bob.hears("y-ada online");
     line.muteServer(); // what ada sends still arrives, how it closes too
     await until("the silence is noticed", () => ada.states.includes("disconnected"), 40_000);
     line.mend();
     await ada.becomes("connected");
     await Person.enter(context, "y-mark");
-    await bob.hears("y-mark available");
+    await bob.hears("y-mark online");
   });
 });
 
 test("a restart of the server is survived", bound, async (context) => {
   const ada = await Person.enter(context, "z-ada", { subscribe: "all" });
   const bob = await Person.enter(context, "z-bob");
-  await ada.hears("z-bob available");
+  await ada.hears("z-bob online");
   await rollcall.pause();
   await ada.becomes("disconnected");
   await rollcall.resume();

@@ -30,6 +30,14 @@ const calls = [
   ["POST", /^\/blockedusers$/, (client, _, __, body) => client.blocks.add(body?.blockedUids)],
   ["DELETE", /^\/blockedusers$/, (client, _, __, body) => client.blocks.remove(body?.blockedUids)],
   ["GET", /^\/blockedusers$/, (client, _, q) => client.blocks.list({ direction: q.direction, search: q.searchKey, limit: q.per_page ?? q.perPage, page: q.page })],
+  ["GET", /^\/friends$/, (client, _, q) => client.friends.list({ search: q.searchKey, limit: q.per_page ?? q.perPage, page: q.page })],
+  ["DELETE", /^\/friends$/, (client, _, __, body) => client.friends.remove(body?.friends)],
+  ["POST", /^\/friend_requests$/, (client, _, __, body) => client.friends.ask(body?.uids)],
+  ["GET", /^\/friend_requests$/, (client, _, q) => client.friends.requests({ direction: q.direction, search: q.searchKey, limit: q.per_page ?? q.perPage, page: q.page })],
+  ["PUT", /^\/friend_requests$/, async (client, _, __, body) => {
+    const [what] = Object.keys(body ?? {});
+    return client.friends[what](body[what]);
+  }],
   ["POST", /^\/presence\/query$/, async (client, _, __, body) => ({ users: await client.presence.query(body?.uids) })],
   ["GET", /^\/presence\/online-count$/, async (client) => ({ onlineUsersCount: await client.presence.count() })],
 ];
@@ -153,8 +161,16 @@ function compare(name, result, data, meta) {
   } else if (result instanceof User) {
     compareUser(name, result, data);
   } else {
-    for (const [key, value] of Object.entries(result)) assert.deepEqual(value, data[key], `${name}: ${key}`);
+    for (const [key, value] of Object.entries(result)) {
+      const code = meta?.codes?.[key];
+      assert.deepEqual(key === "users" ? value.map(onWire) : value, code ? { ...data[key], code } : data[key], `${name}: ${key}`);
+    }
   }
+}
+
+// onWire is a presence in the server's words.
+function onWire({ status, ...rest }) {
+  return { ...rest, status: status === "online" ? "available" : status };
 }
 
 function compareUser(name, user, fields) {
