@@ -70,8 +70,8 @@ func WithManagement(key, secret string) Option {
 	}
 }
 
-// WithHTTPClient replaces the HTTP client. The default has a timeout of 30 s. No redirect to another server is followed with
-// either: the credentials would go there.
+// WithHTTPClient replaces the HTTP client. The default has a timeout of 30 s. No redirect to another server is followed
+// with either: the credentials would go there.
 func WithHTTPClient(client *http.Client) Option {
 	return func(c *Client) { c.http = client }
 }
@@ -274,7 +274,7 @@ func (c *Client) Export(ctx context.Context, w io.Writer) (lines int, err error)
 	}
 	var end api.ExportLine
 	if errors.Is(scanner.Err(), bufio.ErrTooLong) {
-		return lines, errors.Join(ErrIncomplete, unusable("a line of the export is longer than 1 MB"))
+		return lines, errors.Join(ErrIncomplete, unusable("a line of the export is longer than %d MB", maxLine>>20))
 	}
 	if scanner.Err() != nil || json.Unmarshal(last, &end) != nil || end.Type != "end" {
 		return lines, errors.Join(ErrIncomplete, scanner.Err())

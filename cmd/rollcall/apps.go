@@ -30,8 +30,9 @@ func newApps() *cobra.Command {
 	var id, region string
 	var sample bool
 	create := remoteCommand(r, &cobra.Command{
-		Use: "create NAME", Short: "Make an app and show its keys", Example: "  rollcall apps create Chat --region eu --id chat-production",
-		Args: cobra.ExactArgs(1),
+		Use: "create NAME", Short: "Make an app and show its keys",
+		Example: "  rollcall apps create Chat --region eu --id chat-production",
+		Args:    cobra.ExactArgs(1),
 	}, func(cmd *cobra.Command, c *client.Client, args []string) (any, [][]string, error) {
 		app, err := c.Apps.Create(
 			cmd.Context(), api.CreateAppRequest{ID: id, Name: args[0], Region: region, SkipSampleData: !sample},

@@ -59,7 +59,8 @@ func (s *settings) register(flags *pflag.FlagSet) {
 	)
 	flags.StringVar(&c.Database, "database", "", "postgres:// URL; empty means SQLite in the data directory")
 	flags.DurationVar(
-		&c.DatabaseWait, "database-wait", 0, "how long a start waits for a PostgreSQL that does not answer; 0 means not at all",
+		&c.DatabaseWait, "database-wait", 0,
+		"how long a start waits for a PostgreSQL that does not answer; 0 means not at all",
 	)
 	flags.StringVar(
 		&c.MasterKey, "master-key", "", "master keys in base64, the current one first; empty means DATA/master.key",
@@ -270,7 +271,9 @@ func lookup(option string, getenv func(string) (string, bool)) (value string, fo
 		return "", false, nil
 	}
 	if path == "" {
-		return "", false, usageError{fmt.Errorf("%s is empty; it must name the file that holds the option %s", variable, option)}
+		return "", false, usageError{fmt.Errorf(
+			"%s is empty; it must name the file that holds the option %s", variable, option,
+		)}
 	}
 	text, err := os.ReadFile(path)
 	if err != nil {

@@ -401,7 +401,7 @@ func (s *subject) expectRefusal(what string, err error) {
 	s.t.Helper()
 	var refused *client.Error
 	if !errors.As(err, &refused) || refused.Code != api.CodeOperationFailed ||
-		refused.Status != http.StatusInternalServerError {
+		refused.Status != http.StatusServiceUnavailable {
 		s.t.Errorf("%s: want a refusal with %s, got %v", what, api.CodeOperationFailed, err)
 		return
 	}
@@ -444,7 +444,7 @@ func (s *subject) expectEnvelope() {
 		s.t.Fatalf("%v: %s", err, body)
 	}
 	refusal := envelope["error"]
-	if response.StatusCode != http.StatusInternalServerError || len(envelope) != 1 ||
+	if response.StatusCode != http.StatusServiceUnavailable || len(envelope) != 1 ||
 		refusal["code"] != "ERR_OPERATION_FAILED" ||
 		refusal["source"] != "chat-api" || refusal["message"] == "" || refusal["devMessage"] == "" {
 		s.t.Errorf("%d is not the contract's envelope: %s", response.StatusCode, body)

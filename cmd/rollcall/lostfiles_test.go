@@ -182,7 +182,7 @@ func (s *subject) expectLostFiles() {
 		s.t.Helper()
 		var refused *client.Error
 		if !errors.As(err, &refused) || refused.Code != api.CodeOperationFailed ||
-			refused.Status != http.StatusInternalServerError ||
+			refused.Status != http.StatusServiceUnavailable ||
 			!strings.Contains(refused.Message, "removed, replaced or damaged") ||
 			!strings.Contains(refused.Message, "Nothing was changed") {
 			s.t.Errorf("%s: want to be told that files are lost, got %v", what, err)

@@ -78,7 +78,8 @@ func newRoot() *cobra.Command {
 		return usageError{fmt.Errorf("%w; see `%s --help`", inWords(err), cmd.CommandPath())}
 	})
 	root.AddCommand(
-		newServe(), newDev(), newApps(), newKeys(), newUsers(), newPresence(), newExplain(), newBlocks(), newChanges(), newImport(),
+		newServe(), newDev(), newApps(), newKeys(), newUsers(), newPresence(), newExplain(), newBlocks(), newChanges(),
+		newImport(),
 		newExport(), newBackup(), newDoctor(), newConfig(), newMasterKey(), newBench(), newVersion(),
 	)
 	root.CompletionOptions.HiddenDefaultCmd = true

@@ -41,7 +41,9 @@ func passedSockets(getenv func(string) (string, bool)) (sockets []server.PassedS
 		file := os.NewFile(uintptr(fd), name)
 		listener, err := net.FileListener(file)
 		if err := errors.Join(err, file.Close()); err != nil { // the listener has a descriptor of its own
-			return nil, fmt.Errorf("socket %d of those that systemd has handed over, %q, cannot be listened on: %w", i+1, name, err)
+			return nil, fmt.Errorf(
+				"socket %d of those that systemd has handed over, %q, cannot be listened on: %w", i+1, name, err,
+			)
 		}
 		sockets = append(sockets, server.PassedSocket{Name: name, Listener: listener})
 	}

@@ -56,8 +56,12 @@ func startActivated(t *testing.T, s *systemd, names string, sockets []*os.File, 
 	t.Helper()
 	program, err := shipped()
 	must(t, err)
-	p := &process{stdout: newOutput(), stderr: newOutput(), exited: make(chan struct{}), data: filepath.Join(t.TempDir(), "data")}
-	p.cmd = exec.Command("/bin/sh", append([]string{"-c", `export LISTEN_PID=$$; exec "$@"`, "sh", program, "serve", "--data", p.data}, args...)...)
+	p := &process{
+		stdout: newOutput(), stderr: newOutput(), exited: make(chan struct{}),
+		data: filepath.Join(t.TempDir(), "data"),
+	}
+	command := []string{"-c", `export LISTEN_PID=$$; exec "$@"`, "sh", program, "serve", "--data", p.data}
+	p.cmd = exec.Command("/bin/sh", append(command, args...)...)
 	p.cmd.Env = append(
 		os.Environ(), fmt.Sprintf("LISTEN_FDS=%d", len(sockets)), "LISTEN_FDNAMES="+names,
 		"NOTIFY_SOCKET="+s.path, "WATCHDOG_USEC=200000",
@@ -154,7 +158,8 @@ func TestSocketActivationGoneWrong(t *testing.T) {
 		{"http", []*os.File{file}, `"http", cannot be listened on`},
 	} {
 		p := startActivated(t, s, c.names, c.sockets, "--http", "systemd", "--https", "")
-		if code, err := p.wait(t.Context()); err != nil || code != exitFailed || !strings.Contains(p.stderr.String(), c.says) {
+		code, err := p.wait(t.Context())
+		if err != nil || code != exitFailed || !strings.Contains(p.stderr.String(), c.says) {
 			t.Errorf("it ended with %d %v, and does not say %q: %s", code, err, c.says, p.stderr)
 		}
 	}
@@ -176,7 +181,8 @@ func TestHangup(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			p := startServer(t, append([]string{"--data", filepath.Join(t.TempDir(), "data"), "--log-level", "info"}, c.args...)...)
+			data := filepath.Join(t.TempDir(), "data")
+			p := startServer(t, append([]string{"--data", data, "--log-level", "info"}, c.args...)...)
 			ctx, cancel := waitContext(t)
 			defer cancel()
 			for range 3 {
@@ -187,7 +193,8 @@ func TestHangup(t *testing.T) {
 				p.callMany(t, 10)
 			}
 			p.expectEnd(t)
-			expectInOrder(t, p.stderr.String(), `"starting","version":"dev"`, `SQLite in `, `"serving","http":"127.0.0.1:`, c.says,
+			expectInOrder(t, p.stderr.String(), `"starting","version":"dev"`, `SQLite in `,
+				`"serving","http":"127.0.0.1:`, c.says,
 				`"told to stop","by":"terminated signal received"`, `"stopping; waiting for requests`, `"stopped"`)
 		})
 	}

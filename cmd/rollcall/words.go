@@ -34,7 +34,8 @@ func inWords(err error) error {
 	return err
 }
 
-// nearest returns the known name that a misspelled one is most like, and whether it is so like it that it must be meant.
+// nearest returns the known name that a misspelled one is most like, and whether it is so like it that it must be
+// meant.
 func nearest(name string, known []string) (best string, isMeant bool) {
 	least := -1
 	for _, candidate := range known {
@@ -76,8 +77,8 @@ var otherVariables = []string{
 }
 
 // checkEnvironment looks for variables that would be settings and are none. One that is nearly the name of a setting is
-// refused: what it was meant to set is not set. Others may be somebody else's, as Kubernetes makes some for a service of
-// this name: they are returned, to be told.
+// refused: what it was meant to set is not set. Others may be somebody else's, as Kubernetes makes some for a service
+// of this name: they are returned, to be told.
 func checkEnvironment(environment []string, flags *pflag.FlagSet) (unknown []string, err error) {
 	known := slices.Clone(otherVariables)
 	flags.VisitAll(func(flag *pflag.Flag) { known = append(known, envName(flag.Name)) })
@@ -98,7 +99,9 @@ func checkEnvironment(environment []string, flags *pflag.FlagSet) (unknown []str
 		if isMeant {
 			return nil, fmt.Errorf("there is no variable %s; is %s%s meant? See `rollcall config`", name, envPrefix, best)
 		}
-		unknown = append(unknown, fmt.Sprintf("%s is no setting, and does nothing; the nearest is %s%s", name, envPrefix, best))
+		unknown = append(unknown, fmt.Sprintf(
+			"%s is no setting, and does nothing; the nearest is %s%s", name, envPrefix, best,
+		))
 	}
 	slices.Sort(unknown)
 	return unknown, nil

@@ -302,7 +302,7 @@ var contractCalls = map[string]any{
 // ownCalls are this server's: what their answers hold is described in openapi.yaml alone. Those of the contract among
 // them are the ones whose answers it does not tell.
 var ownCalls = strings.Fields(`
-	/users/batch /users/lookup /relations/batch /export /users/{uid}/export /friends
+	/users/batch /users/lookup /relations/batch /roles/batch /export /users/{uid}/export /friends
 	/users/{uid}/friend_requests /friend_requests /presence/query /presence/online-count /presence/events
 	/users/{uid}/presence /users/{uid}/presence/{deviceId} /users/{uid}/presence/timeline /visibility/explain
 	/users/{uid}/can-contact/{other} /auth_tokens /apikeys/{apiKey}/rotate

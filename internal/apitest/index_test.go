@@ -54,7 +54,7 @@ func TestFailedCommitIsNotListed(t *testing.T) {
 		creating.Go(func() {
 			uid, want := fmt.Sprintf("good-%02d", n), http.StatusOK
 			if n%4 == 0 {
-				uid, want = fmt.Sprintf("poison-%02d", n), http.StatusInternalServerError
+				uid, want = fmt.Sprintf("poison-%02d", n), http.StatusServiceUnavailable
 			}
 			body := fmt.Sprintf(`{"uid":%q,"name":%q}`, uid, uid)
 			response, _, _ := sent{method: "POST", path: "/v3/users", body: body}.do(t, s)

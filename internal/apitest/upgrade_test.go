@@ -143,6 +143,7 @@ func (f *upgradeFixture) ask(t *testing.T, address string, q upgradeQuestion) an
 			if features, ok := line["restrictedFeatures"].([]any); ok { // they have no order
 				slices.SortFunc(features, func(a, b any) int { return cmp.Compare(fmt.Sprint(a), fmt.Sprint(b)) })
 			}
+			delete(line, "restrictedAt") // which c93263c does not tell
 			lines = append(lines, line)
 		}
 		slices.SortFunc(lines, func(a, b any) int { return cmp.Compare(fmt.Sprint(a), fmt.Sprint(b)) })

@@ -22,8 +22,8 @@ func showChange(change directory.Change) api.Change {
 	}
 }
 
-// listChanges reads the change log, or what of it is about one user, from a revision on, or, asked for text/event-stream, goes on to send what is
-// appended.
+// listChanges reads the change log, or what of it is about one user, from a revision on, or, asked for
+// text/event-stream, goes on to send what is appended.
 func listChanges(c *call) (answer, error) {
 	q := c.query()
 	since := q.integer(math.MaxInt64, "since")

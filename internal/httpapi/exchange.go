@@ -253,7 +253,8 @@ func (a *API) record(x *exchange, r *http.Request) {
 	record.AddAttrs(
 		slog.String("request_id", x.id), slog.String("method", shorten(r.Method, maxLoggedMethod)),
 		slog.String("route", x.route), slog.Int("status", x.status),
-		slog.Int64("duration_us", duration.Microseconds()), slog.Int("bytes", x.written), slog.String("remote", x.from.String()),
+		slog.Int64("duration_us", duration.Microseconds()), slog.Int("bytes", x.written),
+		slog.String("remote", x.from.String()),
 		slog.Bool("secure", x.from.secure),
 		slog.String("app", x.app), slog.String("actor", x.actor))
 	if x.code != "" {

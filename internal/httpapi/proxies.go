@@ -33,7 +33,9 @@ func ParseProxies(list []string) (Proxies, error) {
 			}
 		}
 		if !network.IsValid() {
-			return Proxies{}, fmt.Errorf("%q is neither a network, such as 10.0.0.0/8, nor an address, nor %q", text, throughUnix)
+			return Proxies{}, fmt.Errorf(
+				"%q is neither a network, such as 10.0.0.0/8, nor an address, nor %q", text, throughUnix,
+			)
 		}
 		if network.Addr().Is4In6() { // as clients' addresses are compared
 			if network.Bits() < 96 {

@@ -26,8 +26,8 @@ func newProxies(t *testing.T, list string) httpapi.Proxies {
 	return proxies
 }
 
-// TestClientBehindProxies sends headers about clients from proxies that are trusted and from everybody else, and reads in
-// the log who is believed to have called.
+// TestClientBehindProxies sends headers about clients from proxies that are trusted and from everybody else, and reads
+// in the log who is believed to have called.
 func TestClientBehindProxies(t *testing.T) {
 	t.Parallel()
 	const trusted = "10.0.0.0/8 192.0.2.7 2001:db8:5::/48 ::ffff:172.16.0.0/108 unix"
@@ -79,25 +79,40 @@ func TestClientBehindProxies(t *testing.T) {
 		{"scheme", proxy, proto(xff("198.51.100.1"), "https"), "198.51.100.1", true},
 		{"scheme alone", proxy, proto(nil, "HTTPS"), "10.0.0.1:4000", true},
 		{"scheme of who is not trusted", "203.0.113.5:1", proto(nil, "https"), "203.0.113.5:1", false},
-		{"scheme in a chain", proxy, proto(xff("1.2.3.4, 198.51.100.1, 10.1.1.1"), "http, https, http"), "198.51.100.1", true},
+		{
+			"scheme in a chain", proxy, proto(xff("1.2.3.4, 198.51.100.1, 10.1.1.1"), "http, https, http"),
+			"198.51.100.1", true,
+		},
 		{"scheme that the client has sent", proxy, proto(xff("198.51.100.1"), "https, http"), "198.51.100.1", false},
 		{"one scheme for a chain", proxy, proto(xff("198.51.100.1, 10.1.1.1"), "https"), "198.51.100.1", true},
 		{"no scheme", proxy, proto(xff("198.51.100.1"), "gopher"), "198.51.100.1", false},
 
 		{"Forwarded", proxy, forwarded(`for=198.51.100.1;proto=https;by=10.0.0.1`), "198.51.100.1", true},
-		{"Forwarded by who is not trusted", "203.0.113.5:1", forwarded(`for=198.51.100.1;proto=https`), "203.0.113.5:1", false},
+		{
+			"Forwarded by who is not trusted", "203.0.113.5:1", forwarded(`for=198.51.100.1;proto=https`),
+			"203.0.113.5:1", false,
+		},
 		{"Forwarded with a port", proxy, forwarded(`For="198.51.100.1:81"; Proto=http`), "198.51.100.1:81", false},
 		{"Forwarded, IPv6", proxy, forwarded(`for="[2001:db8::1]:4711"`), "[2001:db8::1]:4711", false},
-		{"Forwarded in a chain", proxy, forwarded(`for=1.2.3.4, for=198.51.100.1;proto=https, for=10.1.1.1;proto=http`), "198.51.100.1", true},
+		{
+			"Forwarded in a chain", proxy, forwarded(`for=1.2.3.4, for=198.51.100.1;proto=https, for=10.1.1.1;proto=http`),
+			"198.51.100.1", true,
+		},
 		{"Forwarded in lines", proxy, forwarded(`for=1.2.3.4`, `for=198.51.100.1`), "198.51.100.1", false},
-		{"Forwarded with a quoted comma", proxy, forwarded(`for="1.2.3.4, for=5.6.7.8";host="a\"b", for=198.51.100.1`), "198.51.100.1", false},
+		{
+			"Forwarded with a quoted comma", proxy, forwarded(`for="1.2.3.4, for=5.6.7.8";host="a\"b", for=198.51.100.1`),
+			"198.51.100.1", false,
+		},
 		{"Forwarded that hides the address", proxy, forwarded(`for=198.51.100.1, for=_hidden`), "10.0.0.1:4000", false},
 		{"Forwarded, unknown", proxy, forwarded(`for=unknown;proto=https`), "10.0.0.1:4000", true},
 		{"Forwarded with a quote too few", proxy, forwarded(`for="198.51.100.1`), "10.0.0.1:4000", false},
 		{"Forwarded that names the client twice", proxy, forwarded(`for=198.51.100.1;for=1.2.3.4`), "10.0.0.1:4000", false},
 		{"Forwarded, junk", proxy, forwarded(`for 198.51.100.1`), "10.0.0.1:4000", false},
 		{"both headers agree", proxy, both("198.51.100.1", "for=198.51.100.1;proto=https"), "198.51.100.1", true},
-		{"a client's Forwarded through a proxy that writes the other", proxy, both("198.51.100.1", "for=1.2.3.4"), "10.0.0.1:4000", false},
+		{
+			"a client's Forwarded through a proxy that writes the other", proxy, both("198.51.100.1", "for=1.2.3.4"),
+			"10.0.0.1:4000", false,
+		},
 	} {
 		log.Reset()
 		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/users", nil)
@@ -145,8 +160,11 @@ func both(addresses, forwarded string) http.Header {
 // TestProxiesThatMakeNoSense refuses what is neither a network nor an address.
 func TestProxiesThatMakeNoSense(t *testing.T) {
 	t.Parallel()
-	for _, text := range []string{"", "localhost", "10.0.0.0/33", "10.0.0.1:80", "fe80::1%eth0", "::ffff:0:0/90", "10.0.0/8", "*"} {
-		if _, err := httpapi.ParseProxies([]string{text}); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("%q", text)) {
+	for _, text := range []string{
+		"", "localhost", "10.0.0.0/33", "10.0.0.1:80", "fe80::1%eth0", "::ffff:0:0/90", "10.0.0/8", "*",
+	} {
+		_, err := httpapi.ParseProxies([]string{text})
+		if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("%q", text)) {
 			t.Errorf("%q: %v", text, err)
 		}
 	}

@@ -17,8 +17,8 @@ import (
 const (
 	// acmeFolder holds the account's key and the certificates, within the data directory.
 	acmeFolder = "acme"
-	// askForCertificates is how often it is looked whether there is a certificate for every domain. It is also how soon one
-	// is asked for again that could not be had.
+	// askForCertificates is how often it is looked whether there is a certificate for every domain. It is also how soon
+	// one is asked for again that could not be had.
 	askForCertificates = time.Hour
 )
 

@@ -178,7 +178,8 @@ func (c Config) Check() error {
 		return errors.New("--acme-email and --acme-directory need --acme-domain")
 	}
 	for _, domain := range c.ACMEDomains {
-		if !strings.Contains(strings.Trim(domain, "."), ".") || strings.ContainsAny(domain, "*:/ ") || net.ParseIP(domain) != nil {
+		if !strings.Contains(strings.Trim(domain, "."), ".") || strings.ContainsAny(domain, "*:/ ") ||
+			net.ParseIP(domain) != nil {
 			return fmt.Errorf("--acme-domain: %q is not the name of a host, such as chat.example.com", domain)
 		}
 	}

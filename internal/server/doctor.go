@@ -350,13 +350,15 @@ func checkSelfSigned(config Config, certificate *x509.Certificate, keyFile strin
 	detail = describeCertificate(certificate)
 	switch {
 	case left < certificateMargin && left < 0 && isHeld(config.DataDir):
-		return levelProblem, detail + ", self-signed", "see in the server's log why it makes no new one: clients refuse this one"
+		return levelProblem, detail + ", self-signed",
+			"see in the server's log why it makes no new one: clients refuse this one"
 	case left < certificateMargin:
 		return levelWarning, detail + ", self-signed", "the server makes a new one by itself, when it starts or runs"
 	}
 	renewed := certificate.NotAfter.Add(-certificateMargin).UTC().Format(time.DateOnly)
 	return levelWarning, detail + ", self-signed, renewed by itself after " + renewed,
-		"for users outside this machine give --tls-cert and --tls-key, or --acme-domain, or put a proxy with a certificate in front"
+		"for users outside this machine give --tls-cert and --tls-key, or --acme-domain, or put a proxy with a certificate " +
+			"in front"
 }
 
 // checkACMECertificates looks at the certificates that were got so far.

@@ -35,7 +35,9 @@ func parseAddress(option, text string) (address, error) {
 		path = strings.TrimPrefix(path, "//")
 		switch {
 		case path == "" || strings.HasSuffix(path, "/"):
-			return address{}, fmt.Errorf("--%s is %q: a Unix socket needs a path, as in unix:/run/rollcall/rollcall.sock", option, text)
+			return address{}, fmt.Errorf(
+				"--%s is %q: a Unix socket needs a path, as in unix:/run/rollcall/rollcall.sock", option, text,
+			)
 		case len(path) > longestSocketPath:
 			return address{}, fmt.Errorf("--%s: the path of a Unix socket has at most %d bytes, and this one has %d",
 				option, longestSocketPath, len(path))
@@ -49,7 +51,8 @@ func parseAddress(option, text string) (address, error) {
 		return address{passed: name}, nil
 	}
 	if _, _, err := net.SplitHostPort(text); err != nil {
-		return address{}, fmt.Errorf("--%s is %q; it must be host:port, such as 127.0.0.1:8080 or :8080, or unix:PATH, or systemd",
+		return address{}, fmt.Errorf(
+			"--%s is %q; it must be host:port, such as 127.0.0.1:8080 or :8080, or unix:PATH, or systemd",
 			option, text)
 	}
 	return address{tcp: text}, nil
@@ -87,10 +90,12 @@ func (s *Server) takePassed(option, name string) (net.Listener, error) {
 	}
 	if len(passed) == 0 {
 		return nil, fmt.Errorf(
-			"--%s is to be a socket that systemd has opened, and it has opened none: start the server through its .socket unit", option)
+			"--%s is to be a socket that systemd has opened, and it has opened none: start the server through its .socket "+
+				"unit", option)
 	}
 	return nil, fmt.Errorf(
-		"--%s is to be the socket %q, and systemd has opened none of that name: write FileDescriptorName=%s in its .socket unit",
+		"--%s is to be the socket %q, and systemd has opened none of that name: write "+
+			"FileDescriptorName=%s in its .socket unit",
 		option, name, name)
 }
 

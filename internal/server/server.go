@@ -124,7 +124,8 @@ func Start(ctx context.Context, config Config) (_ *Server, err error) {
 			"the database does not answer, or another server uses it; requests are refused until that is over",
 		)
 	}, func(err error) {
-		config.Logger.Warn("waiting for the database", slog.String("database", describeDatabase(config)), slog.Any("error", err))
+		config.Logger.Warn("waiting for the database",
+			slog.String("database", describeDatabase(config)), slog.Any("error", err))
 	}, func() {
 		feed.CatchUp()
 		config.Logger.Info("the database answers and is this server's alone again")
@@ -190,8 +191,8 @@ func openStore(ctx context.Context, config Config, dir *dataDir) (*sqlstore.Stor
 }
 
 const (
-	// askDatabase is how often a PostgreSQL is asked again that does not answer when the server starts, and tellWaiting how
-	// often the log says so.
+	// askDatabase is how often a PostgreSQL is asked again that does not answer when the server starts, and tellWaiting
+	// how often the log says so.
 	askDatabase = 500 * time.Millisecond
 	tellWaiting = 10 * time.Second
 )
