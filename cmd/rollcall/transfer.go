@@ -44,8 +44,8 @@ With --from, the users of another server that speaks this API are read instead; 
 ROLLCALL_FROM_API_KEY.
 
 Whatever is in the file is imported as it is, or named in the results with its place and why not. An import of a file
-that was interrupted goes on where it was when it is started again. Importing the same once more changes nothing, but for
-uids that a file has twice. The exit code is 1 when entries were refused or the file could not be read to its end.`,
+that was interrupted goes on where it was when it is started again. Importing the same once more changes nothing, but
+for uids that a file has twice. The exit code is 1 when entries were refused or the file could not be read to its end.`,
 		Example: "  rollcall import users.csv --dry-run\n" +
 			"  rollcall import users.ndjson\n" +
 			"  rollcall import users.json --map firebase\n" +
@@ -207,11 +207,12 @@ func printSummary(cmd *cobra.Command, summary transfer.Summary) error {
 		err = printTable(cmd, table)
 	}
 	if summary.Skipped > 0 {
-		printf(cmd, "%d of the entries were done before it was interrupted; what had been done behind them counts as unchanged.\n",
-			summary.Skipped)
+		printf(cmd, "%d of the entries were done before it was interrupted; "+
+			"what had been done behind them counts as unchanged.\n", summary.Skipped)
 	}
 	if summary.Lowered > 0 {
-		printf(cmd, "Uids with capitals: %d. Rollcall has every uid in small letters, and takes it in any.\n", summary.Lowered)
+		printf(cmd, "Uids with capitals: %d. Rollcall has every uid in small letters, and takes it in any.\n",
+			summary.Lowered)
 	}
 	for i, repeat := range summary.Repeats {
 		if i == 0 {

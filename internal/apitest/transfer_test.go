@@ -202,8 +202,10 @@ func TestImportOfUIDsWrittenDifferently(t *testing.T) {
 			transfer.File{Format: transfer.CSV}, "uid,name\nUserA,Anna\nusera,Bert\nUSERA,Carl\n", 1, 2, nil, 1,
 		},
 		"the same person": {
-			transfer.File{Format: transfer.CSV}, "uid,name\nUserA,Anna\nUserA,Annabel\n", 1, 0,
-			[]transfer.Repeat{{UID: "UserA", First: 1, Again: 2}}, 2,
+			transfer.File{Format: transfer.CSV},
+			"uid,name\nUserA,Anna\nUserA,Annabel\n", 1, 0,
+			[]transfer.Repeat{{UID: "UserA", First: 1, Again: 2}},
+			2,
 		},
 		"a map": {
 			transfer.File{Format: transfer.NDJSON, Map: auth0},
