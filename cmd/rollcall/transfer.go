@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,12 +23,12 @@ import (
 )
 
 // errSomeFailed makes an import end with an exit code of its own kind when entries were refused.
-var errSomeFailed = errors.New("some entries were refused; the results say which and why")
+var errSomeFailed = errors.New("some entries were refused")
 
 // importFlags are those of the import.
 type importFlags struct {
 	format, encoding, mapping, results, state, from, fromApp string
-	dryRun, restart, ignoreUnknown                           bool
+	dryRun, verbose, restart, ignoreUnknown                  bool
 }
 
 func newImport() *cobra.Command {
@@ -43,8 +44,8 @@ With --from, the users of another server that speaks this API are read instead; 
 ROLLCALL_FROM_API_KEY.
 
 Whatever is in the file is imported as it is, or named in the results with its place and why not. An import of a file
-that was interrupted goes on where it was when it is started again. Importing the same once more changes nothing. The
-exit code is 1 when entries were refused or the file could not be read to its end.`,
+that was interrupted goes on where it was when it is started again. Importing the same once more changes nothing, but
+for uids that a file has twice. The exit code is 1 when entries were refused or the file could not be read to its end.`,
 		Example: "  rollcall import users.csv --dry-run\n" +
 			"  rollcall import users.ndjson\n" +
 			"  rollcall import users.json --map firebase\n" +
@@ -63,7 +64,8 @@ exit code is 1 when entries were refused or the file could not be read to its en
 	maps := strings.Join(transfer.MapNames(), ", ")
 	flags.StringVar(&f.mapping, "map", "", "whose export it is: "+maps+", or a file with a map")
 	flags.BoolVar(&f.ignoreUnknown, "ignore-unknown", false, "leave out what users do not have, instead of refusing it")
-	flags.BoolVar(&f.dryRun, "dry-run", false, "print what would change, and change nothing")
+	flags.BoolVar(&f.dryRun, "dry-run", false, "print what would be changed and refused, and change nothing")
+	flags.BoolVar(&f.verbose, "verbose", false, "with --dry-run, print what would be created too")
 	flags.BoolVar(&f.restart, "restart", false, "begin anew, also when the last import was interrupted")
 	flags.StringVar(&f.results, "results", "", "file with what became of each entry; empty means FILE.results.ndjson")
 	flags.StringVar(&f.state, "state", "", "file that remembers how far it has come; empty means FILE.import-state")
@@ -75,7 +77,14 @@ exit code is 1 when entries were refused or the file could not be read to its en
 			return err
 		}
 		job := &transfer.Import{
-			Client: c, Target: "the app " + r.appID, Results: f.results, DryRun: f.dryRun, Changes: cmd.OutOrStdout(),
+			Client: c, Target: "the app " + r.appID, Results: f.results, DryRun: f.dryRun,
+			Changes: cmd.OutOrStdout(), Verbose: f.verbose,
+			Resumed: func(done int) {
+				fmt.Fprintf(cmd.ErrOrStderr(), "going on behind entry %d; --restart begins anew\n", done)
+			},
+		}
+		if r.json { // which is all that the standard output gets
+			job.Changes = cmd.ErrOrStderr()
 		}
 		counted := newProgress(cmd)
 		job.Progress = counted.tell
@@ -168,28 +177,48 @@ func (f *importFlags) open(cmd *cobra.Command, name string, counted *progress) (
 }
 
 func reportImport(cmd *cobra.Command, asJSON bool, summary transfer.Summary, results string) error {
-	var err error
+	report := printSummary
 	if asJSON {
-		err = printJSON(cmd, summary)
-	} else {
-		row := []string{}
-		for _, count := range []int{summary.Entries, summary.Created, summary.Updated, summary.Unchanged, summary.Failed} {
-			row = append(row, strconv.Itoa(count))
-		}
-		err = printTable(cmd, [][]string{{"ENTRIES", "CREATED", "UPDATED", "UNCHANGED", "FAILED"}, row})
-		if summary.Repeated > 0 {
-			printf(cmd, "%d entries have the uid of an earlier one, and changed it again:", summary.Repeated)
-			for _, repeat := range summary.Repeats {
-				printf(cmd, " %d and %d;", repeat.First, repeat.Again)
-			}
-			printf(cmd, "\n")
-		}
+		report = func(cmd *cobra.Command, summary transfer.Summary) error { return printJSON(cmd, summary) }
 	}
-	if err == nil && summary.Failed > 0 {
-		err = errSomeFailed
-		if results != "" {
-			err = fmt.Errorf("%w: %s", err, results)
+	if err := report(cmd, summary); err != nil || summary.Failed == 0 {
+		return err
+	}
+	if results != "" {
+		return fmt.Errorf("%w; %s says which and why", errSomeFailed, results)
+	}
+	return errSomeFailed
+}
+
+// printSummary prints what became of the entries for people.
+func printSummary(cmd *cobra.Command, summary transfer.Summary) error {
+	row := []string{}
+	for _, count := range []int{summary.Entries, summary.Created, summary.Updated, summary.Unchanged, summary.Failed} {
+		row = append(row, strconv.Itoa(count))
+	}
+	err := printTable(cmd, [][]string{{"ENTRIES", "CREATED", "UPDATED", "UNCHANGED", "FAILED"}, row})
+	if err == nil && len(summary.Refusals) > 0 {
+		table := [][]string{{"FAILED", "FIRST", "REASON"}}
+		for _, refusal := range summary.Refusals {
+			reason := cmp.Or(refusal.Reason, "other reasons")
+			table = append(table, []string{strconv.Itoa(refusal.Failed), refusal.Place(), reason})
 		}
+		printf(cmd, "\n")
+		err = printTable(cmd, table)
+	}
+	if summary.Skipped > 0 {
+		printf(cmd, "%d of the entries were done before it was interrupted; "+
+			"what had been done behind them counts as unchanged.\n", summary.Skipped)
+	}
+	if summary.Lowered > 0 {
+		printf(cmd, "Uids with capitals: %d. Rollcall has every uid in small letters, and takes it in any.\n",
+			summary.Lowered)
+	}
+	for i, repeat := range summary.Repeats {
+		if i == 0 {
+			printf(cmd, "Entries whose uid an earlier one has, so that the later one counts: %d.\n", summary.Repeated)
+		}
+		printf(cmd, "  %s in entries %d and %d\n", repeat.UID, repeat.First, repeat.Again)
 	}
 	return err
 }

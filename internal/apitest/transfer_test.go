@@ -8,8 +8,10 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -60,7 +62,7 @@ func importText(t *testing.T, c *client.Client, format transfer.Format, text str
 	file := transfer.File{Format: format, Reader: strings.NewReader(text)}
 	results := filepath.Join(t.TempDir(), "results")
 	var changes bytes.Buffer
-	job := transfer.Import{Client: c, Entries: file.Entries(), Results: results, DryRun: dryRun, Changes: &changes}
+	job := transfer.Import{Client: c, Entries: file.Entries(), Results: results, DryRun: dryRun, Changes: &changes, Verbose: true}
 	summary, err := job.Run(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -181,6 +183,63 @@ func TestExportImportsToTheSame(t *testing.T) {
 	})
 }
 
+// TestImportOfUIDsWrittenDifferently imports people whose uids would become the same, and one person twice.
+func TestImportOfUIDsWrittenDifferently(t *testing.T) {
+	t.Parallel()
+	s := apitest.Start(t, "", nil)
+	auth0, err := transfer.MapNamed("auth0", time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		file            transfer.File
+		text            string
+		created, failed int
+		repeats         []transfer.Repeat
+		lowered         int
+	}{
+		"capitals": {
+			transfer.File{Format: transfer.CSV}, "uid,name\nUserA,Anna\nusera,Bert\nUSERA,Carl\n", 1, 2, nil, 1,
+		},
+		"the same person": {
+			transfer.File{Format: transfer.CSV},
+			"uid,name\nUserA,Anna\nUserA,Annabel\n", 1, 0,
+			[]transfer.Repeat{{UID: "UserA", First: 1, Again: 2}},
+			2,
+		},
+		"a map": {
+			transfer.File{Format: transfer.NDJSON, Map: auth0},
+			`{"user_id":"auth0|5f7c","name":"Anna"}` + "\n" + `{"user_id":"auth0_5f7c","name":"Bert"}` + "\n", 1, 1, nil, 0,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			target := emptyApp(t, s)
+			c.file.Reader = strings.NewReader(c.text)
+			results := filepath.Join(t.TempDir(), "results")
+			job := transfer.Import{Client: target, Entries: c.file.Entries(), Results: results}
+			summary, err := job.Run(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			told := contentsOf(t, results)
+			if summary.Created != c.created || summary.Failed != c.failed || summary.Lowered != c.lowered ||
+				!slices.Equal(summary.Repeats, c.repeats) {
+				t.Errorf("%+v: %s", summary, told)
+			}
+			if got := strings.Count(told, "is the uid of entry 1 too"); got != c.failed {
+				t.Errorf("%d of %d refusals say why: %s", got, c.failed, told)
+			}
+			if c.lowered > 0 && !strings.Contains(told, `"uid":"UserA","stored":"usera"`) {
+				t.Errorf("the results do not say what the server calls UserA: %s", told)
+			}
+			if got := exportOf(t, target); c.failed > 0 && !strings.Contains(got, `"name":"Anna"`) {
+				t.Errorf("Anna was lost: %s", got)
+			}
+		})
+	}
+}
+
 // TestImportRolesInAnyOrder imports roles that name each other, roles that are gone, and some that cannot be.
 func TestImportRolesInAnyOrder(t *testing.T) {
 	t.Parallel()
@@ -209,7 +268,7 @@ func TestImportRolesInAnyOrder(t *testing.T) {
 			t.Errorf("%s is not in the results:\n%s", want, results)
 		}
 	}
-	for _, want := range []string{"create role vip\n", "update role default: ", "create ada\n", `refuse "bob": `} {
+	for _, want := range []string{"create role vip\n", "update role default: ", "create ada\n", "refuse line 6, bob: "} {
 		if !strings.Contains(dry, want) {
 			t.Errorf("%q is not in the dry run:\n%s", want, dry)
 		}
@@ -227,7 +286,8 @@ func TestImportMeetsUsersWhoAreThere(t *testing.T) {
 {"uid":"bob","name":"Bob","deactivatedAt":1600000000}
 {"uid":"bob","name":"Bob","deactivatedAt":1600000000}`
 	summary, _, _ := importText(t, c, transfer.NDJSON, before, false)
-	if summary.Created != 2 || summary.Repeated != 1 || len(summary.Repeats) != 1 || summary.Repeats[0] != (transfer.Repeat{First: 2, Again: 3}) {
+	repeats := []transfer.Repeat{{UID: "bob", First: 2, Again: 3}}
+	if summary.Created != 2 || summary.Repeated != 1 || !slices.Equal(summary.Repeats, repeats) {
 		t.Errorf("%+v", summary)
 	}
 	const rows = "uid,name,metadata.city,metadata.zip\nada,,Oslo,0123\nbob,Bob,,\n"

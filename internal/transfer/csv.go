@@ -95,10 +95,14 @@ func (r *reading) heading(separator byte) ([]string, error) {
 	for i, cell := range record.cells {
 		name := strings.TrimSpace(string(cell))
 		if offset := notUTF8(cell); offset >= 0 {
-			return nil, at.errorf("the heading is not UTF-8: give --encoding, such as windows-1252")
+			return nil, at.errorf("the heading is not UTF-8: give --encoding, such as windows-1252, if the file is in another encoding")
 		}
 		if r.Map == nil {
 			if name = columnNamed(name); name == "" && !r.IgnoreUnknown {
+				if system := madeWith(strings.TrimSpace(string(cell))); system != "" {
+					return nil, at.errorf("the column %q is not a field of users: this looks like an export of %s: give --map %s",
+						cell, system, system)
+				}
 				return nil, at.errorf("the column %q is not a field of users: there are %s and metadata.<member>; "+
 					"--ignore-unknown leaves such columns out", cell, strings.Join(columns, ", "))
 			}
@@ -127,8 +131,7 @@ func columnNamed(heading string) string {
 // userOfRecord makes a user of the cells that are not empty.
 func (r *reading) userOfRecord(heading []string, cells [][]byte, raw []byte, at place) (*api.UserRow, error) {
 	if offset := notUTF8(raw); offset >= 0 {
-		return nil, at.plus(raw[:offset]).errorf("the byte 0x%02X is not UTF-8: give --encoding if the file is in another "+
-			"encoding, such as windows-1252", raw[offset])
+		return nil, errNotUTF8(at, raw, offset)
 	}
 	if len(cells) != len(heading) {
 		return nil, at.errorf("the row has %d cells, and the heading %d", len(cells), len(heading))
@@ -145,8 +148,8 @@ func (r *reading) userOfRecord(heading []string, cells [][]byte, raw []byte, at 
 		members = append(members, member{name: heading[i], value: quoted})
 	}
 	if r.Map != nil {
-		row, err := r.Map.user(r.Map.unquoted(members))
-		if err != nil {
+		row, id, err := r.Map.user(r.Map.unquoted(members))
+		if r.id = id; err != nil {
 			err = at.errorf("%w", err)
 		}
 		return row, err

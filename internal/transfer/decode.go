@@ -36,8 +36,7 @@ type member struct {
 // at.
 func membersOf(text []byte, at place) ([]member, error) {
 	if offset := notUTF8(text); offset >= 0 {
-		return nil, at.plus(text[:offset]).errorf("the byte 0x%02X is not UTF-8: give --encoding if the file is in another "+
-			"encoding, such as windows-1252", text[offset])
+		return nil, errNotUTF8(at, text, offset)
 	}
 	decoder := jsontext.NewDecoder(bytes.NewBuffer(text))
 	fail := func(err error) ([]member, error) {
@@ -81,6 +80,12 @@ func membersOf(text []byte, at place) ([]member, error) {
 		return nil, at.plus(text[:decoder.InputOffset()]).errorf("there is something behind the JSON object")
 	}
 	return members, nil
+}
+
+// errNotUTF8 says which byte of an entry is not UTF-8. When it is the only entry, another encoding would spoil the others.
+func errNotUTF8(at place, text []byte, offset int) error {
+	return at.plus(text[:offset]).errorf("the byte 0x%02X is not UTF-8: mend it, or give --encoding, such as windows-1252, if "+
+		"the whole file is in another encoding", text[offset])
 }
 
 // notUTF8 returns where a text stops being UTF-8; negative when it does not.
@@ -132,7 +137,7 @@ func (r *reading) decode(text []byte, at place) (content, error) {
 // user reads a user of our own form, or of the map's.
 func (r *reading) user(members []member, text []byte, at place) (row *api.UserRow, err error) {
 	if r.Map != nil {
-		if row, err = r.Map.user(members); err != nil {
+		if row, r.id, err = r.Map.user(members); err != nil {
 			err = at.errorf("%w", err)
 		}
 		return row, err
@@ -141,7 +146,7 @@ func (r *reading) user(members []member, text []byte, at place) (row *api.UserRo
 	for _, member := range members {
 		known, err := setField(row, member.name, member.value)
 		if err == nil && !known && !r.IgnoreUnknown && !computed[member.name] {
-			err = errors.New("users have no such field; --ignore-unknown leaves such members out")
+			err = unknownField(member.name, "members")
 		}
 		if err != nil {
 			return nil, at.plus(text[:member.offset]).errorf("%s: %w", member.name, err)

@@ -55,6 +55,8 @@ type Entry struct {
 	Err error
 	// Chain identifies the text of this entry and of all before it.
 	Chain [sha256.Size]byte
+	// ID is the uid of a user as the source writes it.
+	ID string
 	// size is how many bytes the entry has in its file.
 	size int
 }
@@ -114,6 +116,8 @@ type reading struct {
 	yield  func(Entry, error) bool
 	count  int
 	chain  [sha256.Size]byte
+	// id is the uid of the user that was read last as the source writes it, empty when it is the user's own.
+	id string
 }
 
 // emit hands an entry out that has the given text. It fails when nobody wants more.
@@ -126,7 +130,10 @@ func (r *reading) emit(raw []byte, at place, content api.ExportLine, problem err
 	if problem == nil && content.User != nil && content.User.UID == "" {
 		problem = at.errorf("the user has no uid")
 	}
-	entry := Entry{Number: r.count, Line: at.line, Content: content, Err: problem, Chain: r.chain, size: len(raw)}
+	entry := Entry{Number: r.count, Line: at.line, Content: content, ID: r.id, Err: problem, Chain: r.chain, size: len(raw)}
+	if r.id = ""; entry.ID == "" && content.User != nil {
+		entry.ID = content.User.UID
+	}
 	if !r.yield(entry, nil) {
 		return errStopped
 	}

@@ -67,7 +67,7 @@ func TestEntries(t *testing.T) {
 		{"lines that end with a carriage return", ndjson, ada + "\r" + `{"uid":"bob"}` + "\r", []string{ada, `{"uid":"bob"}`}},
 		{"a byte order mark", ndjson, "\ufeff" + ada, []string{ada}},
 		{"bytes that are not UTF-8", ndjson, ada + "\n{\"uid\":\"jos\xe9\"}\n" + ada, []string{
-			ada, `- line 2, column 12: the byte 0xE9 is not UTF-8: give --encoding if the file is in another encoding, such as windows-1252`, ada,
+			ada, `- line 2, column 12: the byte 0xE9 is not UTF-8: mend it, or give --encoding, such as windows-1252, if the whole file is in another encoding`, ada,
 		}},
 		{"a line that is no JSON", ndjson, "{\"uid\":\"ada\",\n" + ada, []string{
 			`- line 1, column 14: not a JSON object: it ends too early`, ada,
@@ -124,7 +124,7 @@ func TestEntries(t *testing.T) {
 			`{"uid":"ada","name":"Ada","statusMessage":"a\r\nb"}`, `{"uid":"bob","name":"Bob","statusMessage":"c"}`,
 		}},
 		{"CSV in Latin-1", csv, "uid,name\njose,Jos\xe9\nada,Ada\n", []string{
-			`- line 2, column 9: the byte 0xE9 is not UTF-8: give --encoding if the file is in another encoding, such as windows-1252`, `{"uid":"ada","name":"Ada"}`,
+			`- line 2, column 9: the byte 0xE9 is not UTF-8: mend it, or give --encoding, such as windows-1252, if the whole file is in another encoding`, `{"uid":"ada","name":"Ada"}`,
 		}},
 		{"CSV in Latin-1, said", transfer.File{Format: transfer.CSV, Encoding: transfer.Windows1252}, "uid,name\njose,Jos\xe9 \x80\n", []string{`{"uid":"jose","name":"José €"}`}},
 		{"CSV with a quote that is not closed", csv, "uid,name\nada,\"Ada\nbob,Bob\n", []string{`- line 2, column 5: the quote is not closed`, `{"uid":"bob","name":"Bob"}`}},
@@ -255,7 +255,7 @@ func TestEntriesInOtherEncodings(t *testing.T) {
 			"! the file holds zeros, as UTF-16 has them: give --encoding utf-16le or utf-16be if it is that",
 		}},
 		"half a character": {transfer.UTF16BE, sixteen(false, true) + "\xd8\x3d\x00a", []string{
-			want[0], "- line 3, column 1: the byte 0xED is not UTF-8: give --encoding if the file is in another encoding, such as windows-1252",
+			want[0], "- line 3, column 1: the byte 0xED is not UTF-8: mend it, or give --encoding, such as windows-1252, if the whole file is in another encoding",
 		}},
 		"packed and cut off": {"", packed(text + strings.Repeat("x", 100))[:60], []string{
 			want[0], "! read the file behind entry 1: unexpected EOF",

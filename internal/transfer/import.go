@@ -2,6 +2,7 @@ package transfer
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/hex"
 	"encoding/json"
@@ -42,8 +43,12 @@ type Import struct {
 	State string
 	// DryRun writes nothing to the server, and tells Changes what would be.
 	DryRun bool
-	// Changes gets a line for each user that a dry run would change. Nil means that nobody wants to know.
+	// Changes gets a line for each entry that a dry run would refuse or change something with, and when Verbose is set, for
+	// each that it would create. Nil means that nobody wants to know.
 	Changes io.Writer
+	Verbose bool
+	// Resumed is called with the number of entries that were done before, when there are any. It may be nil.
+	Resumed func(done int)
 	// Progress is called after every batch. Nil means that nobody wants to know.
 	Progress func(Summary)
 }
@@ -57,17 +62,43 @@ type Summary struct {
 	Failed    int `json:"failed"`
 	// Skipped were done before the import was interrupted.
 	Skipped int `json:"skipped"`
+	// Lowered are users whose uids the server has in small letters, and the entries not.
+	Lowered int `json:"lowered"`
+	// Refusals are why entries failed, the most of them under their reason.
+	Refusals []Refusal `json:"refusals,omitempty"`
 	// Repeated are those that have the uid of an earlier one, which they change again.
 	Repeated int `json:"repeated"`
 	// Repeats are the first of these.
 	Repeats []Repeat `json:"repeats,omitempty"`
 }
 
-// Repeat are the numbers of two entries with the same uid.
+// Repeat are the numbers of two entries with the same uid. The later one counts.
 type Repeat struct {
-	First int `json:"first"`
-	Again int `json:"again"`
+	UID   string `json:"uid"`
+	First int    `json:"first"`
+	Again int    `json:"again"`
 }
+
+// Refusal is a reason for which entries failed, and where the first of them is. Without a reason, it is for all others.
+type Refusal struct {
+	Reason string `json:"reason"`
+	Failed int    `json:"failed"`
+	Entry  int    `json:"entry"`
+	Line   int    `json:"line,omitempty"`
+}
+
+// Place tells where the first entry that failed for the reason is.
+func (r Refusal) Place() string { return placeOf(r.Entry, r.Line) }
+
+func placeOf(entry, line int) string {
+	if line > 0 {
+		return fmt.Sprintf("line %d", line)
+	}
+	return fmt.Sprintf("entry %d", entry)
+}
+
+// maxRefusals is how many reasons a summary names.
+const maxRefusals = 20
 
 // maxRepeats is how many repeats a summary names.
 const maxRepeats = 10
@@ -84,26 +115,30 @@ type state struct {
 
 // result is a line of the results.
 type result struct {
-	Entry  int    `json:"entry"`
-	Line   int    `json:"line,omitempty"`
-	Type   string `json:"type"`
-	UID    string `json:"uid,omitempty"`
+	Entry int    `json:"entry"`
+	Line  int    `json:"line,omitempty"`
+	Type  string `json:"type"`
+	UID   string `json:"uid,omitempty"`
+	// Stored is the uid as the server has it, when that is another.
+	Stored string `json:"stored,omitempty"`
 	Other  string `json:"other,omitempty"`
 	Status string `json:"status"`
 	Code   string `json:"code,omitempty"`
 	Error  string `json:"error,omitempty"`
 	// Note tells what of an entry that was taken is not as it says.
 	Note string `json:"note,omitempty"`
+	// fields are those that the entry changes.
+	fields []string
 }
 
 // Run imports the entries and returns what became of them. Entries that are refused are in the results, and do not hold
 // up the others. Whatever was done when it fails, or is killed, is done again harmlessly.
 func (i *Import) Run(ctx context.Context) (_ Summary, err error) {
 	run := &importRun{Import: i, batch: new(batch)}
-	if run.repeats, err = newRepeats(); err != nil {
-		return Summary{}, err
+	if run.seen, err = newSeen(); err != nil {
+		return Summary{}, fmt.Errorf("keep the uids of the import: %w", err)
 	}
-	defer func() { err = errors.Join(err, run.repeats.close()) }()
+	defer func() { err = errors.Join(err, run.seen.close()) }()
 	if err := run.open(); err != nil {
 		return run.state.Summary, err
 	}
@@ -113,13 +148,7 @@ func (i *Import) Run(ctx context.Context) (_ Summary, err error) {
 			err = nil
 		}
 	}
-	summary := run.state.Summary
-	count, found, failed := run.repeats.find(maxRepeats)
-	for _, repeat := range found {
-		summary.Repeats = append(summary.Repeats, Repeat(repeat))
-	}
-	summary.Repeated = count
-	return summary, errors.Join(err, failed)
+	return run.state.Summary, err
 }
 
 type importRun struct {
@@ -128,7 +157,7 @@ type importRun struct {
 	results *os.File
 	out     *bufio.Writer
 	batch   *batch
-	repeats *repeats
+	seen    *seen
 	// sending holds the batches that are under way, oldest first.
 	sending []sentBatch
 	// roles and users are those that a dry run would have made: what comes behind them may be about them. Users are hashes
@@ -190,7 +219,6 @@ type sentBatch struct {
 // outcome is what became of a batch.
 type outcome struct {
 	results []result
-	changes []byte
 	err     error
 }
 
@@ -208,6 +236,10 @@ func (r *importRun) open() error {
 				"file with --state", r.State, r.state.Target, r.Target)
 		}
 		r.state.Target, r.state.Summary.Skipped = r.Target, r.state.Done
+		r.state.Summary.Repeated, r.state.Summary.Repeats = 0, nil // they are read again
+		if r.Resumed != nil && r.state.Done > 0 {
+			r.Resumed(r.state.Done)
+		}
 	}
 	if r.Results == "" {
 		return nil
@@ -243,8 +275,8 @@ func (r *importRun) all(ctx context.Context) (err error) {
 		}
 		read = entry.Number
 		if user := entry.Content.User; entry.Err == nil && user != nil {
-			if err := r.repeats.add(user.UID, entry.Number); err != nil {
-				return fmt.Errorf("keep the uids of the import: %w", err)
+			if err := r.meet(&entry); err != nil {
+				return err
 			}
 			if user.DeactivatedAt == nil { // whoever is not said to be deactivated is active
 				user.DeactivatedAt = new(int64)
@@ -269,6 +301,26 @@ func (r *importRun) all(ctx context.Context) (err error) {
 			"ends behind entry %d: start anew with --restart", r.State, done, read)
 	}
 	return r.send(ctx)
+}
+
+// meet looks whether an earlier entry has the uid of this one. When that one writes it in another way, it is another
+// person, and this one is refused.
+func (r *importRun) meet(entry *Entry) error {
+	uid := entry.Content.User.UID
+	earlier, alike, err := r.seen.add(uid, entry.ID, entry.Number)
+	if err != nil || earlier == 0 {
+		return err
+	}
+	if !alike {
+		entry.Err = fmt.Errorf("%s is the uid of entry %d too, where it is written in another way: two people would become one",
+			strings.ToLower(uid), earlier)
+		return nil
+	}
+	summary := &r.state.Summary
+	if summary.Repeated++; len(summary.Repeats) < maxRepeats {
+		summary.Repeats = append(summary.Repeats, Repeat{uid, earlier, entry.Number})
+	}
+	return nil
 }
 
 // kindOf tells what entries can go to the server together.
@@ -334,8 +386,12 @@ func (r *importRun) record(entries []Entry, done outcome) error {
 		}
 	}
 	r.state.Done, r.state.Chain = last.Number, hex.EncodeToString(last.Chain[:])
-	if r.Changes != nil {
-		if _, err := r.Changes.Write(done.changes); err != nil {
+	if r.Changes != nil && r.DryRun {
+		var told []byte
+		for _, result := range done.results {
+			told = result.appendChange(told, r.Verbose)
+		}
+		if _, err := r.Changes.Write(told); err != nil {
 			return fmt.Errorf("print what would change: %w", err)
 		}
 	}
@@ -374,9 +430,6 @@ func (r *importRun) bring(ctx context.Context, sent *batch) outcome {
 		done.results[i] = describe(entry)
 		if entry.Err != nil {
 			done.results[i].Status, done.results[i].Error = "failed", entry.Err.Error()
-			if r.DryRun {
-				done.changes = fmt.Appendf(done.changes, "refuse entry %d: %v\n", entry.Number, entry.Err)
-			}
 			continue
 		}
 		good = append(good, i)
@@ -450,7 +503,29 @@ func (r *importRun) count(result result) {
 		summary.Unchanged++
 	default:
 		summary.Failed++
+		summary.refuse(result)
 	}
+	if result.Stored != "" {
+		summary.Lowered++
+	}
+}
+
+// refuse counts an entry that failed under its reason.
+func (s *Summary) refuse(failed result) {
+	reason := strings.TrimPrefix(failed.Error, fmt.Sprintf("line %d, ", failed.Line))
+	if position, rest, ok := strings.Cut(reason, ": "); ok && strings.HasPrefix(position, "column ") {
+		reason = rest
+	}
+	at := slices.IndexFunc(s.Refusals, func(known Refusal) bool { return known.Reason == reason })
+	if at < 0 && len(s.Refusals) >= maxRefusals {
+		reason = ""
+		at = slices.IndexFunc(s.Refusals, func(known Refusal) bool { return known.Reason == "" })
+	}
+	if at < 0 {
+		at = len(s.Refusals)
+		s.Refusals = append(s.Refusals, Refusal{Reason: reason, Entry: failed.Entry, Line: failed.Line})
+	}
+	s.Refusals[at].Failed++
 }
 
 // save writes the results first: the state must not be ahead of them.
@@ -509,10 +584,9 @@ func (r *importRun) bringUsers(ctx context.Context, entries []Entry, some []int,
 		if refused := results[n].Error; refused != nil {
 			done.results[i].fail(refused)
 		}
-		if r.DryRun {
-			told := done.results[i]
-			told.UID = results[n].UID // as the server has it
-			done.change("", told, results[n].Fields)
+		done.results[i].fields = results[n].Fields
+		if stored := results[n].UID; stored != rows[n].UID && done.results[i].Status != "failed" {
+			done.results[i].Stored = stored
 		}
 	}
 	return nil
@@ -554,9 +628,6 @@ func (r *importRun) bringRelations(ctx context.Context, entries []Entry, some []
 		if !results[n].Success {
 			done.results[i].fail(&api.Error{Code: results[n].Code, Message: results[n].Message})
 		}
-		if r.DryRun {
-			done.change(done.results[i].Type+" ", done.results[i], nil)
-		}
 	}
 	return nil
 }
@@ -590,25 +661,31 @@ func (r *importRun) bringRoles(ctx context.Context, entries []Entry, some []int,
 			done.results[i].Note += fmt.Sprintf("%s named roles that there are not, which were left out: %s. ", permission,
 				strings.Join(results[n].Dropped[permission], ", "))
 		}
-		if r.DryRun {
-			done.change("role ", done.results[i], results[n].Fields)
-		}
+		done.results[i].fields = results[n].Fields
 	}
 	return nil
 }
 
-// change adds a line that tells what a dry run would do to something.
-func (o *outcome) change(kind string, of result, fields []string) {
-	name := of.UID
-	if of.Other != "" {
-		name += " " + of.Other
+// appendChange adds a line that tells what a dry run would do with an entry, unless that is nothing.
+func (r result) appendChange(told []byte, verbose bool) []byte {
+	name := cmp.Or(r.Stored, r.UID)
+	if r.Other != "" {
+		name += " " + r.Other
 	}
-	switch of.Status {
-	case "created":
-		o.changes = fmt.Appendf(o.changes, "create %s%s\n", kind, name)
-	case "updated":
-		o.changes = fmt.Appendf(o.changes, "update %s%s: %s\n", kind, name, strings.Join(fields, ", "))
-	case "failed":
-		o.changes = fmt.Appendf(o.changes, "refuse %s%q: %s\n", kind, name, of.Error)
+	if r.Type != "user" {
+		name = r.Type + " " + name
 	}
+	switch {
+	case r.Status == "created" && verbose:
+		return fmt.Appendf(told, "create %s\n", name)
+	case r.Status == "updated":
+		return fmt.Appendf(told, "update %s: %s\n", name, strings.Join(r.fields, ", "))
+	case r.Status == "failed":
+		at := placeOf(r.Entry, r.Line)
+		if strings.HasPrefix(r.Error, at+", ") { // it has not come so far as to have a name
+			return fmt.Appendf(told, "refuse %s\n", r.Error)
+		}
+		return fmt.Appendf(told, "refuse %s, %s: %s\n", at, name, r.Error)
+	}
+	return told
 }

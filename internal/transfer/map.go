@@ -90,7 +90,7 @@ func MapNamed(name string, now func() time.Time) (*Map, error) {
 	}
 	m := &Map{now: now}
 	if err := json.Unmarshal(text, m, json.RejectUnknownMembers(true)); err != nil {
-		return nil, fmt.Errorf("the map %s: %w", name, err)
+		return nil, fmt.Errorf("the map %s: %w", name, describeMapError(err))
 	}
 	if len(m.UID) == 0 {
 		return nil, fmt.Errorf("the map %s does not say where the uid is", name)
@@ -99,6 +99,42 @@ func MapNamed(name string, now func() time.Time) (*Map, error) {
 		return nil, fmt.Errorf("the map %s: others must be metadata or private", name)
 	}
 	return m, nil
+}
+
+// describeMapError says in words what is wrong with the text of a map.
+func describeMapError(err error) error {
+	var wrong *json.SemanticError
+	if !errors.As(err, &wrong) {
+		return err
+	}
+	if errors.Is(err, json.ErrUnknownName) {
+		return fmt.Errorf("maps have no member %s: docs/import.md names all", strings.TrimPrefix(string(wrong.JSONPointer), "/"))
+	}
+	return fmt.Errorf("%s: %s is not what belongs there", strings.TrimPrefix(string(wrong.JSONPointer), "/"),
+		kindName(wrong.JSONKind))
+}
+
+// madeWith returns the built-in map for a file that has a certain member; empty when no system is known by it.
+func madeWith(member string) string {
+	switch member {
+	case "localId", "passwordHash", "photoUrl", "displayName":
+		return "firebase"
+	case "user_id", "logins_count":
+		return "auth0"
+	case "raw_user_meta_data", "raw_app_meta_data", "instance_id":
+		return "supabase"
+	case "profile_url":
+		return "sendbird"
+	}
+	return ""
+}
+
+// unknownField says that users have no field of some name, and what to do.
+func unknownField(name, leftOut string) error {
+	if system := madeWith(name); system != "" {
+		return fmt.Errorf("users have no such field; this looks like an export of %s: give --map %s", system, system)
+	}
+	return fmt.Errorf("users have no such field; --ignore-unknown leaves such %s out", leftOut)
 }
 
 // unquoted cuts the prefix off cells.
@@ -114,20 +150,20 @@ func (m *Map) unquoted(cells []member) []member {
 	return cells
 }
 
-// user makes a user of an entry.
-func (m *Map) user(members []member) (*api.UserRow, error) {
+// user makes a user of an entry, and returns the uid as the entry has it.
+func (m *Map) user(members []member) (*api.UserRow, string, error) {
 	if m.Item != "" {
 		if inner, ok := find(members, m.Item); ok && inner.Kind() == '{' {
 			var err error
 			if members, err = membersOf(inner, place{}); err != nil {
-				return nil, err
+				return nil, "", err
 			}
 		}
 	}
 	row := new(api.UserRow)
 	uid, _ := firstText(members, m.UID)
 	if uid == "" {
-		return nil, fmt.Errorf("there is no uid under %s", strings.Join(m.UID, ", "))
+		return nil, "", fmt.Errorf("there is no uid under %s", strings.Join(m.UID, ", "))
 	}
 	row.UID = m.plainUID(uid)
 	name := m.nameOf(members)
@@ -145,18 +181,18 @@ func (m *Map) user(members []member) (*api.UserRow, error) {
 	}
 	if tags, ok := first(members, m.Tags); ok {
 		if _, err := setField(row, "tags", tags); err != nil {
-			return nil, fmt.Errorf("%s: %w", strings.Join(m.Tags, ", "), err)
+			return nil, "", fmt.Errorf("%s: %w", strings.Join(m.Tags, ", "), err)
 		}
 	}
 	if err := m.times(row, members); err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	metadata, err := m.metadata(members)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	row.Metadata = metadata
-	return row, nil
+	return row, uid, nil
 }
 
 func (m *Map) plainUID(uid string) string {
