@@ -26,6 +26,9 @@ type Store interface {
 	// Everywhere returns when every server that shares the store has followed what was committed before, or may not use
 	// what it remembers any more.
 	Everywhere(ctx context.Context) error
+	// CatchUp returns when everything that was committed to an app up to a revision has been followed. One that there is
+	// not yet is not waited for.
+	CatchUp(ctx context.Context, app AppID, revision int64) error
 	// Current tells why what was followed may not be used: others may have written since. It is nil as a rule.
 	Current() error
 }

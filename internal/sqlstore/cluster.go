@@ -113,6 +113,7 @@ func (c *cluster) join(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("take a lease: %w", err)
 	}
+	c.publish(subjectJoined, "")
 	until := sent.Add(c.Lease - leaseMargin)
 	c.seen.Store(0)
 	for {
@@ -141,7 +142,7 @@ func (c *cluster) pause(ctx context.Context, wait time.Duration) error {
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
-	case <-c.beatNow: // somebody has come
+	case <-c.beatNow:
 		return nil
 	case <-timer.C:
 		return nil
@@ -222,6 +223,7 @@ func (c *cluster) renew(ctx context.Context) {
 		if !time.Now().Before(until) {
 			return
 		}
+		seen := c.seen.Load()
 		_, err := c.beat(ctx, &until)
 		switch {
 		case errors.Is(err, errLeaseGone):
@@ -229,6 +231,9 @@ func (c *cluster) renew(ctx context.Context) {
 		case err == nil:
 			held.extend(until)
 			c.lookAtAll("")
+			if c.seen.Load() > seen {
+				continue // whoever has come waits to be known
+			}
 		}
 		if c.pause(ctx, c.Beat) != nil {
 			return

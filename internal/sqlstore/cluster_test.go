@@ -18,47 +18,6 @@ import (
 	"github.com/rollcall/rollcall/internal/storetest"
 )
 
-// exchange connects the buses of servers of one process. One that is cut carries nothing.
-type exchange struct {
-	mu    sync.Mutex
-	cut   bool                             // guarded by mu
-	hears map[*bus]map[string]func([]byte) // guarded by mu
-}
-
-type bus struct{ *exchange }
-
-func (x *exchange) join() *bus {
-	b := &bus{x}
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if x.hears == nil {
-		x.hears = map[*bus]map[string]func([]byte){}
-	}
-	x.hears[b] = map[string]func([]byte){}
-	return b
-}
-
-func (b *bus) Publish(subject string, message []byte) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for other, handles := range b.hears {
-		if handle := handles[subject]; handle != nil && other != b && !b.cut {
-			handle(message)
-		}
-	}
-}
-
-func (b *bus) Subscribe(subject string, handle func([]byte)) func() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.hears[b][subject] = handle
-	return func() {
-		b.mu.Lock()
-		defer b.mu.Unlock()
-		delete(b.hears[b], subject)
-	}
-}
-
 // openShared opens one database from many servers.
 func openShared(t *testing.T, servers int, with func(n int, shared *sqlstore.Cluster)) []*sqlstore.Store {
 	t.Helper()
@@ -72,10 +31,10 @@ func openShared(t *testing.T, servers int, with func(n int, shared *sqlstore.Clu
 func openSharedAt(t *testing.T, url string, servers int, with func(n int, shared *sqlstore.Cluster)) []*sqlstore.Store {
 	t.Helper()
 	stores := make([]*sqlstore.Store, servers)
-	var x exchange
+	buses := storetest.NewBuses(servers)
 	for n := range stores {
 		stores[n] = open(t, func(ctx context.Context) (*sqlstore.Store, error) {
-			shared := sqlstore.Cluster{Server: fmt.Sprintf("server-%d", n), Bus: x.join(), Beat: 50 * time.Millisecond}
+			shared := sqlstore.Cluster{Server: fmt.Sprintf("server-%d", n), Bus: buses[n], Beat: 50 * time.Millisecond}
 			if with != nil {
 				with(n, &shared)
 			}
@@ -167,10 +126,9 @@ func TestSharedCommitsReachEverybody(t *testing.T) {
 	for name, with := range map[string]func(int, *sqlstore.Cluster){
 		"a bus": nil,
 		"a bus that carries nothing": func(_ int, shared *sqlstore.Cluster) {
-			b, _ := shared.Bus.(*bus)
-			b.mu.Lock()
-			defer b.mu.Unlock()
-			b.cut = true
+			if b, ok := shared.Bus.(*storetest.Bus); ok {
+				b.Cut()
+			}
 		},
 		"no bus": func(_ int, shared *sqlstore.Cluster) { shared.Bus = nil },
 	} {

@@ -13,10 +13,11 @@ import (
 	"github.com/rollcall/rollcall/internal/directory"
 )
 
-// What servers tell each other. subjectCommitted carries an app to which somebody has committed; subjectApply asks
+// What servers tell each other. subjectJoined says that a server waits to be known. subjectCommitted carries an app to which somebody has committed; subjectApply asks
 // everybody to apply what was committed before, and carries a text with which they answer on subjectApplied, before their
 // own name.
 const (
+	subjectJoined    = "joined"
 	subjectCommitted = "committed"
 	subjectApply     = "apply"
 	subjectApplied   = "applied"
@@ -65,6 +66,12 @@ func (c *cluster) subscribe() (unsubscribe func()) {
 		return func() {}
 	}
 	ends := []func(){
+		c.Bus.Subscribe(subjectJoined, func([]byte) {
+			select {
+			case c.beatNow <- struct{}{}:
+			default: // it is awake
+			}
+		}),
 		c.Bus.Subscribe(subjectCommitted, func(app []byte) {
 			c.mu.Lock()
 			c.dirty[directory.AppID(app)] = struct{}{}
@@ -313,6 +320,14 @@ func (c *cluster) behind(ctx context.Context, since time.Time) (now time.Time, b
 	}
 	behind, err = pgx.CollectRows(rows, pgx.RowTo[int64])
 	return now, behind, err
+}
+
+// CatchUp implements directory.Store.
+func (s *Store) CatchUp(ctx context.Context, app directory.AppID, revision int64) error {
+	if c := s.shared(); c != nil && c.handedOn(app) < revision {
+		return explain(postgresError(ctx, "catch up with the other servers", c.catchUp(ctx, app)))
+	}
+	return nil
 }
 
 // Current implements directory.Store.
