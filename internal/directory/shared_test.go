@@ -29,6 +29,7 @@ func newSharedWorlds(t *testing.T) []*world {
 		}
 		if n == 0 {
 			worlds[n] = newWorldOn(t, store, master)
+			worlds[n].url = url
 			continue
 		}
 		t.Cleanup(func() {
