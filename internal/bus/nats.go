@@ -113,10 +113,10 @@ func (b *NATS) connectOptions(config NATSConfig) ([]nats.Option, error) {
 		nats.MaxReconnects(-1),
 		nats.IgnoreAuthErrorAbort(),
 		nats.CustomReconnectDelay(retryAfter),
-		nats.ConnectHandler(func(*nats.Conn) { b.up() }),
-		nats.ReconnectHandler(func(*nats.Conn) {
+		nats.ConnectHandler(b.connected),
+		nats.ReconnectHandler(func(conn *nats.Conn) {
 			b.outbox.failed(0) // what was written when the connection broke
-			b.up()
+			b.connected(conn)
 		}),
 		nats.DisconnectErrHandler(func(conn *nats.Conn, err error) {
 			if conn.IsClosed() { // by Close
@@ -156,11 +156,14 @@ func (b *NATS) complain(_ *nats.Conn, _ *nats.Subscription, err error) {
 	}
 }
 
-// up is called when there is a connection, and the subscriptions are known to its server.
-func (b *NATS) up() {
+// connected is called when there is a connection on which the subscriptions have been sent.
+func (b *NATS) connected(conn *nats.Conn) {
+	signal(b.outbox.wake)
+	if conn.FlushTimeout(answersWithin) != nil { // the connection breaks, and is made again
+		return
+	}
 	b.fanout.missed()
 	b.link.works(natsConnection)
-	signal(b.outbox.wake)
 }
 
 // Publish implements Bus.
@@ -232,6 +235,7 @@ func (b *NATS) Close() error {
 	<-b.sender
 	<-b.closed
 	b.hearing.Wait()
+	b.outbox.abandon()
 	b.fanout.close()
 	return nil
 }

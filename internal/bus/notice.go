@@ -136,15 +136,19 @@ func (p *packer) room(head, content []byte) int {
 	if !p.asText {
 		return min(len(content), p.limit-size)
 	}
+	longest := base64Form.DecodedLen(p.limit-1) - size
 	escapes := p.escapes + countEscapes(head) + lengthSize
-	most := 0
-	for n := range min(len(content), p.limit-size) {
-		escapes += countEscapes(content[n : n+1])
-		if textSize(size+n+1, escapes) <= p.limit {
-			most = n + 1
+	asItIs := 0
+	for _, c := range content {
+		if isEscaped(c) {
+			escapes++
 		}
+		if 1+size+asItIs+1+escapes > p.limit {
+			break
+		}
+		asItIs++
 	}
-	return most
+	return min(len(content), max(longest, asItIs))
 }
 
 // assembler reads notices, in the order in which they come.

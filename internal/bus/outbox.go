@@ -96,3 +96,11 @@ func (o *outbox) close() {
 	o.closed = true
 	signal(o.wake)
 }
+
+// abandon gives up what was never sent.
+func (o *outbox) abandon() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.counters.dropped.Add(uint64(len(o.queued)))
+	o.queued, o.bytes = nil, 0
+}

@@ -23,8 +23,9 @@ const (
 	// answer may take: a network that swallows everything breaks no connection.
 	lookAfter     = 5 * time.Second
 	answersWithin = 5 * time.Second
-	// lastWords is how long closing may take to send what was published.
-	lastWords = time.Second
+	// lastWords is how long closing may take to send what was published, and goodbye to hang up.
+	lastWords = 5 * time.Second
+	goodbye   = time.Second
 )
 
 // the two connections of a Postgres.
@@ -98,6 +99,7 @@ func (p *Postgres) Close() error {
 	}
 	p.cancel()
 	p.running.Wait()
+	p.outbox.abandon()
 	p.fanout.close()
 	return nil
 }
@@ -110,7 +112,7 @@ func (p *Postgres) connect(ctx context.Context) (*pgx.Conn, error) {
 
 // hangUp closes a connection. It waits for no answer when there is none to expect.
 func hangUp(ctx context.Context, conn *pgx.Conn) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastWords)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), goodbye)
 	defer cancel()
 	_ = conn.Close(ctx) // it is not needed any more, in whatever state it is
 }
