@@ -28,7 +28,7 @@ var (
 	// ErrTooLarge means that a message has more than MaxMessage bytes.
 	ErrTooLarge = fmt.Errorf("a message on the bus has at most %d bytes", MaxMessage)
 	// ErrSubject means that a subject is not made of words as Bus describes.
-	ErrSubject = fmt.Errorf("a subject is words of A-Z, a-z, 0-9, - and _ with dots between them, at most %d bytes", maxSubject)
+	ErrSubject = fmt.Errorf("a subject is words of A-Z, a-z, 0-9, - and _ with dots between, at most %d bytes", maxSubject)
 )
 
 // Bus is what one server of a cluster speaks and hears through. It is safe for concurrent use.
@@ -51,8 +51,8 @@ type Bus interface {
 	Close() error
 }
 
-// Subscriber is who hears. Its functions are called by one goroutine, one after another. A subscriber that is slow keeps
-// up nobody: when too much waits for it, all of that is dropped and it is told that it missed.
+// Subscriber is who hears. Its functions are called by one goroutine, one after another. A slow subscriber holds up
+// nobody: when too much waits for it, all of that is dropped and it is told that it missed.
 type Subscriber struct {
 	// Message is given each message. Other subscribers are given the same bytes: do not change them.
 	Message func(subject string, message []byte)
@@ -66,8 +66,8 @@ type Subscriber struct {
 type Options struct {
 	// Log is told once that the bus is down, and once that it is up.
 	Log *slog.Logger
-	// Down and Up, where given, are called in turns: when the bus becomes unusable, and when it is usable for the first time
-	// and again. They must return soon. The bus connects and reconnects by itself.
+	// Down and Up, where given, are called in turns: when the bus becomes unusable, and when it is usable for the first
+	// time and again. They must return soon. The bus connects and reconnects by itself.
 	Down func(why error)
 	Up   func()
 }
@@ -76,11 +76,11 @@ type Options struct {
 type Stats struct {
 	// Sent counts messages that were sent, and Dropped those that were published and may never have been.
 	Sent, Dropped uint64
-	// Received counts messages that came for a subscriber, and Overflowed those that it was too slow for. A message for two
-	// subscribers counts twice.
+	// Received counts messages that came for a subscriber, and Overflowed those that it was too slow for. A message for
+	// two subscribers counts twice.
 	Received, Overflowed uint64
-	// Pieces counts pieces of large messages, sent and received. Broken counts large messages of which a piece was missing,
-	// and whatever else could not be read.
+	// Pieces counts pieces of large messages, sent and received. Broken counts large messages of which a piece was
+	// missing, and whatever else could not be read.
 	Pieces, Broken uint64
 	// Reconnects counts how often the bus was up again.
 	Reconnects uint64

@@ -4,7 +4,6 @@ import (
 	"net"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	natsserver "github.com/nats-io/nats-server/v2/server"
@@ -116,5 +115,3 @@ func openNATS(t *testing.T, config bus.NATSConfig, options bus.Options) bus.Bus 
 	}
 	return b
 }
-
-var _ = time.Second

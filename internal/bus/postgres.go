@@ -17,6 +17,8 @@ const (
 	maxPayload = 7999
 	// gather is how long messages wait for others to be sent with. When nothing was sent for as long, there is no wait.
 	gather = 10 * time.Millisecond
+	// enough is how many bytes of messages are not worth waiting for more: the notification is nearly full.
+	enough = maxPayload * 3 / 4
 	// sendAtOnce is how many bytes of messages are sent together, when more of them wait than go into one notification.
 	sendAtOnce = 256 << 10
 	// lookAfter is how often an idle connection is asked whether it is still there, and answersWithin how long any
@@ -265,7 +267,7 @@ func (p *Postgres) waitForWork(ctx context.Context, conn *pgx.Conn, sent time.Ti
 		switch wait := time.Until(sent.Add(gather)); {
 		case closed && !waiting:
 			return false, nil
-		case waiting && (closed || wait <= 0 || size >= maxPayload):
+		case waiting && (closed || wait <= 0 || size >= enough):
 			return true, p.checkSuspect(ctx, conn)
 		case waiting && gathered == nil:
 			gathered = time.After(wait)
