@@ -42,7 +42,7 @@ func TestNoticesCarryMessages(t *testing.T) {
 	for _, asText := range []bool{false, true} {
 		for _, limit := range []int{1024, maxPayload, natsNotice} {
 			var messages []outgoing
-			for n := range 300 {
+			for n := range 60 {
 				content := make([]byte, rand.IntN(3*limit/2))
 				switch n % 3 {
 				case 0:
