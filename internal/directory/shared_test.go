@@ -6,10 +6,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/rollcall/rollcall/internal/bus"
 	"github.com/rollcall/rollcall/internal/directory"
 	"github.com/rollcall/rollcall/internal/secret"
 	"github.com/rollcall/rollcall/internal/sqlstore"
-	"github.com/rollcall/rollcall/internal/storetest"
 )
 
 // newSharedWorlds returns three directories over one PostgreSQL database, as three servers have it.
@@ -21,9 +21,9 @@ func newSharedWorlds(t *testing.T) []*world {
 	}
 	master := secret.NewMasterKey()
 	worlds := make([]*world, 3)
-	buses := storetest.NewBuses(len(worlds))
+	exchange := bus.NewExchange()
 	for n := range worlds {
-		store, err := sqlstore.OpenShared(t.Context(), url, sqlstore.Cluster{Server: fmt.Sprint("server-", n), Bus: buses[n]})
+		store, err := sqlstore.OpenShared(t.Context(), url, sqlstore.Cluster{Server: fmt.Sprint("server-", n), Bus: exchange.Join()})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/rollcall/rollcall/internal/bus"
 	"github.com/rollcall/rollcall/internal/directory"
 )
 
@@ -22,19 +23,12 @@ type Cluster struct {
 	Server string
 	// Address is where the server is found, and Release which version it is, for people.
 	Address, Release string
-	// Bus carries hints between servers. Without one, everything comes true at the pace of Beat.
-	Bus Bus
+	// Bus carries hints between servers. Without one, everything comes true at the pace of Beat. The store does not close
+	// it.
+	Bus bus.Bus
 	// Beat is how often the lease is renewed and the others' commits are looked for, 1 s unless it is given. Lease is how
 	// long a lease is good, 6 s unless it is given: so long others wait for a server that has died.
 	Beat, Lease time.Duration
-}
-
-// Bus carries messages to the other servers, at most once each. What must not be lost does not depend on it.
-type Bus interface {
-	// Publish sends a message to everybody but the sender.
-	Publish(subject string, message []byte)
-	// Subscribe calls handle, which must not wait, with every message about a subject. The returned function ends that.
-	Subscribe(subject string, handle func(message []byte)) (unsubscribe func())
 }
 
 const (

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/rollcall/rollcall/internal/bus"
 	"github.com/rollcall/rollcall/internal/directory"
 	"github.com/rollcall/rollcall/internal/sqlstore"
 	"github.com/rollcall/rollcall/internal/storetest"
@@ -31,10 +33,10 @@ func openShared(t *testing.T, servers int, with func(n int, shared *sqlstore.Clu
 func openSharedAt(t *testing.T, url string, servers int, with func(n int, shared *sqlstore.Cluster)) []*sqlstore.Store {
 	t.Helper()
 	stores := make([]*sqlstore.Store, servers)
-	buses := storetest.NewBuses(servers)
+	exchange := bus.NewExchange()
 	for n := range stores {
 		stores[n] = open(t, func(ctx context.Context) (*sqlstore.Store, error) {
-			shared := sqlstore.Cluster{Server: fmt.Sprintf("server-%d", n), Bus: buses[n], Beat: 50 * time.Millisecond}
+			shared := sqlstore.Cluster{Server: fmt.Sprintf("server-%d", n), Bus: exchange.Join(), Beat: 50 * time.Millisecond}
 			if with != nil {
 				with(n, &shared)
 			}
@@ -120,16 +122,25 @@ func (f *followed) awaits(t *testing.T, revision int64) {
 	}
 }
 
-// TestSharedCommitsReachEverybody writes on three servers at once, with a bus, with one that carries nothing, and without.
+// TestSharedCommitsReachEverybody writes on three servers at once, with buses and without.
 func TestSharedCommitsReachEverybody(t *testing.T) {
 	t.Parallel()
+	config, err := pgx.ParseConfig(postgres.URL("postgres"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	for name, with := range map[string]func(int, *sqlstore.Cluster){
-		"a bus": nil,
-		"a bus that carries nothing": func(_ int, shared *sqlstore.Cluster) {
-			if b, ok := shared.Bus.(*storetest.Bus); ok {
-				b.Cut()
-			}
+		"notices of PostgreSQL": func(_ int, shared *sqlstore.Cluster) {
+			b := bus.OpenPostgres(config, bus.Options{Log: slog.New(slog.DiscardHandler)})
+			t.Cleanup(func() {
+				if err := b.Close(); err != nil {
+					t.Error(err)
+				}
+			})
+			shared.Bus = b
 		},
+		"a bus": nil,
+		"buses that do not reach each other": func(_ int, shared *sqlstore.Cluster) { shared.Bus = bus.NewExchange().Join() },
 		"no bus": func(_ int, shared *sqlstore.Cluster) { shared.Bus = nil },
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/rollcall/rollcall/internal/bus"
 	"github.com/rollcall/rollcall/internal/directory"
 )
 
@@ -17,10 +18,11 @@ import (
 // everybody to apply what was committed before, and carries a text with which they answer on subjectApplied, before their
 // own name.
 const (
-	subjectJoined    = "joined"
-	subjectCommitted = "committed"
-	subjectApply     = "apply"
-	subjectApplied   = "applied"
+	subjects         = "store"
+	subjectJoined    = subjects + ".joined"
+	subjectCommitted = subjects + ".committed"
+	subjectApply     = subjects + ".apply"
+	subjectApplied   = subjects + ".applied"
 )
 
 const (
@@ -60,47 +62,45 @@ func (c *cluster) handedOn(id directory.AppID) int64 {
 	return c.app(id).revision.Load()
 }
 
-// subscribe takes the messages of others, until the returned function is called.
-func (c *cluster) subscribe() (unsubscribe func()) {
+// subscribe hears the others, until the returned function is called.
+func (c *cluster) subscribe() (unsubscribe func(), err error) {
 	if c.Bus == nil {
-		return func() {}
+		return func() {}, nil
 	}
-	ends := []func(){
-		c.Bus.Subscribe(subjectJoined, func([]byte) {
-			select {
-			case c.beatNow <- struct{}{}:
-			default: // it is awake
-			}
-		}),
-		c.Bus.Subscribe(subjectCommitted, func(app []byte) {
-			c.mu.Lock()
-			c.dirty[directory.AppID(app)] = struct{}{}
-			c.mu.Unlock()
-			c.wakeUp()
-		}),
-		c.Bus.Subscribe(subjectApply, func(question []byte) { c.lookAtAll(string(question)) }),
-		c.Bus.Subscribe(subjectApplied, func(answer []byte) {
-			if len(answer) < questionLength {
-				return
-			}
-			c.mu.Lock()
-			defer c.mu.Unlock()
-			select {
-			case c.answers[string(answer[:questionLength])] <- string(answer[questionLength:]):
-			default: // nobody waits, or it knows
-			}
-		}),
-	}
-	return func() {
-		for _, end := range ends {
-			end()
+	return c.Bus.Subscribe(subjects, bus.Subscriber{Message: c.hear, Missed: func() { c.lookAtAll("") }})
+}
+
+// hear takes a message of another server.
+func (c *cluster) hear(subject string, message []byte) {
+	switch subject {
+	case subjectJoined:
+		select {
+		case c.beatNow <- struct{}{}:
+		default: // it is awake
+		}
+	case subjectCommitted:
+		c.mu.Lock()
+		c.dirty[directory.AppID(message)] = struct{}{}
+		c.mu.Unlock()
+		c.wakeUp()
+	case subjectApply:
+		c.lookAtAll(string(message))
+	case subjectApplied:
+		if len(message) < questionLength {
+			return
+		}
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		select {
+		case c.answers[string(message[:questionLength])] <- string(message[questionLength:]):
+		default: // nobody waits, or it knows
 		}
 	}
 }
 
 func (c *cluster) publish(subject, message string) {
 	if c.Bus != nil {
-		c.Bus.Publish(subject, []byte(message))
+		_ = c.Bus.Publish(subject, []byte(message)) // the next beat does without
 	}
 }
 

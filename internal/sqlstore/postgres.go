@@ -101,12 +101,18 @@ func OpenShared(ctx context.Context, url string, shared Cluster) (*Store, error)
 	}
 	store := newPostgresStore(engine)
 	engine.cluster.tell = store.handOn
-	if err := engine.cluster.join(ctx); err != nil {
+	unsubscribe, err := engine.cluster.subscribe()
+	if err == nil {
+		if err = engine.cluster.join(ctx); err != nil {
+			unsubscribe()
+		}
+	}
+	if err != nil {
 		return nil, errors.Join(err, engine.close())
 	}
 	engine.watching.Go(func() { engine.cluster.keep(watching) })
 	engine.watching.Go(func() {
-		defer engine.cluster.subscribe()()
+		defer unsubscribe()
 		engine.cluster.follow(watching)
 	})
 	return store, nil
