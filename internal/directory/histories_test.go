@@ -179,7 +179,7 @@ func nameOf(ctx context.Context, w *world) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return seen.User.Name, nil
+	return seen.Name, nil
 }
 
 func tokenIs(ctx context.Context, w *world, text string) (string, error) {

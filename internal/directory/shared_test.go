@@ -131,7 +131,7 @@ func TestSharedLists(t *testing.T) {
 		}
 		var names []string
 		for _, seen := range found.Items {
-			names = append(names, seen.User.Name)
+			names = append(names, seen.Name)
 		}
 		return strings.Join(names, " ")
 	}

@@ -139,9 +139,9 @@ func TestSharedCommitsReachEverybody(t *testing.T) {
 			})
 			shared.Bus = b
 		},
-		"a bus": nil,
+		"a bus":                              nil,
 		"buses that do not reach each other": func(_ int, shared *sqlstore.Cluster) { shared.Bus = bus.NewExchange().Join() },
-		"no bus": func(_ int, shared *sqlstore.Cluster) { shared.Bus = nil },
+		"no bus":                             func(_ int, shared *sqlstore.Cluster) { shared.Bus = nil },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
