@@ -3,6 +3,7 @@ package directory
 import (
 	"context"
 	"slices"
+	"time"
 )
 
 // Actor is who made a change: "key:<id>", "user:<uid>", "operator", or "system:<task>".
@@ -76,9 +77,10 @@ func writeCounting[T any](
 	ctx context.Context, d *Directory, caller Caller, reads []UID, fn func(tx Writer, log *logbook) (T, error),
 ) (result T, closed int, err error) {
 	var forbidding []Change
+	spreads := false
 	err = d.store.Update(ctx, caller.App, reads, func(tx Writer) error {
 		var zero T
-		result, forbidding = zero, nil
+		result, forbidding, spreads = zero, nil, false
 		replayed, err := d.replay(ctx, tx, caller.App, &result)
 		if err != nil || replayed {
 			return err
@@ -87,17 +89,39 @@ func writeCounting[T any](
 		if result, err = fn(tx, &log); err != nil {
 			return err
 		}
-		forbidding = log.forbidding
+		forbidding, spreads = log.forbidding, log.spreads
 		return d.remember(ctx, tx, caller.App, result, log.users)
 	})
 	if err != nil {
 		var zero T
 		return zero, 0, err
 	}
+	if spreads {
+		if err := d.everywhere(ctx); err != nil {
+			var zero T
+			return zero, 0, err
+		}
+	}
 	if len(forbidding) > 0 {
 		closed = d.sessions.EndForbidden(ctx, caller.App, forbidding)
 	}
 	return result, closed, nil
+}
+
+// spreadWithin bounds how long a write waits for the other servers: longer than the lease of one that has died.
+const spreadWithin = 15 * time.Second
+
+// everywhere returns when no server acts on what was so before.
+func (d *Directory) everywhere(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), spreadWithin)
+	defer cancel()
+	if err := d.store.Everywhere(ctx); err != nil {
+		return &Error{
+			Code: CodeOperationFailed, Cause: err,
+			Message: "It was done, but not every server has said that it knows. Try again under the same Idempotency-Key, or look.",
+		}
+	}
+	return nil
 }
 
 // logbook appends the changes of one update.
@@ -111,6 +135,8 @@ type logbook struct {
 	touched  map[UID]struct{} // those in users, when there is more than one
 	// forbidding are the changes after which sessions may have to end.
 	forbidding []Change
+	// spreads says that a change takes rights away, so that no server may act on what was so before once it is answered.
+	spreads bool
 }
 
 func (l *logbook) append(kind Kind, subject string, fields ...string) error {
@@ -132,6 +158,7 @@ func (l *logbook) add(change Change) error {
 	if change.ForbidsSessions() {
 		l.forbidding = append(l.forbidding, change)
 	}
+	l.spreads = l.spreads || change.takesRightsAway()
 	switch user, other := change.about(); {
 	case user == "":
 	case other == "":
@@ -181,6 +208,18 @@ func (c Change) ForbidsSessions() bool {
 		return slices.Contains(c.Fields, fieldTokens)
 	default:
 		return false
+	}
+}
+
+// takesRightsAway reports whether somebody may not do or see any more what was allowed before the change.
+func (c Change) takesRightsAway() bool {
+	switch c.Kind {
+	case UserBlocked, FriendRemoved:
+		return true
+	case UserUpdated:
+		return slices.Contains(c.Fields, "role")
+	default:
+		return c.isAboutApp() || c.ForbidsSessions()
 	}
 }
 
@@ -247,28 +286,50 @@ func (d *Directory) listChanges(
 // answered who waits for it, and when what this directory holds in memory is as new. fn must not wait for a write.
 func (d *Directory) Follow(fn func(Commit)) { d.store.Follow(fn) }
 
-// CommitsSince returns what was committed to an app after a revision as one commit: at most limit changes, and the
-// users that they are about as they are now. Without any changes its revision is the app's last. What this directory
-// holds in memory is as new from then on.
-func (d *Directory) CommitsSince(ctx context.Context, app AppID, since int64, limit int) (Commit, error) {
-	commit := Commit{App: app}
-	err := d.store.View(ctx, func(tx Reader) (err error) {
-		commit.Users = nil
-		if commit.Changes, err = tx.Changes(app, since, limit); err != nil {
-			return err
-		}
-		if len(commit.Changes) == 0 {
-			commit.Revision, err = tx.Revision(app)
-			return err
-		}
-		commit.Revision = commit.Changes[len(commit.Changes)-1].Revision
-		commit.Users, err = usersOf(tx, app, commit.Changes)
+// CommitsSince returns what was committed to an app after a revision as one commit, as ReadCommit does. What this
+// directory holds in memory is as new from then on.
+func (d *Directory) CommitsSince(ctx context.Context, app AppID, since int64, limit int) (commit Commit, err error) {
+	err = d.store.View(ctx, func(tx Reader) (err error) {
+		commit, err = ReadCommit(tx, app, since, limit)
 		return err
 	})
 	if err == nil && len(commit.Changes) > 0 {
 		d.invalidate(commit)
 	}
 	return commit, err
+}
+
+// ReadCommit reads what was committed to an app after a revision as one commit: at most limit changes, and the users and
+// the app that they are about as they are now. Without any changes its revision is the app's last.
+func ReadCommit(tx Reader, app AppID, since int64, limit int) (commit Commit, err error) {
+	commit.App = app
+	if commit.Changes, err = tx.Changes(app, since, limit); err != nil {
+		return commit, err
+	}
+	if len(commit.Changes) == 0 {
+		commit.Revision, err = tx.Revision(app)
+		return commit, err
+	}
+	commit.Revision = commit.Changes[len(commit.Changes)-1].Revision
+	if commit.Users, err = usersOf(tx, app, commit.Changes); err != nil {
+		return commit, err
+	}
+	if slices.ContainsFunc(commit.Changes, Change.isAboutApp) {
+		row, there, err := tx.App(app)
+		if err != nil {
+			return commit, err
+		}
+		if commit.Gone = !there; there {
+			commit.AppRow = &row
+		}
+	}
+	return commit, nil
+}
+
+// isAboutApp reports whether a change is about no user: then it may concern everybody.
+func (c Change) isAboutApp() bool {
+	user, _ := c.about()
+	return user == ""
 }
 
 // usersOf returns the users whom changes are about, as they are now.

@@ -28,6 +28,8 @@ type world struct {
 	app     directory.App
 	backend directory.Caller
 	clock   *time.Time
+	// url is that of a database which many share.
+	url string
 	// mostApps is the limit of apps.
 	mostApps int
 

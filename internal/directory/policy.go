@@ -18,6 +18,9 @@ type Policy struct {
 // Policy returns the current policy of an app.
 // Errors: CodeInvalidApp for an unknown app, CodeAppArchived for one that is scheduled for deletion.
 func (d *Directory) Policy(ctx context.Context, id AppID) (*Policy, error) {
+	if err := d.store.Current(); err != nil {
+		return nil, err
+	}
 	policy, generation := d.apps.get(id)
 	if policy == nil {
 		loaded, err := d.loadPolicy(ctx, id)

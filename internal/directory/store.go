@@ -23,6 +23,14 @@ type Store interface {
 	// Follow adds a function that is called with every commit from now on, in order for each app, before anybody is
 	// answered who waits for it. fn must not wait for the store.
 	Follow(fn func(Commit))
+	// Everywhere returns when every server that shares the store has followed what was committed before, or may not use
+	// what it remembers any more.
+	Everywhere(ctx context.Context) error
+	// CatchUp returns when everything that was committed to an app up to a revision has been followed. One that there is
+	// not yet is not waited for.
+	CatchUp(ctx context.Context, app AppID, revision int64) error
+	// Current tells why what was followed may not be used: others may have written since. It is nil as a rule.
+	Current() error
 }
 
 // Commit is what one durable transaction did to an app.

@@ -31,14 +31,21 @@ type batch struct {
 	users     *userCache
 	hot       *hotUsers
 	followers *atomic.Pointer[[]func(directory.Commit)]
+	// cluster is nil where nobody else writes. entered are the apps of which the others' commits were handed on.
+	cluster *cluster
+	entered map[directory.AppID]*appHead
 }
 
 // newBatch returns a batch that knows what the write queue knows.
 func (w *writer) newBatch(updates []*update, known known) *batch {
-	return &batch{
+	b := &batch{
 		updates: updates, known: known, heads: map[directory.AppID]head{}, commits: map[directory.AppID]*directory.Commit{},
 		hot: w.hot, followers: &w.followers,
 	}
+	if e, ok := w.engine.(*postgres); ok && e.cluster != nil {
+		b.cluster, b.entered = e.cluster, map[directory.AppID]*appHead{}
+	}
+	return b
 }
 
 // leaves returns where the batch leaves the logs of its apps.
@@ -82,7 +89,23 @@ func (b *batch) commit() (uncertain bool, err error) {
 			}
 		}
 	}
+	b.leaveApps(err == nil)
 	return uncertain, err
+}
+
+// leaveApps lets the others' commits to the apps of the batch be handed on again, when its own were, if there are any.
+func (b *batch) leaveApps(committed bool) {
+	for app, h := range b.entered {
+		left := b.heads[app]
+		if commit := b.commits[app]; commit != nil && committed {
+			left = head{commit.Revision, commit.Version}
+			if len(commit.Changes) > 0 && !b.cluster.isAlone() {
+				b.cluster.publish(subjectCommitted, string(app))
+			}
+		}
+		h.leave(left)
+	}
+	clear(b.entered)
 }
 
 // changes returns what the batch does to users, in the order in which it does it.
@@ -165,12 +188,18 @@ func (b *batch) lock(app directory.AppID) error {
 		return nil
 	}
 	var expected *head
-	if known, ok := b.known.heads[app]; ok {
+	if known, ok := b.known.heads[app]; ok && b.cluster.isAlone() {
 		expected = &known
 	}
 	found, err := b.lockApp(app, expected)
 	if err != nil {
 		return err
+	}
+	if b.cluster != nil {
+		if b.entered[app], err = b.cluster.enter(&tx{querier: b.transaction}, app, found, b.known); err != nil {
+			delete(b.entered, app)
+			return err
+		}
 	}
 	b.heads[app] = found
 	return nil

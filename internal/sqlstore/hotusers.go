@@ -58,7 +58,10 @@ type hotView struct {
 	// asked says that the database was asked, so that the snapshot is taken. Before, given gathers the hashes of the users
 	// that were given away: the snapshot may turn out to be younger than them, and then the view is spoiled.
 	asked, spoiled bool
-	given          []uint64
+	// shared is where the others' commits come from, nil when nobody else writes. Of what is remembered, some may be older
+	// than the snapshot then.
+	shared *cluster
+	given  []uint64
 }
 
 // view must be called before the view's snapshot is taken.
@@ -99,6 +102,9 @@ func (v *hotView) noteAsked() error {
 	}
 	return nil
 }
+
+// mayBeOld reports whether others may have changed what is remembered before the snapshot was taken.
+func (v *hotView) mayBeOld() bool { return v != nil && v.shared != nil }
 
 func (v *hotView) put(app directory.AppID, user *directory.User) {
 	if v == nil {

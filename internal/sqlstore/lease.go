@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -17,6 +18,25 @@ import (
 type lease struct {
 	ctx context.Context //nolint:containedctx // it is what a lease is
 	end context.CancelCauseFunc
+	// until is when it ends unless it is extended. Nil for one that ends with a connection.
+	until atomic.Pointer[time.Time]
+}
+
+// holds reports whether the lease is still good, also when nobody has come to end it: this server may not have run.
+func (h *lease) holds() bool {
+	until := h.until.Load()
+	return until == nil || time.Now().Before(*until)
+}
+
+func (h *lease) endsAt() time.Time      { return *h.until.Load() }
+func (h *lease) extend(until time.Time) { h.until.Store(&until) }
+
+// held returns the lease if it is good.
+func (e *postgres) held() *lease {
+	if h := e.lease.Load(); h != nil && h.holds() {
+		return h
+	}
+	return nil
 }
 
 // leaseFollower is told when the database stops being this server's, why it cannot be had again, and when it is about to
@@ -70,6 +90,14 @@ func describeHolder(ctx context.Context, conn *pgx.Conn) string {
 func (e *postgres) take(ctx context.Context) {
 	h := &lease{}
 	h.ctx, h.end = context.WithCancelCause(context.WithoutCancel(ctx))
+	e.lease.Store(h)
+}
+
+// takeUntil begins a lease that ends at a time, unless it is extended.
+func (e *postgres) takeUntil(ctx context.Context, until time.Time) {
+	h := &lease{}
+	h.ctx, h.end = context.WithCancelCause(context.WithoutCancel(ctx))
+	h.extend(until)
 	e.lease.Store(h)
 }
 

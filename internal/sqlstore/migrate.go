@@ -14,7 +14,7 @@ import (
 var migrations embed.FS
 
 // latestVersion is the number of the newest migration in migrations/: the schema that this program needs.
-const latestVersion = 9
+const latestVersion = 10
 
 // dialect is what differs between the engines when they are migrated.
 type dialect struct {

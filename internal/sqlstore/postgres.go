@@ -39,31 +39,82 @@ const (
 // a time may use a database: another one is refused, and when this one loses its lease, it stops reading and writing
 // until it has it again.
 func OpenPostgres(ctx context.Context, url string) (*Store, error) {
-	config, err := parsePostgresURL(url)
+	engine, config, err := newPostgres(url)
 	if err != nil {
-		return nil, fmt.Errorf("read database address: %w", err)
+		return nil, err
 	}
-	if config.ConnConfig.RuntimeParams["application_name"] == "" {
-		config.ConnConfig.RuntimeParams["application_name"] = "rollcall"
-	}
-	// A plan made while a table is small, and kept, reads the whole table when it has grown.
-	config.ConnConfig.RuntimeParams["plan_cache_mode"] = "force_custom_plan"
 	owner, err := takeLease(ctx, config.ConnConfig)
 	if err != nil {
 		return nil, err
 	}
-	engine := &postgres{connConfig: config.ConnConfig, unended: map[directory.AppID]struct{}{}}
 	engine.take(ctx)
-	nothing := func() {}
-	engine.follower.Store(&leaseFollower{lost: nothing, regaining: nothing, regained: nothing, waiting: func(error) {}})
 	watching, stop := context.WithCancel(context.WithoutCancel(ctx))
 	engine.stopWatching = stop
 	engine.watching.Go(func() { engine.keepLease(watching, owner) })
 	if err := engine.open(ctx, config); err != nil {
 		return nil, errors.Join(err, engine.close())
 	}
+	return newPostgresStore(engine), nil
+}
+
+// newPostgres returns the engine for the database that url names, and how to connect to it.
+func newPostgres(url string) (*postgres, *pgxpool.Config, error) {
+	config, err := parsePostgresURL(url)
+	if err != nil {
+		return nil, nil, fmt.Errorf("read database address: %w", err)
+	}
+	if config.ConnConfig.RuntimeParams["application_name"] == "" {
+		config.ConnConfig.RuntimeParams["application_name"] = "rollcall"
+	}
+	// A plan made while a table is small, and kept, reads the whole table when it has grown.
+	config.ConnConfig.RuntimeParams["plan_cache_mode"] = "force_custom_plan"
+	engine := &postgres{connConfig: config.ConnConfig, unended: map[directory.AppID]struct{}{}}
+	nothing := func() {}
+	engine.follower.Store(&leaseFollower{lost: nothing, regaining: nothing, regained: nothing, waiting: func(error) {}})
+	return engine, config, nil
+}
+
+// newPostgresStore returns a store that forgets what it remembers when the lease is lost.
+func newPostgresStore(engine *postgres) *Store {
 	store := newStore(engine)
-	store.FollowLease(nothing, func(error) {}, nothing)
+	store.FollowLease(func() {}, func(error) {}, func() {})
+	return store
+}
+
+// OpenShared opens a PostgreSQL database as OpenPostgres does, for one of many servers. It returns when the others know
+// of this one. When the lease is lost, the store stops reading and writing until it has another.
+func OpenShared(ctx context.Context, url string, shared Cluster) (*Store, error) {
+	engine, config, err := newPostgres(url)
+	if err != nil {
+		return nil, err
+	}
+	watching, stop := context.WithCancel(context.WithoutCancel(ctx))
+	engine.stopWatching = stop
+	if err := engine.open(ctx, config); err != nil {
+		return nil, errors.Join(err, engine.close())
+	}
+	own := config.Copy()
+	own.MaxConns = clusterConns
+	engine.cluster = newCluster(shared, engine)
+	if engine.cluster.pool, err = pgxpool.NewWithConfig(ctx, own); err != nil {
+		return nil, errors.Join(err, engine.close())
+	}
+	store := newPostgresStore(engine)
+	engine.cluster.tell = store.handOn
+	unsubscribe, err := engine.cluster.subscribe()
+	if err == nil {
+		if err = engine.cluster.join(ctx); err != nil {
+			unsubscribe()
+		}
+	}
+	if err != nil {
+		return nil, errors.Join(err, engine.close())
+	}
+	engine.watching.Go(func() { engine.cluster.keep(watching) })
+	engine.watching.Go(func() {
+		defer unsubscribe()
+		engine.cluster.follow(watching)
+	})
 	return store, nil
 }
 
@@ -75,6 +126,7 @@ type postgres struct {
 	// lease is nil while another server may be using the database.
 	lease        atomic.Pointer[lease]
 	follower     atomic.Pointer[leaseFollower]
+	cluster      *cluster // nil for a server that has the database for itself
 	stopWatching context.CancelFunc
 	watching     sync.WaitGroup
 
@@ -104,6 +156,9 @@ func (e *postgres) close() error {
 	}
 	e.stopWatching()
 	e.watching.Wait()
+	if e.cluster != nil && e.cluster.pool != nil {
+		e.cluster.pool.Close()
+	}
 	return nil
 }
 
@@ -120,7 +175,7 @@ func (e *postgres) querier(ctx context.Context, begin string) (*pgQuerier, error
 }
 
 func (e *postgres) begin(_ context.Context, within limits) (transaction, error) {
-	h := e.lease.Load()
+	h := e.held()
 	if h == nil {
 		return nil, errNoLease
 	}
@@ -139,7 +194,7 @@ func (e *postgres) begin(_ context.Context, within limits) (transaction, error) 
 }
 
 func (e *postgres) view(ctx context.Context, fn func(querier) error) error {
-	h := e.lease.Load()
+	h := e.held()
 	if h == nil {
 		return errNoLease
 	}

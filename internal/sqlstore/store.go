@@ -145,10 +145,35 @@ func (s *Store) Follow(fn func(directory.Commit)) {
 	s.writer.followers.Store(&followers)
 }
 
+// shared returns the cluster, nil for a server that is alone.
+func (s *Store) shared() *cluster {
+	if e, ok := s.engine.(*postgres); ok && !e.cluster.isAlone() {
+		return e.cluster
+	}
+	return nil
+}
+
+// handOn gives a commit of another server to the followers, as if it had been made here.
+func (s *Store) handOn(commit directory.Commit) {
+	changes := make([]userChange, len(commit.Users))
+	for i, change := range commit.Users {
+		changes[i].key = userKey{commit.App, change.UID}
+	}
+	s.hot.changing(changes)
+	s.hot.settle(changes, nil, false)
+	if commit.Gone {
+		s.hot.forgetAll()
+	}
+	for _, follow := range *s.writer.followers.Load() {
+		follow(commit)
+	}
+}
+
 // View implements directory.Store.
 func (s *Store) View(ctx context.Context, fn func(directory.Reader) error) error {
 	began := s.now()
 	hot := s.hot.view()
+	hot.shared = s.shared()
 	err := s.view(ctx, hot, fn)
 	if hot.spoiled {
 		err = s.view(ctx, nil, fn)

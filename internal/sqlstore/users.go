@@ -40,7 +40,7 @@ func (t *tx) User(app directory.AppID, uid directory.UID) (user directory.User, 
 		}
 		return *cached, true, nil
 	}
-	if t.hot.get(userKey{app, uid}, &user) {
+	if !t.hot.mayBeOld() && t.hot.get(userKey{app, uid}, &user) {
 		return user, true, nil
 	}
 	found, err = t.first(`SELECT `+userColumns+` FROM users WHERE app = $1 AND uid = $2`, []any{string(app), string(uid)},
@@ -56,9 +56,13 @@ const maxTogether = 256
 
 func (t *tx) UsersNamed(app directory.AppID, uids []directory.UID) ([]directory.User, error) {
 	users := make([]directory.User, len(uids))
+	remembered, err := t.remembersAll(app)
+	if err != nil {
+		return nil, err
+	}
 	var cold []int
 	for i, uid := range uids {
-		if !t.hot.get(userKey{app, uid}, &users[i]) {
+		if !remembered || !t.hot.get(userKey{app, uid}, &users[i]) {
 			cold = append(cold, i)
 		}
 	}
@@ -71,6 +75,16 @@ func (t *tx) UsersNamed(app directory.AppID, uids []directory.UID) ([]directory.
 		return users, nil
 	}
 	return slices.DeleteFunc(users, func(user directory.User) bool { return user.UID == "" }), nil
+}
+
+// remembersAll reports whether what is remembered of an app's users is as new as the snapshot: whether everything that
+// others had committed by then was handed on.
+func (t *tx) remembersAll(app directory.AppID) (bool, error) {
+	if !t.hot.mayBeOld() {
+		return true, nil
+	}
+	snapshot, err := t.head(app)
+	return err == nil && t.hot.shared.handedOn(app) >= snapshot.revision, err
 }
 
 // fetch reads those of the users that have the given places in uids.

@@ -329,6 +329,7 @@ func (w *writer) decide(b *batch) {
 	if err != nil && b.transaction != nil {
 		b.rollback()
 	}
+	b.leaveApps(false) // what is left of them
 	for i, u := range b.updates {
 		switch {
 		case err == nil: // the rules have left the answer
@@ -361,5 +362,6 @@ func (w *writer) commitAlone(u *update, after []*update) error {
 	if err != nil {
 		b.rollback()
 	}
+	b.leaveApps(false) // what is left of them
 	return err
 }
