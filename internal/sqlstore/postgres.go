@@ -8,7 +8,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jackc/pgx/v5/stdlib"
@@ -38,21 +37,24 @@ const (
 // OpenPostgres opens the PostgreSQL database that url names and migrates it to this version's schema. One server at
 // a time may use a database: another one is refused, and when this one loses its lease, it stops reading and writing
 // until it has it again.
-func OpenPostgres(ctx context.Context, url string) (*Store, error) {
+func OpenPostgres(ctx context.Context, url string, options ...PostgresOption) (*Store, error) {
 	config, err := parsePostgresURL(url)
 	if err != nil {
 		return nil, fmt.Errorf("read database address: %w", err)
 	}
-	if config.ConnConfig.RuntimeParams["application_name"] == "" {
-		config.ConnConfig.RuntimeParams["application_name"] = "rollcall"
+	route := &route{now: time.Now}
+	for _, option := range options {
+		option(route)
 	}
-	// A plan made while a table is small, and kept, reads the whole table when it has grown.
-	config.ConnConfig.RuntimeParams["plan_cache_mode"] = "force_custom_plan"
-	owner, err := takeLease(ctx, config.ConnConfig)
+	session, err := route.open(ctx, config)
 	if err != nil {
 		return nil, err
 	}
-	engine := &postgres{connConfig: config.ConnConfig, unended: map[directory.AppID]struct{}{}}
+	owner, err := awaitLease(ctx, session)
+	if err != nil {
+		return nil, err
+	}
+	engine := &postgres{route: route, unended: map[directory.AppID]struct{}{}}
 	engine.take(ctx)
 	nothing := func() {}
 	engine.follower.Store(&leaseFollower{lost: nothing, regaining: nothing, regained: nothing, waiting: func(error) {}})
@@ -68,9 +70,9 @@ func OpenPostgres(ctx context.Context, url string) (*Store, error) {
 }
 
 type postgres struct {
-	pool       *pgxpool.Pool
-	connConfig *pgx.ConnConfig
-	texts      insertTexts
+	pool  *pgxpool.Pool
+	route *route
+	texts insertTexts
 
 	// lease is nil while another server may be using the database.
 	lease        atomic.Pointer[lease]
@@ -84,8 +86,8 @@ type postgres struct {
 }
 
 func (e *postgres) open(ctx context.Context, config *pgxpool.Config) error {
-	db := stdlib.OpenDB(*config.ConnConfig)
-	if err := errors.Join(explainMigration(migrate(ctx, db, postgresDialect), config.ConnConfig.User), db.Close()); err != nil {
+	db := stdlib.OpenDB(*e.route.session)
+	if err := errors.Join(explainMigration(migrate(ctx, db, postgresDialect), e.route.session.User), db.Close()); err != nil {
 		return err
 	}
 	pool, err := pgxpool.NewWithConfig(ctx, config)
@@ -114,7 +116,7 @@ func (e *postgres) querier(ctx context.Context, begin string) (*pgQuerier, error
 	}
 	querier := &pgQuerier{ctx: ctx, conn: conn, texts: &e.texts}
 	if begin != "" {
-		querier.pending = []heldStatement{{sql: begin}}
+		querier.pending = append([]heldStatement{{sql: begin}}, e.route.perTransaction...)
 	}
 	return querier, nil
 }

@@ -1,0 +1,292 @@
+package sqlstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+const (
+	applicationName = "application_name"
+	// A plan made while a table is small, and kept, reads the whole table when it has grown.
+	planCacheMode, customPlans = "plan_cache_mode", "force_custom_plan"
+	// MaxClockOffset is how far a server's clock may be from the database's.
+	MaxClockOffset = 2 * time.Second
+)
+
+// PostgresOption changes how a database on PostgreSQL is opened.
+type PostgresOption func(*route)
+
+// WithDirect names the same database without the pooler that its URL leads through. Empty means that there is none.
+func WithDirect(url string) PostgresOption { return func(r *route) { r.directURL = url } }
+
+// WithClock sets the clock that is compared with the database's, in place of time.Now.
+func WithClock(now func() time.Time) PostgresOption { return func(r *route) { r.now = now } }
+
+// Route is how a server reaches PostgreSQL.
+type Route struct {
+	Pooling Pooling
+	// Host is where PostgreSQL was reached last, the pooler aside: host:port, or the path of a Unix socket.
+	Host string
+	// ClockOffset is how far the database's clock is ahead of this server's; negative when it is behind.
+	ClockOffset time.Duration
+}
+
+// String says it in words.
+func (r Route) String() string {
+	return fmt.Sprintf("reached %s, at %s, %s", r.Pooling.describe(), r.Host, describeOffset(r.ClockOffset))
+}
+
+// describeOffset says how far the database's clock is off.
+func describeOffset(offset time.Duration) string {
+	direction := "ahead of"
+	if offset < 0 {
+		direction = "behind"
+	}
+	return fmt.Sprintf("whose clock is %s %s this machine's", offset.Abs().Round(time.Millisecond), direction)
+}
+
+// route is what connections to PostgreSQL need.
+type route struct {
+	pooling   Pooling
+	directURL string
+	now       func() time.Time
+	// session is for connections that are sessions. It leads past a pooler that keeps none.
+	session *pgx.ConnConfig
+	// settings are the parameters of the URL that a pooler does not let a connection begin with, and perTransaction the
+	// statements that set them where nothing outlives a transaction.
+	settings       []setting
+	perTransaction []heldStatement
+	// reached is where session has led last.
+	reached atomic.Pointer[reached]
+}
+
+// reached is a running PostgreSQL that a session has led to.
+type reached struct {
+	Route
+	server string
+}
+
+// backend is what PostgreSQL says of itself and of a connection.
+type backend struct {
+	pid uint32
+	// server tells a database on a running PostgreSQL from all others, and schema is the one that is used.
+	server, schema string
+	standby        bool
+	readOnly       bool
+	// room is how many connections this user may have.
+	room int
+	// earliest and latest bound how far the database's clock is ahead of this server's.
+	earliest, latest time.Duration
+}
+
+func (b backend) clockOffset() time.Duration { return (b.earliest + b.latest) / 2 }
+
+// whichServer tells a running PostgreSQL, and the database, from all others.
+const whichServer = `concat_ws(' ', extract(epoch FROM pg_postmaster_start_time()), current_database())`
+
+// askBackend also tells how many connections PostgreSQL has for the user.
+const askBackend = `SELECT pg_backend_pid(), pg_is_in_recovery(), current_setting('transaction_read_only') = 'on', clock_timestamp(),
+	` + whichServer + `, coalesce(current_schema(), ''),
+	least(nullif(d.datconnlimit, -1), CASE WHEN r.rolsuper THEN NULL ELSE nullif(r.rolconnlimit, -1) END,
+		current_setting('max_connections')::int - CASE WHEN r.rolsuper THEN 0 ELSE current_setting('superuser_reserved_connections')::int END)
+	FROM pg_database d, pg_roles r WHERE d.datname = current_database() AND r.rolname = current_user`
+
+func (r *route) ask(ctx context.Context, conn *pgx.Conn, settings []setting) (b backend, err error) {
+	tx, err := beginWith(ctx, conn, settings) // first: only what the question itself takes makes clocks uncertain
+	if err != nil {
+		return b, connectError(conn.Config(), err)
+	}
+	var there time.Time
+	before := r.now()
+	err = tx.QueryRow(ctx, askBackend).Scan(&b.pid, &b.standby, &b.readOnly, &there, &b.server, &b.schema, &b.room)
+	after := r.now()
+	b.earliest, b.latest = there.Sub(after), there.Sub(before)
+	if err == nil {
+		err = tx.Rollback(ctx)
+	}
+	return b, connectError(conn.Config(), err)
+}
+
+// beginWith begins a transaction in which parameters are set.
+func beginWith(ctx context.Context, conn *pgx.Conn, settings []setting) (pgx.Tx, error) {
+	tx, err := conn.Begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, statement := range setForTransaction(settings) {
+		if _, err := tx.Exec(ctx, statement.sql, statement.args...); err != nil {
+			return nil, err
+		}
+	}
+	return tx, nil
+}
+
+// ClockError means that a server's clock is not the database's.
+type ClockError struct{ Offset time.Duration }
+
+func (e *ClockError) Error() string {
+	direction := "behind"
+	if e.Offset < 0 {
+		direction = "ahead of"
+	}
+	return fmt.Sprintf("this machine's clock is %s %s the database's, and may be off by %s: have both set by NTP, such as chrony",
+		e.Offset.Abs().Round(time.Millisecond), direction, MaxClockOffset)
+}
+
+// check tells why a server cannot work there with a number of connections of its own.
+func (b backend) check(config *pgx.ConnConfig, connections int) error {
+	switch {
+	case b.standby:
+		return fmt.Errorf("PostgreSQL at %s is a standby, which can only be read: name the primary in --database, or all "+
+			"of its servers with target_session_attrs=read-write", placeOf(config))
+	case b.readOnly:
+		return fmt.Errorf("PostgreSQL at %s lets nobody write: default_transaction_read_only is on, for the database, "+
+			"the user or all", placeOf(config))
+	case b.room < connections:
+		return fmt.Errorf("PostgreSQL at %s lets %d connections in, and the server uses %d: raise max_connections, or the "+
+			"limit of the user or the database, or use fewer with pool_max_conns in the URL", placeOf(config), b.room, connections)
+	case b.earliest > MaxClockOffset || b.latest < -MaxClockOffset:
+		return &ClockError{b.clockOffset()}
+	}
+	return nil
+}
+
+// open finds out what stands between this server and PostgreSQL, prepares the pool's configuration for it, and returns
+// a connection that is a session. What would fail later is refused.
+func (r *route) open(ctx context.Context, pool *pgxpool.Config) (*pgx.Conn, error) {
+	config := safeConfig(pool.ConnConfig)
+	conn, settings, err := connectPlainly(ctx, config)
+	if err != nil {
+		return nil, err
+	}
+	fail := func(err error) (*pgx.Conn, error) {
+		return nil, errors.Join(err, conn.Close(context.WithoutCancel(ctx)))
+	}
+	r.settings = settings
+	connections := int(pool.MaxConns)
+	found, err := r.ask(ctx, conn, settings)
+	if err != nil {
+		return fail(err)
+	}
+	if r.pooling, err = findPooling(ctx, conn, found, connections); err != nil {
+		return fail(err)
+	}
+	needed := connections + 1
+	if r.pooling == TransactionPooling { // what it gives was seen
+		needed = leastBackends
+	}
+	if err := found.check(pool.ConnConfig, needed); err != nil {
+		return fail(err)
+	}
+	switch {
+	case r.directURL != "":
+		session, err := r.openDirect(ctx, conn, found)
+		if err != nil {
+			return fail(err)
+		}
+		if err := conn.Close(ctx); err != nil {
+			return nil, errors.Join(err, session.Close(ctx))
+		}
+		conn = session
+	case r.pooling == TransactionPooling:
+		return fail(errors.New(giveDirect))
+	default:
+		r.session = config.Copy()
+		r.session.DefaultQueryExecMode = pool.ConnConfig.DefaultQueryExecMode
+		setInSession(r.session, settings)
+	}
+	pool.ConnConfig.RuntimeParams = config.RuntimeParams
+	r.suit(pool.ConnConfig)
+	if len(hostsOf(pool.ConnConfig)) > 1 {
+		pool.AfterConnect = r.checkServer
+	}
+	r.note(conn, found)
+	return conn, nil
+}
+
+// openDirect connects past the pooler to the database that pooled leads to.
+func (r *route) openDirect(ctx context.Context, pooled *pgx.Conn, found backend) (*pgx.Conn, error) {
+	config, err := parsePostgresURL(r.directURL)
+	if err != nil {
+		return nil, fmt.Errorf("--database-direct: %w", err)
+	}
+	r.session = config.ConnConfig
+	conn, err := pgx.ConnectConfig(ctx, safeConfig(r.session))
+	if err != nil {
+		return nil, connectError(r.session, err)
+	}
+	fail := func(err error) (*pgx.Conn, error) {
+		return nil, errors.Join(err, conn.Close(context.WithoutCancel(ctx)))
+	}
+	direct, err := r.ask(ctx, conn, nil)
+	if err != nil {
+		return fail(err)
+	}
+	if direct.pid != conn.PgConn().PID() {
+		return fail(fmt.Errorf("--database-direct leads through a pooler too, at %s: give it the URL of PostgreSQL itself",
+			placeOf(r.session)))
+	}
+	if err := direct.check(r.session, 1); err != nil {
+		return fail(fmt.Errorf("--database-direct: %w", err))
+	}
+	if direct.server != found.server || direct.schema != found.schema {
+		return fail(fmt.Errorf("--database leads to another database, or another schema, than --database-direct: %s and %s",
+			placeOf(pooled.Config()), placeOf(r.session)))
+	}
+	return conn, nil
+}
+
+// reopen looks where a new session has got to.
+func (r *route) reopen(ctx context.Context, conn *pgx.Conn) error {
+	found, err := r.ask(ctx, conn, nil)
+	if err == nil {
+		err = found.check(r.session, 1)
+	}
+	if _, off := errors.AsType[*ClockError](err); off { // it is told, and nothing fails of it at once
+		err = nil
+	}
+	if err == nil {
+		r.note(conn, found)
+	}
+	return err
+}
+
+func (r *route) note(conn *pgx.Conn, found backend) {
+	r.reached.Store(&reached{Route{r.pooling, hostOf(conn), found.clockOffset()}, found.server})
+}
+
+// checkServer refuses a connection to another PostgreSQL than the one that the session leads to. Of several, one that
+// was a primary before may come back and let itself be written to.
+func (r *route) checkServer(ctx context.Context, conn *pgx.Conn) error {
+	var server string
+	if err := conn.QueryRow(ctx, `SELECT `+whichServer).Scan(&server); err != nil {
+		return err
+	}
+	if server != r.reached.Load().server {
+		return fmt.Errorf("%s is not the PostgreSQL that is in use, which is %s", hostOf(conn), r.reached.Load().Host)
+	}
+	return nil
+}
+
+// hostOf returns where a connection leads.
+func hostOf(conn *pgx.Conn) string {
+	address := conn.PgConn().Conn().RemoteAddr()
+	if path, ok := address.(*net.UnixAddr); ok {
+		return path.Name
+	}
+	return address.String()
+}
+
+// safeConfig is for connections that ask little: nothing of them stays with a pooler's backend.
+func safeConfig(config *pgx.ConnConfig) *pgx.ConnConfig {
+	safe := config.Copy()
+	safe.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
+	return safe
+}
