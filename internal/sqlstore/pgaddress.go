@@ -158,6 +158,11 @@ func explainFailure(err error) (why error, mayPass bool) {
 	if errors.Is(err, pgconn.ErrReadOnlyConnection) || errors.Is(err, pgconn.ErrStandbyConnection) {
 		return errors.New("it can only be read, as a standby is"), true
 	}
+	for _, wrong := range []error{errReplaced, errOtherServer} {
+		if errors.Is(err, wrong) {
+			return wrong, true
+		}
+	}
 	if unknown, ok := errors.AsType[*net.DNSError](err); ok {
 		return unknown, true
 	}

@@ -73,13 +73,18 @@ func findPooling(ctx context.Context, conn *pgx.Conn, first backend, connections
 	return SessionPooling, nil
 }
 
+// TooFewError means that a pooler gives less connections than a server needs.
+type TooFewError struct{ what string }
+
+func (e *TooFewError) Error() string { return e.what }
+
 func tooFew(got, needed int, err error, raise string) error {
 	why := err.Error()
 	if errors.Is(err, context.DeadlineExceeded) {
 		why = fmt.Sprintf("no backend in %s", backendWithin)
 	}
-	return fmt.Errorf("the pooler in --database gives %d of the %d connections that the server uses (%s): raise %s, "+
-		"or use fewer with pool_max_conns in the URL", got, needed, why, raise)
+	return &TooFewError{fmt.Sprintf("the pooler in --database gives %d of the %d connections that the server uses (%s): "+
+		"raise %s, or use fewer with pool_max_conns in the URL", got, needed, why, raise)}
 }
 
 // poolerProbe holds backends to see whether a connection's own is given to others between its transactions.

@@ -42,11 +42,8 @@ func OpenPostgres(ctx context.Context, url string, options ...PostgresOption) (*
 	if err != nil {
 		return nil, fmt.Errorf("read database address: %w", err)
 	}
-	route := &route{now: time.Now}
-	for _, option := range options {
-		option(route)
-	}
-	session, err := route.open(ctx, config)
+	route := newRoute(options)
+	session, err := route.open(ctx, config, int(config.MaxConns))
 	if err != nil {
 		return nil, err
 	}
@@ -83,6 +80,14 @@ type postgres struct {
 	mu sync.Mutex
 	// unended are the apps of transactions of which it is not known whether they are over. Guarded by mu
 	unended map[directory.AppID]struct{}
+}
+
+// Route returns how PostgreSQL is reached. It reports false on SQLite.
+func (s *Store) Route() (Route, bool) {
+	if e, ok := s.engine.(*postgres); ok {
+		return e.route.reached.Load().Route, true
+	}
+	return Route{}, false
 }
 
 func (e *postgres) open(ctx context.Context, config *pgxpool.Config) error {

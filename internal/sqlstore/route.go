@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
@@ -67,10 +68,18 @@ type route struct {
 	reached atomic.Pointer[reached]
 }
 
+func newRoute(options []PostgresOption) *route {
+	r := &route{now: time.Now}
+	for _, option := range options {
+		option(r)
+	}
+	return r
+}
+
 // reached is a running PostgreSQL that a session has led to.
 type reached struct {
 	Route
-	server string
+	server, timeline string
 }
 
 // backend is what PostgreSQL says of itself and of a connection.
@@ -78,8 +87,9 @@ type backend struct {
 	pid uint32
 	// server tells a database on a running PostgreSQL from all others, and schema is the one that is used.
 	server, schema string
-	standby        bool
-	readOnly       bool
+	// timeline grows with every standby that is promoted.
+	timeline          string
+	standby, readOnly bool
 	// room is how many connections this user may have.
 	room int
 	// earliest and latest bound how far the database's clock is ahead of this server's.
@@ -91,9 +101,12 @@ func (b backend) clockOffset() time.Duration { return (b.earliest + b.latest) / 
 // whichServer tells a running PostgreSQL, and the database, from all others.
 const whichServer = `concat_ws(' ', extract(epoch FROM pg_postmaster_start_time()), current_database())`
 
+// whichTimeline is eight hexadecimal digits; of a standby it is not known.
+const whichTimeline = `CASE WHEN pg_is_in_recovery() THEN '' ELSE left(pg_walfile_name(pg_current_wal_lsn()), 8) END`
+
 // askBackend also tells how many connections PostgreSQL has for the user.
 const askBackend = `SELECT pg_backend_pid(), pg_is_in_recovery(), current_setting('transaction_read_only') = 'on', clock_timestamp(),
-	` + whichServer + `, coalesce(current_schema(), ''),
+	` + whichServer + `, ` + whichTimeline + `, coalesce(current_schema(), ''),
 	least(nullif(d.datconnlimit, -1), CASE WHEN r.rolsuper THEN NULL ELSE nullif(r.rolconnlimit, -1) END,
 		current_setting('max_connections')::int - CASE WHEN r.rolsuper THEN 0 ELSE current_setting('superuser_reserved_connections')::int END)
 	FROM pg_database d, pg_roles r WHERE d.datname = current_database() AND r.rolname = current_user`
@@ -105,7 +118,7 @@ func (r *route) ask(ctx context.Context, conn *pgx.Conn, settings []setting) (b 
 	}
 	var there time.Time
 	before := r.now()
-	err = tx.QueryRow(ctx, askBackend).Scan(&b.pid, &b.standby, &b.readOnly, &there, &b.server, &b.schema, &b.room)
+	err = tx.QueryRow(ctx, askBackend).Scan(&b.pid, &b.standby, &b.readOnly, &there, &b.server, &b.timeline, &b.schema, &b.room)
 	after := r.now()
 	b.earliest, b.latest = there.Sub(after), there.Sub(before)
 	if err == nil {
@@ -137,7 +150,7 @@ func (e *ClockError) Error() string {
 		direction = "ahead of"
 	}
 	return fmt.Sprintf("this machine's clock is %s %s the database's, and may be off by %s: have both set by NTP, such as chrony",
-		e.Offset.Abs().Round(time.Millisecond), direction, MaxClockOffset)
+		e.Offset.Abs().Round(100*time.Millisecond), direction, MaxClockOffset)
 }
 
 // check tells why a server cannot work there with a number of connections of its own.
@@ -159,8 +172,8 @@ func (b backend) check(config *pgx.ConnConfig, connections int) error {
 }
 
 // open finds out what stands between this server and PostgreSQL, prepares the pool's configuration for it, and returns
-// a connection that is a session. What would fail later is refused.
-func (r *route) open(ctx context.Context, pool *pgxpool.Config) (*pgx.Conn, error) {
+// a connection that is a session. What would fail later is refused. probes is how many connections are tried of a pooler.
+func (r *route) open(ctx context.Context, pool *pgxpool.Config, probes int) (*pgx.Conn, error) {
 	config := safeConfig(pool.ConnConfig)
 	conn, settings, err := connectPlainly(ctx, config)
 	if err != nil {
@@ -170,15 +183,14 @@ func (r *route) open(ctx context.Context, pool *pgxpool.Config) (*pgx.Conn, erro
 		return nil, errors.Join(err, conn.Close(context.WithoutCancel(ctx)))
 	}
 	r.settings = settings
-	connections := int(pool.MaxConns)
 	found, err := r.ask(ctx, conn, settings)
 	if err != nil {
 		return fail(err)
 	}
-	if r.pooling, err = findPooling(ctx, conn, found, connections); err != nil {
+	if r.pooling, err = findPooling(ctx, conn, found, probes); err != nil {
 		return fail(err)
 	}
-	needed := connections + 1
+	needed := int(pool.MaxConns) + 1
 	if r.pooling == TransactionPooling { // what it gives was seen
 		needed = leastBackends
 	}
@@ -201,11 +213,19 @@ func (r *route) open(ctx context.Context, pool *pgxpool.Config) (*pgx.Conn, erro
 		r.session = config.Copy()
 		r.session.DefaultQueryExecMode = pool.ConnConfig.DefaultQueryExecMode
 		setInSession(r.session, settings)
+		for _, s := range settings {
+			if _, err := conn.Exec(ctx, `SELECT set_config($1, $2, false)`, s.name, s.value); err != nil {
+				return fail(err)
+			}
+		}
 	}
 	pool.ConnConfig.RuntimeParams = config.RuntimeParams
 	r.suit(pool.ConnConfig)
 	if len(hostsOf(pool.ConnConfig)) > 1 {
-		pool.AfterConnect = r.checkServer
+		pool.ConnConfig.ValidateConnect = r.validate(true)
+	}
+	if len(hostsOf(r.session)) > 1 {
+		r.session.ValidateConnect = r.validate(false)
 	}
 	r.note(conn, found)
 	return conn, nil
@@ -259,20 +279,36 @@ func (r *route) reopen(ctx context.Context, conn *pgx.Conn) error {
 }
 
 func (r *route) note(conn *pgx.Conn, found backend) {
-	r.reached.Store(&reached{Route{r.pooling, hostOf(conn), found.clockOffset()}, found.server})
+	r.reached.Store(&reached{Route{r.pooling, hostOf(conn), found.clockOffset()}, found.server, found.timeline})
 }
 
-// checkServer refuses a connection to another PostgreSQL than the one that the session leads to. Of several, one that
-// was a primary before may come back and let itself be written to.
-func (r *route) checkServer(ctx context.Context, conn *pgx.Conn) error {
-	var server string
-	if err := conn.QueryRow(ctx, `SELECT `+whichServer).Scan(&server); err != nil {
-		return err
+// What is wrong with one of several servers.
+var (
+	errReplaced    = errors.New("another one has taken over from it")
+	errOtherServer = errors.New("it is not the one that is in use")
+)
+
+// validate has connections lead past those of several servers that can only be read, and past one that was the primary
+// until another one took over: it may have come back, and let itself be written to. same has them lead nowhere but to
+// the server that the session leads to.
+func (r *route) validate(same bool) pgconn.ValidateConnectFunc {
+	const question = `SELECT current_setting('transaction_read_only'), ` + whichServer + `, ` + whichTimeline
+	return func(ctx context.Context, conn *pgconn.PgConn) error {
+		results, err := conn.Exec(ctx, question).ReadAll()
+		if err != nil {
+			return err
+		}
+		said, now := results[0].Rows[0], r.reached.Load()
+		switch {
+		case string(said[0]) == "on":
+			return pgconn.ErrReadOnlyConnection
+		case string(said[2]) < now.timeline:
+			return errReplaced
+		case same && string(said[1]) != now.server:
+			return errOtherServer
+		}
+		return nil
 	}
-	if server != r.reached.Load().server {
-		return fmt.Errorf("%s is not the PostgreSQL that is in use, which is %s", hostOf(conn), r.reached.Load().Host)
-	}
-	return nil
 }
 
 // hostOf returns where a connection leads.
