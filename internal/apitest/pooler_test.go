@@ -50,12 +50,15 @@ func TestPgBouncerRestarted(t *testing.T) {
 			name, url := newDatabase(t)
 			pooler := newPooler(t, postgres, "pool_mode = "+mode, "default_pool_size = 8")
 			var log safeBuffer
-			o := newOutage(t, pooler.URL(name), func(config *server.Config) {
-				config.Logger = slog.New(slog.NewJSONHandler(&log, nil))
+			var config server.Config
+			o := newOutage(t, pooler.URL(name), func(c *server.Config) {
+				c.Logger = slog.New(slog.NewJSONHandler(&log, nil))
 				if direct {
-					config.DatabaseDirect = url
+					c.DatabaseDirect = url
 				}
+				config = *c
 			})
+			expectDiagnosis(t, config, "ok", "reached through a pooler in "+mode+" mode, at /tmp/")
 			if says := o.readiness(); says != "ready; the database is reached through a pooler in "+mode+" mode" {
 				t.Errorf("/readyz says %q", says)
 			}
@@ -81,6 +84,16 @@ func TestPgBouncerRestarted(t *testing.T) {
 			o.verify()
 			o.expectNothingHeard(watcher)
 		})
+	}
+}
+
+// expectDiagnosis demands of doctor that it says something of the database.
+func expectDiagnosis(t *testing.T, config server.Config, level, says string) {
+	t.Helper()
+	for _, finding := range server.Diagnose(apitest.Context(t), config) {
+		if finding.Check == "database" && (finding.Level != level || !strings.Contains(finding.Detail, says)) {
+			t.Errorf("doctor says: %+v", finding)
+		}
 	}
 }
 
@@ -273,13 +286,8 @@ func TestStartRefused(t *testing.T) {
 			if !strings.Contains(err.Error(), test.says) {
 				t.Errorf("it says: %v", err)
 			}
-			for _, finding := range server.Diagnose(apitest.Context(t), config) {
-				if (finding.Check == "database" || finding.Check == "config") && finding.Level == "problem" {
-					return
-				}
-			}
 			if what != "few clients" && what != "few backends for sessions" { // of which doctor uses less
-				t.Error("doctor finds nothing")
+				expectDiagnosis(t, config, "problem", test.says)
 			}
 		})
 	}

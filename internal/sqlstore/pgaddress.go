@@ -83,7 +83,11 @@ func connectPostgres(ctx context.Context, url string) (*pgx.Conn, error) {
 	if err != nil || len(settings) == 0 {
 		return conn, err
 	}
-	if _, err := beginWith(ctx, conn, settings); err != nil { // and it ends with the connection
+	_, err = conn.Exec(ctx, `BEGIN`) // which ends with the connection
+	if err == nil {
+		err = setNow(ctx, conn, settings, true)
+	}
+	if err != nil {
 		return nil, errors.Join(err, conn.Close(ctx))
 	}
 	return conn, nil

@@ -210,12 +210,26 @@ func setInSession(config *pgx.ConnConfig, settings []setting) {
 	}
 }
 
-// setForTransaction are the statements that set parameters for one transaction.
-func setForTransaction(settings []setting) (statements []heldStatement) {
+// setNow sets parameters by SQL: for the transaction, or for the session.
+func setNow(ctx context.Context, conn *pgx.Conn, settings []setting, forTransaction bool) error {
 	for _, s := range settings {
-		statements = append(statements, heldStatement{`SELECT set_config($1, $2, true)`, []any{s.name, s.value}})
+		if _, err := conn.Exec(ctx, `SELECT set_config($1, $2, $3)`, s.name, s.value, forTransaction); err != nil {
+			return fmt.Errorf("set %s: %w", s.name, err)
+		}
 	}
-	return statements
+	return nil
+}
+
+// setByRole says what to do about parameters in the URL where nothing outlives a transaction.
+func setByRole(config *pgx.ConnConfig, settings []setting) error {
+	var names, statements []string
+	for _, s := range settings {
+		names = append(names, s.name)
+		statements = append(statements, fmt.Sprintf("ALTER ROLE %s IN DATABASE %s SET %s = %s;",
+			pgx.Identifier{config.User}.Sanitize(), pgx.Identifier{config.Database}.Sanitize(), s.name, s.value))
+	}
+	return fmt.Errorf("the pooler in --database refuses the parameters %s, and is in transaction mode, in which they cannot be "+
+		"set for a session: take them out of the URL, run %s and have the pooler connect anew (RECONNECT)", strings.Join(names, ", "), strings.Join(statements, " "))
 }
 
 // suit prepares the configuration of the pool for what stands between.
@@ -224,7 +238,6 @@ func (r *route) suit(pool *pgx.ConnConfig) {
 	case r.pooling == TransactionPooling:
 		// What is prepared under a name stays with a backend. A statement without a name is planned anew each time.
 		pool.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
-		r.perTransaction = setForTransaction(r.settings)
 	case r.pooling == SessionPooling || len(r.settings) > 0:
 		setInSession(pool, append(r.settings, setting{planCacheMode, customPlans}))
 	default:

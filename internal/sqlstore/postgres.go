@@ -121,7 +121,7 @@ func (e *postgres) querier(ctx context.Context, begin string) (*pgQuerier, error
 	}
 	querier := &pgQuerier{ctx: ctx, conn: conn, texts: &e.texts}
 	if begin != "" {
-		querier.pending = append([]heldStatement{{sql: begin}}, e.route.perTransaction...)
+		querier.pending = []heldStatement{{sql: begin}}
 	}
 	return querier, nil
 }

@@ -60,10 +60,8 @@ type route struct {
 	now       func() time.Time
 	// session is for connections that are sessions. It leads past a pooler that keeps none.
 	session *pgx.ConnConfig
-	// settings are the parameters of the URL that a pooler does not let a connection begin with, and perTransaction the
-	// statements that set them where nothing outlives a transaction.
-	settings       []setting
-	perTransaction []heldStatement
+	// settings are the parameters of the URL that a pooler does not let a connection begin with.
+	settings []setting
 	// reached is where session has led last.
 	reached atomic.Pointer[reached]
 }
@@ -111,34 +109,16 @@ const askBackend = `SELECT pg_backend_pid(), pg_is_in_recovery(), current_settin
 		current_setting('max_connections')::int - CASE WHEN r.rolsuper THEN 0 ELSE current_setting('superuser_reserved_connections')::int END)
 	FROM pg_database d, pg_roles r WHERE d.datname = current_database() AND r.rolname = current_user`
 
-func (r *route) ask(ctx context.Context, conn *pgx.Conn, settings []setting) (b backend, err error) {
-	tx, err := beginWith(ctx, conn, settings) // first: only what the question itself takes makes clocks uncertain
-	if err != nil {
+func (r *route) ask(ctx context.Context, conn *pgx.Conn) (b backend, err error) {
+	if _, err := pidOf(ctx, conn); err != nil { // first: only what the question itself takes makes clocks uncertain
 		return b, connectError(conn.Config(), err)
 	}
 	var there time.Time
 	before := r.now()
-	err = tx.QueryRow(ctx, askBackend).Scan(&b.pid, &b.standby, &b.readOnly, &there, &b.server, &b.timeline, &b.schema, &b.room)
+	err = conn.QueryRow(ctx, askBackend).Scan(&b.pid, &b.standby, &b.readOnly, &there, &b.server, &b.timeline, &b.schema, &b.room)
 	after := r.now()
 	b.earliest, b.latest = there.Sub(after), there.Sub(before)
-	if err == nil {
-		err = tx.Rollback(ctx)
-	}
 	return b, connectError(conn.Config(), err)
-}
-
-// beginWith begins a transaction in which parameters are set.
-func beginWith(ctx context.Context, conn *pgx.Conn, settings []setting) (pgx.Tx, error) {
-	tx, err := conn.Begin(ctx)
-	if err != nil {
-		return nil, err
-	}
-	for _, statement := range setForTransaction(settings) {
-		if _, err := tx.Exec(ctx, statement.sql, statement.args...); err != nil {
-			return nil, err
-		}
-	}
-	return tx, nil
 }
 
 // ClockError means that a server's clock is not the database's.
@@ -183,12 +163,23 @@ func (r *route) open(ctx context.Context, pool *pgxpool.Config, probes int) (*pg
 		return nil, errors.Join(err, conn.Close(context.WithoutCancel(ctx)))
 	}
 	r.settings = settings
-	found, err := r.ask(ctx, conn, settings)
+	found, err := r.ask(ctx, conn)
 	if err != nil {
 		return fail(err)
 	}
 	if r.pooling, err = findPooling(ctx, conn, found, probes); err != nil {
 		return fail(err)
+	}
+	if len(settings) > 0 {
+		if r.pooling == TransactionPooling {
+			return fail(setByRole(config, settings))
+		}
+		if err := setNow(ctx, conn, settings, false); err != nil {
+			return fail(err)
+		}
+		if found, err = r.ask(ctx, conn); err != nil {
+			return fail(err)
+		}
 	}
 	needed := int(pool.MaxConns) + 1
 	if r.pooling == TransactionPooling { // what it gives was seen
@@ -213,11 +204,6 @@ func (r *route) open(ctx context.Context, pool *pgxpool.Config, probes int) (*pg
 		r.session = config.Copy()
 		r.session.DefaultQueryExecMode = pool.ConnConfig.DefaultQueryExecMode
 		setInSession(r.session, settings)
-		for _, s := range settings {
-			if _, err := conn.Exec(ctx, `SELECT set_config($1, $2, false)`, s.name, s.value); err != nil {
-				return fail(err)
-			}
-		}
 	}
 	pool.ConnConfig.RuntimeParams = config.RuntimeParams
 	r.suit(pool.ConnConfig)
@@ -245,7 +231,7 @@ func (r *route) openDirect(ctx context.Context, pooled *pgx.Conn, found backend)
 	fail := func(err error) (*pgx.Conn, error) {
 		return nil, errors.Join(err, conn.Close(context.WithoutCancel(ctx)))
 	}
-	direct, err := r.ask(ctx, conn, nil)
+	direct, err := r.ask(ctx, conn)
 	if err != nil {
 		return fail(err)
 	}
@@ -265,7 +251,7 @@ func (r *route) openDirect(ctx context.Context, pooled *pgx.Conn, found backend)
 
 // reopen looks where a new session has got to.
 func (r *route) reopen(ctx context.Context, conn *pgx.Conn) error {
-	found, err := r.ask(ctx, conn, nil)
+	found, err := r.ask(ctx, conn)
 	if err == nil {
 		err = found.check(r.session, 1)
 	}
