@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -56,6 +57,10 @@ func parsePostgresURL(text string) (*pgxpool.Config, error) {
 	return config, nil
 }
 
+// connectWithin is how long each of several servers may take to answer, when the URL does not say: the next one is tried
+// while there is time.
+const connectWithin = 2 * time.Second
+
 // wantPrimary has connections lead to the one of several servers that can be written to.
 func wantPrimary(config *pgx.ConnConfig, text string) error {
 	wanted := os.Getenv("PGTARGETSESSIONATTRS")
@@ -69,6 +74,9 @@ func wantPrimary(config *pgx.ConnConfig, text string) error {
 	}
 	if len(hostsOf(config)) > 1 {
 		config.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
+		if config.ConnectTimeout == 0 {
+			config.ConnectTimeout = connectWithin
+		}
 	}
 	return nil
 }
