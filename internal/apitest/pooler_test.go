@@ -44,7 +44,13 @@ func newDatabase(t *testing.T) (name, url string) {
 // again, while clients write and sockets are open.
 func TestPgBouncerRestarted(t *testing.T) {
 	t.Parallel()
-	for mode, direct := range map[string]bool{"session": false, "transaction": true} {
+	for mode, test := range map[string]struct {
+		direct bool
+		says   string // the log, once for each time that PgBouncer is away
+	}{
+		"session":     {false, `"msg":"the database does not answer, or another server uses it`},
+		"transaction": {true, `"msg":"the pooler in --database does not answer`},
+	} {
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()
 			name, url := newDatabase(t)
@@ -53,7 +59,7 @@ func TestPgBouncerRestarted(t *testing.T) {
 			var config server.Config
 			o := newOutage(t, pooler.URL(name), func(c *server.Config) {
 				c.Logger = slog.New(slog.NewJSONHandler(&log, nil))
-				if direct {
+				if test.direct {
 					c.DatabaseDirect = url
 				}
 				config = *c
@@ -74,15 +80,20 @@ func TestPgBouncerRestarted(t *testing.T) {
 				}
 				o.awaitReadiness(false)
 				o.awaitRefusals()
+				expectMetric(t, o.server, "rollcall_database_up", 0)
 				if err := pooler.Restart(apitest.Context(t)); err != nil {
 					t.Fatal(err)
 				}
 				o.awaitReadiness(true)
+				expectMetric(t, o.server, "rollcall_database_up", 1)
 			}
 			o.awaitWrites()
 			o.stopWriting()
 			o.verify()
 			o.expectNothingHeard(watcher)
+			if told := strings.Count(log.String(), test.says); told != 2 {
+				t.Errorf("the log says %d times that it does not answer", told)
+			}
 		})
 	}
 }

@@ -134,6 +134,10 @@ func Start(ctx context.Context, config Config) (_ *Server, err error) {
 		config.Logger.Info("the database answers and is this server's alone again", s.describeRoute()...)
 		s.warnOfClock()
 	})
+	s.store.FollowPooler(func(err error) {
+		config.Logger.Error("the pooler in --database does not answer; what needs the database is refused until it does",
+			slog.String("database", describeDatabase(config)), slog.Any("error", err))
+	}, func() { config.Logger.Info("the pooler in --database answers again") })
 	if erased, err := tombstones.reconcile(ctx, d); err != nil {
 		return nil, err
 	} else if erased > 0 {

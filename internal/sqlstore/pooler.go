@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -242,5 +243,43 @@ func (r *route) suit(pool *pgx.ConnConfig) {
 		setInSession(pool, append(r.settings, setting{planCacheMode, customPlans}))
 	default:
 		pool.RuntimeParams[planCacheMode] = customPlans
+	}
+}
+
+// poolerWatch notices when a pooler is away while the sessions that lead past it are not.
+type poolerWatch struct {
+	// apart says that there are such sessions.
+	apart    bool
+	away     atomic.Bool
+	follower atomic.Pointer[poolerFollower]
+}
+
+type poolerFollower struct {
+	lost     func(error)
+	regained func()
+}
+
+// failed notes that there was no connection to be had.
+func (w *poolerWatch) failed(ctx context.Context, err error) {
+	if w.apart && ctx.Err() == nil && w.away.CompareAndSwap(false, true) {
+		if f := w.follower.Load(); f != nil {
+			f.lost(err)
+		}
+	}
+}
+
+// answered notes how a transaction has ended.
+func (w *poolerWatch) answered(err error) {
+	if err == nil && w.away.Load() && w.away.CompareAndSwap(true, false) {
+		if f := w.follower.Load(); f != nil {
+			f.regained()
+		}
+	}
+}
+
+// FollowPooler sets functions that are called when a pooler does not answer, by itself, and when it does again.
+func (s *Store) FollowPooler(lost func(error), regained func()) {
+	if e, ok := s.engine.(*postgres); ok {
+		e.pooler.follower.Store(&poolerFollower{lost, regained})
 	}
 }

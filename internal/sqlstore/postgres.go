@@ -51,7 +51,7 @@ func OpenPostgres(ctx context.Context, url string, options ...PostgresOption) (*
 	if err != nil {
 		return nil, err
 	}
-	engine := &postgres{route: route, unended: map[directory.AppID]struct{}{}}
+	engine := &postgres{route: route, pooler: poolerWatch{apart: route.directURL != ""}, unended: map[directory.AppID]struct{}{}}
 	engine.take(ctx)
 	nothing := func() {}
 	engine.follower.Store(&leaseFollower{lost: nothing, regaining: nothing, regained: nothing, waiting: func(error) {}})
@@ -74,6 +74,7 @@ type postgres struct {
 	// lease is nil while another server may be using the database.
 	lease        atomic.Pointer[lease]
 	follower     atomic.Pointer[leaseFollower]
+	pooler       poolerWatch
 	stopWatching context.CancelFunc
 	watching     sync.WaitGroup
 
@@ -117,6 +118,7 @@ func (e *postgres) close() error {
 func (e *postgres) querier(ctx context.Context, begin string) (*pgQuerier, error) {
 	conn, err := e.pool.Acquire(ctx)
 	if err != nil {
+		e.pooler.failed(ctx, err)
 		return nil, postgresError(ctx, "connect", err)
 	}
 	querier := &pgQuerier{ctx: ctx, conn: conn, texts: &e.texts}
@@ -169,7 +171,9 @@ func (e *postgres) view(ctx context.Context, fn func(querier) error) error {
 	case err != nil:
 		return errors.Join(err, s.end(`ROLLBACK`))
 	}
-	return s.end(`COMMIT`)
+	err = s.end(`COMMIT`)
+	e.pooler.answered(err)
+	return err
 }
 
 type pgTransaction struct {
@@ -230,6 +234,7 @@ func (t *pgTransaction) fetchUsers(app directory.AppID, uids []directory.UID) ([
 
 func (t *pgTransaction) commit() (uncertain bool, err error) {
 	err = t.end(`COMMIT`)
+	t.engine.pooler.answered(err)
 	if err == nil {
 		t.release()
 		return false, nil

@@ -77,16 +77,16 @@ func newRoute(options []PostgresOption) *route {
 // reached is a running PostgreSQL that a session has led to.
 type reached struct {
 	Route
-	server, timeline string
+	server string
+	// timeline grows with every standby that is promoted. It is empty for a server that is the only one.
+	timeline string
 }
 
 // backend is what PostgreSQL says of itself and of a connection.
 type backend struct {
 	pid uint32
 	// server tells a database on a running PostgreSQL from all others, and schema is the one that is used.
-	server, schema string
-	// timeline grows with every standby that is promoted.
-	timeline          string
+	server, schema    string
 	standby, readOnly bool
 	// room is how many connections this user may have.
 	room int
@@ -104,7 +104,7 @@ const whichTimeline = `CASE WHEN pg_is_in_recovery() THEN '' ELSE left(pg_walfil
 
 // askBackend also tells how many connections PostgreSQL has for the user.
 const askBackend = `SELECT pg_backend_pid(), pg_is_in_recovery(), current_setting('transaction_read_only') = 'on', clock_timestamp(),
-	` + whichServer + `, ` + whichTimeline + `, coalesce(current_schema(), ''),
+	` + whichServer + `, coalesce(current_schema(), ''),
 	least(nullif(d.datconnlimit, -1), CASE WHEN r.rolsuper THEN NULL ELSE nullif(r.rolconnlimit, -1) END,
 		current_setting('max_connections')::int - CASE WHEN r.rolsuper THEN 0 ELSE current_setting('superuser_reserved_connections')::int END)
 	FROM pg_database d, pg_roles r WHERE d.datname = current_database() AND r.rolname = current_user`
@@ -115,7 +115,7 @@ func (r *route) ask(ctx context.Context, conn *pgx.Conn) (b backend, err error) 
 	}
 	var there time.Time
 	before := r.now()
-	err = conn.QueryRow(ctx, askBackend).Scan(&b.pid, &b.standby, &b.readOnly, &there, &b.server, &b.timeline, &b.schema, &b.room)
+	err = conn.QueryRow(ctx, askBackend).Scan(&b.pid, &b.standby, &b.readOnly, &there, &b.server, &b.schema, &b.room)
 	after := r.now()
 	b.earliest, b.latest = there.Sub(after), there.Sub(before)
 	return b, connectError(conn.Config(), err)
@@ -213,7 +213,9 @@ func (r *route) open(ctx context.Context, pool *pgxpool.Config, probes int) (*pg
 	if len(hostsOf(r.session)) > 1 {
 		r.session.ValidateConnect = r.validate(false)
 	}
-	r.note(conn, found)
+	if err := r.note(ctx, conn, found); err != nil {
+		return fail(err)
+	}
 	return conn, nil
 }
 
@@ -258,14 +260,22 @@ func (r *route) reopen(ctx context.Context, conn *pgx.Conn) error {
 	if _, off := errors.AsType[*ClockError](err); off { // it is told, and nothing fails of it at once
 		err = nil
 	}
-	if err == nil {
-		r.note(conn, found)
+	if err != nil {
+		return err
 	}
-	return err
+	return r.note(ctx, conn, found)
 }
 
-func (r *route) note(conn *pgx.Conn, found backend) {
-	r.reached.Store(&reached{Route{r.pooling, hostOf(conn), found.clockOffset()}, found.server, found.timeline})
+// note remembers where a session leads. There are relatives of PostgreSQL without timelines: it is asked for where it matters.
+func (r *route) note(ctx context.Context, conn *pgx.Conn, found backend) error {
+	now := &reached{Route: Route{r.pooling, hostOf(conn), found.clockOffset()}, server: found.server}
+	if len(hostsOf(r.session)) > 1 {
+		if err := conn.QueryRow(ctx, `SELECT `+whichTimeline).Scan(&now.timeline); err != nil {
+			return connectError(r.session, err)
+		}
+	}
+	r.reached.Store(now)
+	return nil
 }
 
 // What is wrong with one of several servers.
