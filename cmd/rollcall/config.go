@@ -60,7 +60,7 @@ func (s *settings) register(flags *pflag.FlagSet) {
 	flags.StringVar(&c.Database, "database", "", "postgres:// URL; empty means SQLite in the data directory")
 	flags.StringVar(
 		&c.DatabaseDirect, "database-direct", "",
-		"postgres:// URL of the same database without the pooler that --database leads through; empty means that there is none",
+		"postgres:// URL of the same database without the pooler that --database leads through; empty for none",
 	)
 	flags.DurationVar(
 		&c.DatabaseWait, "database-wait", 0,

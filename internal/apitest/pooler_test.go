@@ -40,6 +40,9 @@ func newDatabase(t *testing.T) (name, url string) {
 	return name, url
 }
 
+// databaseAway is how the record begins that says so.
+const databaseAway = `"msg":"the database does not answer, or another server uses it`
+
 // TestPgBouncerRestarted kills PgBouncer in each of its modes under a running server, again and again, and starts it
 // again, while clients write and sockets are open.
 func TestPgBouncerRestarted(t *testing.T) {
@@ -48,7 +51,7 @@ func TestPgBouncerRestarted(t *testing.T) {
 		direct bool
 		says   string // the log, once for each time that PgBouncer is away
 	}{
-		"session":     {false, `"msg":"the database does not answer, or another server uses it`},
+		"session":     {false, databaseAway},
 		"transaction": {true, `"msg":"the pooler in --database does not answer`},
 	} {
 		t.Run(mode, func(t *testing.T) {
@@ -111,7 +114,8 @@ func expectDiagnosis(t *testing.T, config server.Config, level, says string) {
 // watch opens a socket that hears of everybody, and one more whose user is online from then on.
 func (o *outage) watch() (watcher *apitest.Socket) {
 	o.t.Helper()
-	if _, err := o.server.Backend(o.t).Users.Create(o.t.Context(), api.CreateUserRequest{UID: "steady", Name: "Steady"}); err != nil {
+	steady := api.CreateUserRequest{UID: "steady", Name: "Steady"}
+	if _, err := o.server.Backend(o.t).Users.Create(o.t.Context(), steady); err != nil {
 		o.t.Fatal(err)
 	}
 	watcher = o.server.Login(o.t, apitest.Login{UID: "reader", Device: "phone", Body: everybody})
@@ -136,8 +140,8 @@ func (o *outage) readiness() string {
 	return says
 }
 
-// TestFailover kills the primary of a synchronous standby under a running server, and promotes the standby, while clients
-// write and sockets are open.
+// TestFailover kills the primary of a synchronous standby under a running server, and promotes the standby, while
+// clients write and sockets are open.
 func TestFailover(t *testing.T) {
 	t.Parallel()
 	primary, url := storetest.OwnPostgres(t)
@@ -175,8 +179,8 @@ func TestFailover(t *testing.T) {
 	o.awaitWrites()
 
 	// The one that was the primary is back, as a server that can be written to: nobody goes there.
-	if unreachable := strings.Count(log.String(), `"msg":"the database does not answer, or another server uses it`); unreachable != 1 {
-		t.Errorf("the log says %d times that the database does not answer", unreachable)
+	if told := strings.Count(log.String(), databaseAway); told != 1 {
+		t.Errorf("the log says %d times that the database does not answer", told)
 	}
 	if err := primary.Restart(apitest.Context(t)); err != nil {
 		t.Fatal(err)
@@ -201,7 +205,8 @@ func TestFailover(t *testing.T) {
 }
 
 // terminateServer breaks all connections of a server, and tells how many there were.
-const terminateServer = `SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'rollcall' AND pid <> pg_backend_pid()`
+const terminateServer = `SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+	WHERE application_name = 'rollcall' AND pid <> pg_backend_pid()`
 
 // TestStartRefused starts servers on what would fail later. Each is refused in words, and doctor says the same.
 func TestStartRefused(t *testing.T) {
@@ -232,11 +237,14 @@ func TestStartRefused(t *testing.T) {
 		says             string
 	}{
 		"transaction mode alone": {
-			database: transaction.URL(name), says: "the pooler in --database is in transaction mode, and keeps no session, which " +
-				"holding the database and migrating it need: give --database-direct (ROLLCALL_DATABASE_DIRECT) the URL of the same " +
-				"database without the pooler",
+			database: transaction.URL(name),
+			says: "the pooler in --database is in transaction mode, and keeps no session, which holding the database and " +
+				"migrating it need: give --database-direct (ROLLCALL_DATABASE_DIRECT) the URL of the same database without " +
+				"the pooler",
 		},
-		"transaction mode, backends in turn": {database: roundRobin.URL(name), says: "the pooler in --database is in transaction mode"},
+		"transaction mode, backends in turn": {
+			database: roundRobin.URL(name), says: "the pooler in --database is in transaction mode",
+		},
 		"statement mode": {
 			database: newPooler(t, primary, "pool_mode = statement").URL(name), says: "statement pooling",
 		},
@@ -244,10 +252,12 @@ func TestStartRefused(t *testing.T) {
 			database: transaction.URL(name), direct: transaction.URL(name), says: "--database-direct leads through a pooler too",
 		},
 		"direct is another database": {
-			database: transaction.URL(name), direct: other, says: "--database leads to another database, or another schema, than --database-direct",
+			database: transaction.URL(name), direct: other,
+			says: "--database leads to another database, or another schema, than --database-direct",
 		},
 		"direct is another schema": {
-			database: transaction.URL(name), direct: url + "&search_path=pg_catalog", says: "or another schema, than --database-direct",
+			database: transaction.URL(name), direct: url + "&search_path=pg_catalog",
+			says: "or another schema, than --database-direct",
 		},
 		"few backends for sessions": {
 			database: newPooler(t, primary, "pool_mode = session", "default_pool_size = 3").URL(name) + "&pool_max_conns=4",
@@ -266,11 +276,13 @@ func TestStartRefused(t *testing.T) {
 			database: url + "&pool_max_conns=200", says: "lets 200 connections in, and the server uses 201",
 		},
 		"a standby alone": {
-			database: standby.URL(name), says: "is a standby, which can only be read: name the primary in --database, or all of its " +
-				"servers with target_session_attrs=read-write",
+			database: standby.URL(name),
+			says: "is a standby, which can only be read: name the primary in --database, or all of its servers with " +
+				"target_session_attrs=read-write",
 		},
 		"a standby is wanted": {
-			database: url + "&target_session_attrs=standby", says: "target_session_attrs=standby leads to a server that can only be read",
+			database: url + "&target_session_attrs=standby",
+			says:     "target_session_attrs=standby leads to a server that can only be read",
 		},
 		"nobody may write": {
 			database: url + "&default_transaction_read_only=on", says: "default_transaction_read_only is on",
@@ -279,7 +291,8 @@ func TestStartRefused(t *testing.T) {
 			database: url, clock: clock(3 * time.Second), says: " ahead of the database's, and may be off by 2s",
 		},
 		"a clock behind": {
-			database: url, clock: clock(-time.Minute), says: "this machine's clock is 1m0s behind the database's, and may be off by 2s",
+			database: url, clock: clock(-time.Minute),
+			says: "this machine's clock is 1m0s behind the database's, and may be off by 2s",
 		},
 		"options behind a pooler": {
 			database: transaction.URL(name) + "&options=-csearch_path%3Dchat", says: "refuses the parameter options",
@@ -288,7 +301,8 @@ func TestStartRefused(t *testing.T) {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
 			config := server.Config{
-				DataDir: t.TempDir(), HTTP: "127.0.0.1:0", Database: test.database, DatabaseDirect: test.direct, MachineClock: test.clock,
+				DataDir: t.TempDir(), HTTP: "127.0.0.1:0", Database: test.database, DatabaseDirect: test.direct,
+				MachineClock: test.clock,
 			}
 			running, err := server.Start(apitest.Context(t), config)
 			if err == nil {

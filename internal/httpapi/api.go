@@ -57,8 +57,8 @@ type Config struct {
 	Logger *slog.Logger
 	// Registerer gets the metrics. Nil keeps them unregistered.
 	Registerer prometheus.Registerer
-	// Ready reports why the server cannot serve, nil when it can; callers are told the message of a directory.Error. When it
-	// can, they are told the remark, if there is one. Nil means always ready.
+	// Ready reports why the server cannot serve, nil when it can; callers are told the message of a directory.Error. When
+	// it can, they are told the remark, if there is one. Nil means always ready.
 	Ready func(context.Context) (remark string, err error)
 	// Metrics serves /metrics. Nil means 404.
 	Metrics http.Handler

@@ -13,7 +13,9 @@ import (
 )
 
 // ErrNoPgBouncer means that this machine has no PgBouncer.
-var ErrNoPgBouncer = errors.New("PgBouncer is not installed: run `apt-get install pgbouncer`, or `make test`, which does")
+var ErrNoPgBouncer = errors.New(
+	"PgBouncer is not installed: run `apt-get install pgbouncer`, or `make test`, which does",
+)
 
 // poolerPort is in the name of PgBouncer's socket.
 const poolerPort = 6432
@@ -21,7 +23,8 @@ const poolerPort = 6432
 // PgBouncer is a running PgBouncer in front of a server, on a Unix socket in a directory of its own.
 type PgBouncer struct{ process process }
 
-// PgBouncer starts one in front of the server. The settings are lines of its configuration, such as "pool_mode = session".
+// PgBouncer starts one in front of the server. The settings are lines of its configuration, such as
+// "pool_mode = session".
 func (s *Server) PgBouncer(ctx context.Context, settings ...string) (_ *PgBouncer, err error) {
 	program, err := exec.LookPath("pgbouncer")
 	if err != nil {

@@ -39,14 +39,15 @@ func Start(ctx context.Context, durable bool) (_ *Server, err error) {
 		return nil, err
 	}
 	return newServer(ctx, bin, durable, func(ctx context.Context, data string) *exec.Cmd {
-		return exec.CommandContext(ctx, filepath.Join(bin, "initdb"), "--pgdata", data, "--username", "postgres", "--auth", "trust",
-			"--encoding", "UTF8", "--locale", "C", "--no-sync")
+		return exec.CommandContext(ctx, filepath.Join(bin, "initdb"), "--pgdata", data, "--username", "postgres",
+			"--auth", "trust", "--encoding", "UTF8", "--locale", "C", "--no-sync")
 	})
 }
 
 // newServer starts a server on data that a program makes.
 func newServer(
-	ctx context.Context, bin string, durable bool, make func(ctx context.Context, data string) *exec.Cmd, settings ...string,
+	ctx context.Context, bin string, durable bool, filling func(ctx context.Context, data string) *exec.Cmd,
+	settings ...string,
 ) (_ *Server, err error) {
 	dir, owner, err := newFolder()
 	if err != nil {
@@ -70,7 +71,7 @@ func newServer(
 	}
 	making, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	program := make(making, data)
+	program := filling(making, data)
 	program.SysProcAttr, program.Dir = owner, dir
 	if output, err := program.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("%s: %w: %s", filepath.Base(program.Path), err, output)

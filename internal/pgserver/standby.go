@@ -19,8 +19,8 @@ const standbyName = "standby"
 // copy does not have.
 func (s *Server) Standby(ctx context.Context) (standby *Server, err error) {
 	standby, err = newServer(ctx, s.bin, s.durable, func(ctx context.Context, data string) *exec.Cmd {
-		return exec.CommandContext(ctx, filepath.Join(s.bin, "pg_basebackup"), "--host", s.process.dir, "--username", "postgres",
-			"--pgdata", data, "--checkpoint", "fast", "--write-recovery-conf", "--no-sync")
+		return exec.CommandContext(ctx, filepath.Join(s.bin, "pg_basebackup"), "--host", s.process.dir,
+			"--username", "postgres", "--pgdata", data, "--checkpoint", "fast", "--write-recovery-conf", "--no-sync")
 	}, "cluster_name="+standbyName)
 	if err != nil {
 		return nil, err
@@ -50,9 +50,10 @@ func awaitSynchronous(ctx context.Context, conn *pgx.Conn) error {
 	defer cancel()
 	poll := time.NewTicker(10 * time.Millisecond)
 	defer poll.Stop()
+	const question = `SELECT EXISTS (SELECT FROM pg_stat_replication WHERE sync_state = 'sync')`
 	for {
 		var synchronous bool
-		err := conn.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_stat_replication WHERE sync_state = 'sync')`).Scan(&synchronous)
+		err := conn.QueryRow(ctx, question).Scan(&synchronous)
 		if err != nil || synchronous {
 			return err
 		}

@@ -209,7 +209,8 @@ func checkPostgres(ctx context.Context, config Config) (level, detail, advice st
 	case isFew && isHeld(config.DataDir):
 		return levelWarning, few.Error(), "leave room beside the server for doctor"
 	case err != nil:
-		return levelProblem, err.Error(), "do what it says, or check --database, and that PostgreSQL runs and lets this machine in"
+		return levelProblem, err.Error(),
+			"do what it says, or check --database, and that PostgreSQL runs and lets this machine in"
 	case condition.Hindrance != "":
 		return levelProblem, condition.Server + ": " + condition.Hindrance, "do what it says"
 	case condition.Version > condition.LatestVersion:

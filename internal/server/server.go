@@ -283,7 +283,7 @@ func (s *Server) buildEdges(
 
 // remark is what is worth knowing of a server that is ready. Where the database is, is nobody's business.
 func (s *Server) remark() string {
-	if route, _ := s.store.Route(); route.Pooling == sqlstore.SessionPooling || route.Pooling == sqlstore.TransactionPooling {
+	if route, onPostgres := s.store.Route(); onPostgres && route.Pooling != sqlstore.NoPooler {
 		return "the database is reached through a pooler in " + string(route.Pooling) + " mode"
 	}
 	return ""

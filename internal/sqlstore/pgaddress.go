@@ -57,8 +57,8 @@ func parsePostgresURL(text string) (*pgxpool.Config, error) {
 	return config, nil
 }
 
-// connectWithin is how long each of several servers may take to answer, when the URL does not say: the next one is tried
-// while there is time.
+// connectWithin is how long each of several servers may take to answer, when the URL does not say: the next one is
+// tried while there is time.
 const connectWithin = 2 * time.Second
 
 // wantPrimary has connections lead to the one of several servers that can be written to.
@@ -156,8 +156,8 @@ func failuresOf(err error) []error {
 
 // poolersSay is in what PgBouncer answers while PostgreSQL, or itself, is away.
 var poolersSay = []string{
-	"server_login_retry", "cannot connect to server", "server login has been failing", "server login failed", "shutting down",
-	"query_wait_timeout", "server conn crashed",
+	"server_login_retry", "cannot connect to server", "server login has been failing", "server login failed",
+	"shutting down", "query_wait_timeout", "server conn crashed",
 }
 
 // explainFailure says in words why an attempt to connect has failed, and whether it may succeed when it is made again.
@@ -165,7 +165,9 @@ func explainFailure(err error) (why error, mayPass bool) {
 	if refused, ok := errors.AsType[*pgconn.PgError](err); ok {
 		said := fmt.Errorf("%s (SQLSTATE %s)", refused.Message, refused.Code)
 		starts := strings.HasPrefix(refused.Code, "57P") // or stops
-		return said, starts || slices.ContainsFunc(poolersSay, func(words string) bool { return strings.Contains(refused.Message, words) })
+		return said, starts || slices.ContainsFunc(poolersSay, func(words string) bool {
+			return strings.Contains(refused.Message, words)
+		})
 	}
 	if errors.Is(err, pgconn.ErrReadOnlyConnection) || errors.Is(err, pgconn.ErrStandbyConnection) {
 		return errors.New("it can only be read, as a standby is"), true

@@ -28,7 +28,9 @@ const inspectionProbes = 3
 
 // InspectPostgres looks at the database that url names, also while a server is using it. What keeps a server from
 // starting there is an error.
-func InspectPostgres(ctx context.Context, url string, options ...PostgresOption) (condition PostgresCondition, err error) {
+func InspectPostgres(
+	ctx context.Context, url string, options ...PostgresOption,
+) (condition PostgresCondition, err error) {
 	config, err := parsePostgresURL(url)
 	if err != nil {
 		return condition, fmt.Errorf("read database address: %w", err)

@@ -41,9 +41,9 @@ const (
 )
 
 // giveDirect is what to do about a pooler that keeps no sessions.
-const giveDirect = "the pooler in --database is in transaction mode, and keeps no session, which holding the database " +
-	"and migrating it need: give --database-direct (ROLLCALL_DATABASE_DIRECT) the URL of the same database without the " +
-	"pooler, such as postgres://user:password@host:5432/database, or set pool_mode = session"
+const giveDirect = "the pooler in --database is in transaction mode, and keeps no session, which holding the " +
+	"database and migrating it need: give --database-direct (ROLLCALL_DATABASE_DIRECT) the URL of the same database " +
+	"without the pooler, such as postgres://user:password@host:5432/database, or set pool_mode = session"
 
 // findPooling tells what stands between a connection and PostgreSQL. It refuses a pooler that gives less than a server
 // needs that uses connections at a time, besides the one it has. first is what conn was found to be.
@@ -97,8 +97,8 @@ type poolerProbe struct {
 	shares bool
 }
 
-// hold opens one more connection, and when it is to, a transaction on it, which holds a backend. It reports whether conn
-// has lost its backend to somebody, of which it has none while it is in no transaction.
+// hold opens one more connection, and when it is to, a transaction on it, which holds a backend. It reports whether
+// conn has lost its backend to somebody, which only happens where it has none between its transactions.
 func (p *poolerProbe) hold(ctx context.Context, begin bool) (shared bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, backendWithin)
 	defer cancel()
@@ -170,7 +170,8 @@ func parameterRefused(err error) (name string, refused bool) {
 	return name, refused
 }
 
-// connectPlainly connects. What a pooler refuses to begin with is taken out of config and returned: it can be set by SQL.
+// connectPlainly connects. What a pooler refuses to begin with is taken out of config and returned: it can be set by
+// SQL.
 func connectPlainly(ctx context.Context, config *pgx.ConnConfig) (*pgx.Conn, []setting, error) {
 	conn, err := pgx.ConnectConfig(ctx, config)
 	name, refused := parameterRefused(err)
@@ -229,8 +230,9 @@ func setByRole(config *pgx.ConnConfig, settings []setting) error {
 		statements = append(statements, fmt.Sprintf("ALTER ROLE %s IN DATABASE %s SET %s = %s;",
 			pgx.Identifier{config.User}.Sanitize(), pgx.Identifier{config.Database}.Sanitize(), s.name, s.value))
 	}
-	return fmt.Errorf("the pooler in --database refuses the parameters %s, and is in transaction mode, in which they cannot be "+
-		"set for a session: take them out of the URL, run %s and have the pooler connect anew (RECONNECT)", strings.Join(names, ", "), strings.Join(statements, " "))
+	return fmt.Errorf("the pooler in --database refuses the parameters %s, and is in transaction mode, in which they "+
+		"cannot be set for a session: take them out of the URL, run %s and have the pooler connect anew (RECONNECT)",
+		strings.Join(names, ", "), strings.Join(statements, " "))
 }
 
 // suit prepares the configuration of the pool for what stands between.

@@ -108,7 +108,8 @@ func useSchema(t *testing.T, url string, options ...sqlstore.PostgresOption) {
 	if err := register(t.Context(), store, "somebody", "Somebody"); err != nil && !errors.Is(err, errUIDTaken) {
 		t.Error(err)
 	}
-	if seen, err := store.Ask(t.Context(), `SELECT current_schema() || count(*) FROM chat.users`); err != nil || seen != "chat1" {
+	seen, err := store.Ask(t.Context(), `SELECT current_schema() || count(*) FROM chat.users`)
+	if err != nil || seen != "chat1" {
 		t.Errorf("%s is seen: %v", seen, err)
 	}
 	if err := store.Close(); err != nil {
@@ -123,7 +124,8 @@ func useSchema(t *testing.T, url string, options ...sqlstore.PostgresOption) {
 func TestPlansAreMadeAnew(t *testing.T) {
 	through := openThrough(t, newPooler(t, sqlstore.SessionPooling, 6))
 	for way, store := range map[string]*sqlstore.Store{"direct": openPostgres(t), "session mode": through} {
-		if mode, err := store.Ask(t.Context(), `SELECT current_setting('plan_cache_mode')`); err != nil || mode != "force_custom_plan" {
+		mode, err := store.Ask(t.Context(), `SELECT current_setting('plan_cache_mode')`)
+		if err != nil || mode != "force_custom_plan" {
 			t.Errorf("%s: plan_cache_mode is %q: %v", way, mode, err)
 		}
 		prepared, err := store.Ask(t.Context(), `SELECT count(*)::text FROM pg_prepared_statements`)

@@ -51,7 +51,8 @@ func OpenPostgres(ctx context.Context, url string, options ...PostgresOption) (*
 	if err != nil {
 		return nil, err
 	}
-	engine := &postgres{route: route, pooler: poolerWatch{apart: route.directURL != ""}, unended: map[directory.AppID]struct{}{}}
+	engine := &postgres{route: route, unended: map[directory.AppID]struct{}{}}
+	engine.pooler.apart = route.directURL != ""
 	engine.take(ctx)
 	nothing := func() {}
 	engine.follower.Store(&leaseFollower{lost: nothing, regaining: nothing, regained: nothing, waiting: func(error) {}})
@@ -93,7 +94,8 @@ func (s *Store) Route() (Route, bool) {
 
 func (e *postgres) open(ctx context.Context, config *pgxpool.Config) error {
 	db := stdlib.OpenDB(*e.route.session)
-	if err := errors.Join(explainMigration(migrate(ctx, db, postgresDialect), e.route.session.User), db.Close()); err != nil {
+	err := explainMigration(migrate(ctx, db, postgresDialect), e.route.session.User)
+	if err := errors.Join(err, db.Close()); err != nil {
 		return err
 	}
 	pool, err := pgxpool.NewWithConfig(ctx, config)

@@ -103,10 +103,11 @@ const whichServer = `concat_ws(' ', extract(epoch FROM pg_postmaster_start_time(
 const whichTimeline = `CASE WHEN pg_is_in_recovery() THEN '' ELSE left(pg_walfile_name(pg_current_wal_lsn()), 8) END`
 
 // askBackend also tells how many connections PostgreSQL has for the user.
-const askBackend = `SELECT pg_backend_pid(), pg_is_in_recovery(), current_setting('transaction_read_only') = 'on', clock_timestamp(),
-	` + whichServer + `, coalesce(current_schema(), ''),
+const askBackend = `SELECT pg_backend_pid(), pg_is_in_recovery(), current_setting('transaction_read_only') = 'on',
+	clock_timestamp(), ` + whichServer + `, coalesce(current_schema(), ''),
 	least(nullif(d.datconnlimit, -1), CASE WHEN r.rolsuper THEN NULL ELSE nullif(r.rolconnlimit, -1) END,
-		current_setting('max_connections')::int - CASE WHEN r.rolsuper THEN 0 ELSE current_setting('superuser_reserved_connections')::int END)
+		current_setting('max_connections')::int -
+		CASE WHEN r.rolsuper THEN 0 ELSE current_setting('superuser_reserved_connections')::int END)
 	FROM pg_database d, pg_roles r WHERE d.datname = current_database() AND r.rolname = current_user`
 
 func (r *route) ask(ctx context.Context, conn *pgx.Conn) (b backend, err error) {
@@ -129,8 +130,10 @@ func (e *ClockError) Error() string {
 	if e.Offset < 0 {
 		direction = "ahead of"
 	}
-	return fmt.Sprintf("this machine's clock is %s %s the database's, and may be off by %s: have both set by NTP, such as chrony",
-		e.Offset.Abs().Round(100*time.Millisecond), direction, MaxClockOffset)
+	return fmt.Sprintf(
+		"this machine's clock is %s %s the database's, and may be off by %s: have both set by NTP, such as chrony",
+		e.Offset.Abs().Round(100*time.Millisecond), direction, MaxClockOffset,
+	)
 }
 
 // check tells why a server cannot work there with a number of connections of its own.
@@ -143,8 +146,9 @@ func (b backend) check(config *pgx.ConnConfig, connections int) error {
 		return fmt.Errorf("PostgreSQL at %s lets nobody write: default_transaction_read_only is on, for the database, "+
 			"the user or all", placeOf(config))
 	case b.room < connections:
-		return fmt.Errorf("PostgreSQL at %s lets %d connections in, and the server uses %d: raise max_connections, or the "+
-			"limit of the user or the database, or use fewer with pool_max_conns in the URL", placeOf(config), b.room, connections)
+		return fmt.Errorf("PostgreSQL at %s lets %d connections in, and the server uses %d: raise max_connections, or "+
+			"the limit of the user or the database, or use fewer with pool_max_conns in the URL",
+			placeOf(config), b.room, connections)
 	case b.earliest > MaxClockOffset || b.latest < -MaxClockOffset:
 		return &ClockError{b.clockOffset()}
 	}
@@ -152,7 +156,8 @@ func (b backend) check(config *pgx.ConnConfig, connections int) error {
 }
 
 // open finds out what stands between this server and PostgreSQL, prepares the pool's configuration for it, and returns
-// a connection that is a session. What would fail later is refused. probes is how many connections are tried of a pooler.
+// a connection that is a session. What would fail later is refused. probes is how many connections are tried of a
+// pooler.
 func (r *route) open(ctx context.Context, pool *pgxpool.Config, probes int) (*pgx.Conn, error) {
 	config := safeConfig(pool.ConnConfig)
 	conn, settings, err := connectPlainly(ctx, config)
@@ -266,7 +271,8 @@ func (r *route) reopen(ctx context.Context, conn *pgx.Conn) error {
 	return r.note(ctx, conn, found)
 }
 
-// note remembers where a session leads. There are relatives of PostgreSQL without timelines: it is asked for where it matters.
+// note remembers where a session leads. There are relatives of PostgreSQL without timelines, which are asked for only
+// where they matter.
 func (r *route) note(ctx context.Context, conn *pgx.Conn, found backend) error {
 	now := &reached{Route: Route{r.pooling, hostOf(conn), found.clockOffset()}, server: found.server}
 	if len(hostsOf(r.session)) > 1 {
