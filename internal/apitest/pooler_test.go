@@ -208,6 +208,43 @@ func TestFailover(t *testing.T) {
 const terminateServer = `SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
 	WHERE application_name = 'rollcall' AND pid <> pg_backend_pid()`
 
+// TestStartBehindPooler starts a server while PostgreSQL is down behind PgBouncer: it counts as a database that does not
+// answer, for which a start can wait.
+func TestStartBehindPooler(t *testing.T) {
+	t.Parallel()
+	database, url := storetest.OwnPostgres(t)
+	name, _, _ := strings.Cut(strings.TrimPrefix(url, "postgres://postgres@/"), "?")
+	pooler := newPooler(t, database, "pool_mode = transaction")
+	if err := database.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	var log safeBuffer
+	config := server.Config{
+		DataDir: t.TempDir(), HTTP: "127.0.0.1:0", Database: pooler.URL(name), DatabaseDirect: url,
+		DatabaseWait: outagePatience, Logger: slog.New(slog.NewJSONHandler(&log, nil)),
+	}
+	started := make(chan *server.Server, 1)
+	go func() {
+		s, err := server.Start(apitest.Context(t), config)
+		if err != nil {
+			t.Error(err)
+		}
+		started <- s
+	}()
+	await(t, "the log to say what is waited for", func() bool {
+		return strings.Contains(log.String(), `"msg":"waiting for the database"`) &&
+			strings.Contains(log.String(), "does not answer")
+	})
+	if err := database.Restart(apitest.Context(t)); err != nil {
+		t.Fatal(err)
+	}
+	if s := storetest.Await(t, started, "the server"); s != nil {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // TestStartRefused starts servers on what would fail later. Each is refused in words, and doctor says the same.
 func TestStartRefused(t *testing.T) {
 	t.Parallel()

@@ -51,15 +51,24 @@ func parsePostgresURL(text string) (*pgxpool.Config, error) {
 	if err := wantPrimary(config.ConnConfig, text); err != nil {
 		return nil, err
 	}
+	if config.ConnConfig.ConnectTimeout == 0 {
+		config.ConnConfig.ConnectTimeout = answersWithin
+		if len(hostsOf(config.ConnConfig)) > 1 {
+			config.ConnConfig.ConnectTimeout = oneAnswersWithin
+		}
+	}
 	if config.ConnConfig.RuntimeParams[applicationName] == "" {
 		config.ConnConfig.RuntimeParams[applicationName] = "rollcall"
 	}
 	return config, nil
 }
 
-// connectWithin is how long each of several servers may take to answer, when the URL does not say: the next one is
-// tried while there is time.
-const connectWithin = 2 * time.Second
+// How long PostgreSQL may take to answer, when the URL does not say, and how long each of several servers: the next one
+// is tried while there is time. A pooler keeps connections waiting whose PostgreSQL is away.
+const (
+	answersWithin    = 5 * time.Second
+	oneAnswersWithin = 2 * time.Second
+)
 
 // wantPrimary has connections lead to the one of several servers that can be written to.
 func wantPrimary(config *pgx.ConnConfig, text string) error {
@@ -74,9 +83,6 @@ func wantPrimary(config *pgx.ConnConfig, text string) error {
 	}
 	if len(hostsOf(config)) > 1 {
 		config.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
-		if config.ConnectTimeout == 0 {
-			config.ConnectTimeout = connectWithin
-		}
 	}
 	return nil
 }

@@ -111,6 +111,8 @@ const askBackend = `SELECT pg_backend_pid(), pg_is_in_recovery(), current_settin
 	FROM pg_database d, pg_roles r WHERE d.datname = current_database() AND r.rolname = current_user`
 
 func (r *route) ask(ctx context.Context, conn *pgx.Conn) (b backend, err error) {
+	ctx, cancel := context.WithTimeout(ctx, answersWithin)
+	defer cancel()
 	if _, err := pidOf(ctx, conn); err != nil { // first: only what the question itself takes makes clocks uncertain
 		return b, connectError(conn.Config(), err)
 	}
