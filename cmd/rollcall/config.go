@@ -38,7 +38,7 @@ type settings struct {
 const envPrefix = "ROLLCALL_"
 
 // secretOptions are never shown, and can also come from a file named by ROLLCALL_…_FILE.
-var secretOptions = []string{"database", "master-key"}
+var secretOptions = []string{"database", "database-direct", "master-key"}
 
 // register adds the options to a command. Each is a flag, an environment variable ROLLCALL_… and a key of the
 // configuration file; a flag wins over the environment, and the environment over the file.
@@ -58,6 +58,10 @@ func (s *settings) register(flags *pflag.FlagSet) {
 		"networks and addresses of the proxies that are believed about their clients, and unix for Unix sockets",
 	)
 	flags.StringVar(&c.Database, "database", "", "postgres:// URL; empty means SQLite in the data directory")
+	flags.StringVar(
+		&c.DatabaseDirect, "database-direct", "",
+		"postgres:// URL of the same database without the pooler that --database leads through; empty for none",
+	)
 	flags.DurationVar(
 		&c.DatabaseWait, "database-wait", 0,
 		"how long a start waits for a PostgreSQL that does not answer; 0 means not at all",
@@ -362,7 +366,7 @@ func newConfig() *cobra.Command {
 		Long: "Shows what `rollcall serve` with the same flags, environment and file would run with. Every option is a\n" +
 			"flag, an environment variable (--rate-core is ROLLCALL_RATE_CORE) and a key of the YAML file named by\n" +
 			"--config. Secrets are not shown; they can also come from files: ROLLCALL_DATABASE_FILE,\n" +
-			"ROLLCALL_MASTER_KEY_FILE.",
+			"ROLLCALL_DATABASE_DIRECT_FILE, ROLLCALL_MASTER_KEY_FILE.",
 		Example: "  rollcall config\n  ROLLCALL_HTTP=:9000 rollcall config --json",
 		Args:    noSettingsAsArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {

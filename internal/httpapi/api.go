@@ -57,9 +57,9 @@ type Config struct {
 	Logger *slog.Logger
 	// Registerer gets the metrics. Nil keeps them unregistered.
 	Registerer prometheus.Registerer
-	// Ready reports why the server cannot serve, nil when it can; callers are told the message of a directory.Error. Nil
-	// means always ready.
-	Ready func(context.Context) error
+	// Ready reports why the server cannot serve, nil when it can; callers are told the message of a directory.Error. When
+	// it can, they are told the remark, if there is one. Nil means always ready.
+	Ready func(context.Context) (remark string, err error)
 	// Metrics serves /metrics. Nil means 404.
 	Metrics http.Handler
 }
@@ -123,7 +123,7 @@ func New(config Config) (*API, error) {
 		config.OpensManagement = func(string, string) bool { return false }
 	}
 	if config.Ready == nil {
-		config.Ready = func(context.Context) error { return nil }
+		config.Ready = func(context.Context) (string, error) { return "", nil }
 	}
 	limiter, err := newLimiter(config.RateLimits, time.Now)
 	if err != nil {

@@ -14,7 +14,8 @@ import (
 func getHealth(*call) (answer, error) { return success("alive") }
 
 func getReadiness(c *call) (answer, error) {
-	if err := c.api.config.Ready(c.ctx()); err != nil {
+	remark, err := c.api.config.Ready(c.ctx())
+	if err != nil {
 		unready := errorf(api.CodeOperationFailed, "The server is not ready to serve.")
 		unready.Cause = err
 		if why, ok := errors.AsType[*directory.Error](err); ok {
@@ -24,6 +25,9 @@ func getReadiness(c *call) (answer, error) {
 		return answer{}, &statusError{unready, http.StatusServiceUnavailable}
 	}
 	ready := "ready"
+	if remark != "" {
+		ready += "; " + remark
+	}
 	if reading := c.api.dir.IndexProgress(); len(reading) > 0 {
 		ready += "; lists are not: " + strings.Join(reading, ", ") + " so far"
 	}

@@ -3,7 +3,6 @@
 package pgserver
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -26,12 +25,9 @@ var ErrNotInstalled = errors.New("PostgreSQL is not installed: run `apt-get inst
 
 // Server is a running PostgreSQL that listens on a Unix socket in a directory of its own.
 type Server struct {
-	dir       string
-	program   string
-	args      []string
-	owner     *syscall.SysProcAttr
-	process   *exec.Cmd
-	exited    chan error
+	process   process
+	bin       string // where PostgreSQL's programs are
+	durable   bool
 	databases atomic.Int64
 }
 
@@ -42,75 +38,61 @@ func Start(ctx context.Context, durable bool) (_ *Server, err error) {
 	if err != nil {
 		return nil, err
 	}
-	dir, err := os.MkdirTemp("", "pg") // short: a socket's path has at most 107 bytes
+	return newServer(ctx, bin, durable, func(ctx context.Context, data string) *exec.Cmd {
+		return exec.CommandContext(ctx, filepath.Join(bin, "initdb"), "--pgdata", data, "--username", "postgres",
+			"--auth", "trust", "--encoding", "UTF8", "--locale", "C", "--no-sync")
+	})
+}
+
+// newServer starts a server on data that a program makes.
+func newServer(
+	ctx context.Context, bin string, durable bool, filling func(ctx context.Context, data string) *exec.Cmd,
+	settings ...string,
+) (_ *Server, err error) {
+	dir, owner, err := newFolder()
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{dir: dir, exited: make(chan error, 1)}
+	data := filepath.Join(dir, "data")
+	s := &Server{bin: bin, durable: durable, process: process{
+		program: filepath.Join(bin, "postgres"), dir: dir, owner: owner,
+		args: []string{"-D", data, "-k", dir, "-c", "listen_addresses=", "-c", "max_connections=200"},
+	}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.Close())
 		}
 	}()
-	owner, err := unprivileged(dir)
-	if err != nil {
-		return nil, err
+	if !durable {
+		settings = append(settings, "fsync=off", "full_page_writes=off")
 	}
-	data := filepath.Join(dir, "data")
+	for _, setting := range settings {
+		s.process.args = append(s.process.args, "-c", setting)
+	}
 	making, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	initdb := exec.CommandContext(making, filepath.Join(bin, "initdb"), "--pgdata", data, "--username", "postgres", "--auth", "trust", "--encoding", "UTF8", "--locale", "C", "--no-sync")
-	initdb.SysProcAttr, initdb.Dir = owner, dir
-	if output, err := initdb.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("initdb: %w: %s", err, output)
+	program := filling(making, data)
+	program.SysProcAttr, program.Dir = owner, dir
+	if output, err := program.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("%s: %w: %s", filepath.Base(program.Path), err, output)
 	}
-	s.program, s.owner = filepath.Join(bin, "postgres"), owner
-	s.args = []string{"-D", data, "-k", dir, "-c", "listen_addresses=", "-c", "max_connections=200"}
-	if !durable {
-		s.args = append(s.args, "-c", "fsync=off", "-c", "full_page_writes=off")
-	}
-	if err := s.Restart(ctx); err != nil {
-		return nil, err
-	}
-	return s, nil
+	return s, s.Restart(ctx)
 }
 
-// Restart starts it again on the data that it has, after Crash or Stop, and returns when it takes connections.
+// Restart starts it again on the data that it has, after Crash, Kill or Stop, and returns when it takes connections.
 func (s *Server) Restart(ctx context.Context) error {
-	process := exec.CommandContext(context.WithoutCancel(ctx), s.program, s.args...)
-	process.SysProcAttr, process.Dir = s.owner, s.dir
-	var output bytes.Buffer
-	process.Stderr = &output
-	if err := process.Start(); err != nil {
-		return fmt.Errorf("start postgres: %w", err)
-	}
-	s.process = process
-	go func() { s.exited <- process.Wait() }() // Close and Crash wait for it
-	if err := s.waitReady(ctx); err != nil {
-		return fmt.Errorf("%w: %s", err, output.Bytes())
-	}
-	return nil
+	return s.process.start(ctx, func(ctx context.Context) error { return connects(ctx, s.URL("postgres")) })
 }
 
 // Crash ends it in the middle of what it does, and returns when all of its processes are gone: connections break, and
 // what was not committed is lost.
-func (s *Server) Crash() error { return s.end(syscall.SIGQUIT) }
+func (s *Server) Crash() error { return s.process.end(syscall.SIGQUIT) }
+
+// Kill is Crash without a word to anybody, as when the machine fails.
+func (s *Server) Kill() error { return s.process.end(syscall.SIGKILL) }
 
 // Stop ends it in order, as `pg_ctl stop` does: it tells its clients, and breaks off what they do.
-func (s *Server) Stop() error { return s.end(syscall.SIGINT) }
-
-func (s *Server) end(signal syscall.Signal) error {
-	if err := s.process.Process.Signal(signal); err != nil {
-		return fmt.Errorf("end postgres: %w", err)
-	}
-	select {
-	case <-s.exited: // an immediate shutdown ends as an error would, or not, and either is meant
-		s.process = nil
-		return nil
-	case <-time.After(patience):
-		return errors.New("end postgres: it does not")
-	}
-}
+func (s *Server) Stop() error { return s.process.end(syscall.SIGINT) }
 
 // patience bounds how long PostgreSQL may take to start, and to end. Nothing takes that long, not even on a busy
 // machine.
@@ -119,6 +101,9 @@ const patience = 2 * time.Minute
 // programs returns the folder of the newest installed version.
 func programs() (string, error) {
 	if path, err := exec.LookPath("postgres"); err == nil {
+		if path, err = filepath.EvalSymlinks(path); err != nil { // where a link is, the others need not be
+			return "", err
+		}
 		return filepath.Dir(path), nil
 	}
 	folders, err := filepath.Glob("/usr/lib/postgresql/*/bin/postgres")
@@ -150,31 +135,33 @@ func unprivileged(dir string) (*syscall.SysProcAttr, error) {
 	return attributes, nil
 }
 
-func (s *Server) waitReady(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	poll := time.NewTicker(10 * time.Millisecond)
-	defer poll.Stop()
-	for {
-		conn, err := pgx.Connect(ctx, s.URL("postgres"))
-		if err == nil {
-			return conn.Close(ctx)
-		}
-		select {
-		case <-poll.C:
-		case exit := <-s.exited:
-			s.exited <- exit
-			return fmt.Errorf("postgres ended: %w", exit)
-		case <-ctx.Done():
-			return fmt.Errorf("postgres did not start: %w", err)
-		}
+// newFolder makes a folder for the files of a server, and tells whom to run it as.
+func newFolder() (dir string, owner *syscall.SysProcAttr, err error) {
+	if dir, err = os.MkdirTemp("", "pg"); err != nil { // short: a socket's path has at most 107 bytes
+		return "", nil, err
 	}
+	if owner, err = unprivileged(dir); err != nil {
+		return "", nil, errors.Join(err, os.RemoveAll(dir))
+	}
+	return dir, owner, nil
+}
+
+// connects tells why nobody can connect to a database.
+func connects(ctx context.Context, url string) error {
+	conn, err := pgx.Connect(ctx, url)
+	if err != nil {
+		return err
+	}
+	return conn.Close(ctx)
 }
 
 // URL returns the address of one of its databases.
 func (s *Server) URL(database string) string {
-	return "postgres://postgres@/" + database + "?host=" + url.QueryEscape(s.dir)
+	return "postgres://postgres@/" + database + "?host=" + url.QueryEscape(s.process.dir)
 }
+
+// Socket returns where it listens.
+func (s *Server) Socket() string { return filepath.Join(s.process.dir, ".s.PGSQL.5432") }
 
 // NewDatabase makes an empty database and returns its address.
 func (s *Server) NewDatabase(ctx context.Context) (string, error) {
@@ -189,17 +176,5 @@ func (s *Server) NewDatabase(ctx context.Context) (string, error) {
 
 // Close stops PostgreSQL and removes its files.
 func (s *Server) Close() error {
-	var failures []error
-	if s.process != nil {
-		if err := s.process.Process.Signal(syscall.SIGINT); err != nil && !errors.Is(err, os.ErrProcessDone) {
-			failures = append(failures, err)
-		}
-		select {
-		case <-s.exited:
-		case <-time.After(20 * time.Second):
-			failures = append(failures, s.process.Process.Kill())
-			<-s.exited
-		}
-	}
-	return errors.Join(append(failures, os.RemoveAll(s.dir))...)
+	return errors.Join(s.process.close(syscall.SIGINT), os.RemoveAll(s.process.dir))
 }

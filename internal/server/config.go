@@ -38,6 +38,9 @@ type Config struct {
 	TrustedProxies []string
 	// Database is a postgres:// URL. Empty means SQLite in DataDir.
 	Database string
+	// DatabaseDirect is the URL of the same database without the pooler that Database leads through. It may be empty, but
+	// not with a pooler that keeps no sessions.
+	DatabaseDirect string
 	// DatabaseWait is how long a start waits for a PostgreSQL that does not answer. Zero means not at all.
 	DatabaseWait time.Duration
 	// MasterKey holds master keys in base64, the current one first. Empty means the file master.key in DataDir.
@@ -92,6 +95,8 @@ type Config struct {
 	LogLost func() int64
 	// Now is the clock that the data is stamped with. Nil means time.Now.
 	Now func() time.Time
+	// MachineClock is the clock that must be the database's. Nil means time.Now.
+	MachineClock func() time.Time
 	// Random is the source of keys, tokens and ids. Nil means crypto/rand.
 	Random io.Reader
 }
@@ -140,6 +145,9 @@ func (c Config) OrDefault() Config {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
+	if c.MachineClock == nil {
+		c.MachineClock = time.Now
+	}
 	if c.FirstApp.Name == "" {
 		c.FirstApp.Name = "My app"
 	}
@@ -165,6 +173,14 @@ func (c Config) Check() error {
 			return fmt.Errorf("--database: %w", err)
 		}
 	}
+	if c.DatabaseDirect != "" {
+		if c.Database == "" {
+			return errors.New("--database-direct is given without --database: it is for a database behind a pooler")
+		}
+		if err := sqlstore.CheckPostgresURL(c.DatabaseDirect); err != nil {
+			return fmt.Errorf("--database-direct: %w", err)
+		}
+	}
 	switch {
 	case c.TLSCert != "" && c.TLSKey == "":
 		return errors.New("--tls-cert is given without --tls-key: give both, or none for a self-signed certificate")
@@ -184,6 +200,11 @@ func (c Config) Check() error {
 		}
 	}
 	return nil
+}
+
+// postgresOptions are how the database on PostgreSQL is opened.
+func (c Config) postgresOptions() []sqlstore.PostgresOption {
+	return []sqlstore.PostgresOption{sqlstore.WithDirect(c.DatabaseDirect), sqlstore.WithClock(c.MachineClock)}
 }
 
 // listening is an option that is an address to listen on.

@@ -204,10 +204,13 @@ func checkDatabase(ctx context.Context, config Config) (level, detail, advice st
 }
 
 func checkPostgres(ctx context.Context, config Config) (level, detail, advice string) {
-	condition, err := sqlstore.InspectPostgres(ctx, config.Database)
-	switch {
+	condition, err := sqlstore.InspectPostgres(ctx, config.Database, config.postgresOptions()...)
+	switch few, isFew := errors.AsType[*sqlstore.TooFewError](err); {
+	case isFew && isHeld(config.DataDir):
+		return levelWarning, few.Error(), "leave room beside the server for doctor"
 	case err != nil:
-		return levelProblem, err.Error(), "check --database, and that PostgreSQL runs and lets this machine in"
+		return levelProblem, err.Error(),
+			"do what it says, or check --database, and that PostgreSQL runs and lets this machine in"
 	case condition.Hindrance != "":
 		return levelProblem, condition.Server + ": " + condition.Hindrance, "do what it says"
 	case condition.Version > condition.LatestVersion:
@@ -217,7 +220,7 @@ func checkPostgres(ctx context.Context, config Config) (level, detail, advice st
 		return levelProblem, condition.Server + ", in use by a server with another data directory, " + condition.Owner,
 			"stop that server first"
 	}
-	return levelOK, condition.Server, ""
+	return levelOK, fmt.Sprintf("%s, %s", condition.Server, condition.Route), ""
 }
 
 // checkTombstones reads what a start reads.

@@ -90,6 +90,9 @@ func Start(ctx context.Context, config Config) (_ *Server, err error) {
 	if s.store, err = openStore(ctx, config, s.dir); err != nil {
 		return nil, err
 	}
+	if _, isPostgres := s.store.Route(); isPostgres {
+		config.Logger.Info("the database is open", s.describeRoute()...)
+	}
 	s.store.Observe(newDatabaseMetrics(s.registry, s.store))
 	keyring, err := loadKeyring(ctx, config, s.dir, s.store)
 	if err != nil {
@@ -128,8 +131,13 @@ func Start(ctx context.Context, config Config) (_ *Server, err error) {
 			slog.String("database", describeDatabase(config)), slog.Any("error", err))
 	}, func() {
 		feed.CatchUp()
-		config.Logger.Info("the database answers and is this server's alone again")
+		config.Logger.Info("the database answers and is this server's alone again", s.describeRoute()...)
+		s.warnOfClock()
 	})
+	s.store.FollowPooler(func(err error) {
+		config.Logger.Error("the pooler in --database does not answer; what needs the database is refused until it does",
+			slog.String("database", describeDatabase(config)), slog.Any("error", err))
+	}, func() { config.Logger.Info("the pooler in --database answers again") })
 	if erased, err := tombstones.reconcile(ctx, d); err != nil {
 		return nil, err
 	} else if erased > 0 {
@@ -180,6 +188,23 @@ func describeDatabase(config Config) string {
 	return "SQLite in " + filepath.Join(config.DataDir, DatabaseFile)
 }
 
+// describeRoute tells how PostgreSQL is reached, for the log.
+func (s *Server) describeRoute() []any {
+	route, _ := s.store.Route()
+	return []any{
+		slog.String("host", route.Host), slog.String("pooler", string(route.Pooling)),
+		slog.Duration("clock_ahead", route.ClockOffset.Round(time.Millisecond)),
+	}
+}
+
+// warnOfClock says so when the database's clock is another one, which it was not when this server started.
+func (s *Server) warnOfClock() {
+	if route, _ := s.store.Route(); route.ClockOffset.Abs() > sqlstore.MaxClockOffset {
+		s.config.Logger.Warn("the database that is in use now has another clock",
+			slog.Any("error", &sqlstore.ClockError{Offset: route.ClockOffset}))
+	}
+}
+
 func openStore(ctx context.Context, config Config, dir *dataDir) (*sqlstore.Store, error) {
 	if config.Database != "" {
 		return openPostgres(ctx, config)
@@ -201,7 +226,7 @@ const (
 func openPostgres(ctx context.Context, config Config) (*sqlstore.Store, error) {
 	began, told := time.Now(), time.Time{}
 	for {
-		store, err := sqlstore.OpenPostgres(ctx, config.Database)
+		store, err := sqlstore.OpenPostgres(ctx, config.Database, config.postgresOptions()...)
 		if _, unreachable := errors.AsType[*sqlstore.UnreachableError](err); !unreachable {
 			return store, err
 		}
@@ -251,9 +276,17 @@ func (s *Server) buildEdges(
 		PublicHost:      s.config.PublicHost, BodyLimit: s.config.BodyLimit, RequestTimeout: s.config.RequestTimeout,
 		RateLimits: s.config.RateLimits, Logger: s.config.Logger, Registerer: s.registry, TrustedProxies: proxies,
 		Metrics: promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{}),
-		Ready:   func(ctx context.Context) error { return s.ready(ctx, d) },
+		Ready:   func(ctx context.Context) (string, error) { return s.remark(), s.ready(ctx, d) },
 	})
 	return err
+}
+
+// remark is what is worth knowing of a server that is ready. Where the database is, is nobody's business.
+func (s *Server) remark() string {
+	if route, onPostgres := s.store.Route(); onPostgres && route.Pooling != sqlstore.NoPooler {
+		return "the database is reached through a pooler in " + string(route.Pooling) + " mode"
+	}
+	return ""
 }
 
 // ready tells why requests cannot be served as they should be, nil when they can.

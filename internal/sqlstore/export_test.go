@@ -180,3 +180,14 @@ func Wasteful(sql string, plan []string) string {
 	}
 	return ""
 }
+
+// Ask asks a store's database a question on a connection that views use, and returns the answer.
+func (s *Store) Ask(ctx context.Context, question string) (answer string, err error) {
+	err = s.engine.view(ctx, func(q querier) error {
+		return q.query(question, nil, func(r row) error {
+			answer = r.text(0)
+			return nil
+		})
+	})
+	return answer, err
+}

@@ -54,6 +54,11 @@ func takeLease(ctx context.Context, config *pgx.ConnConfig) (*pgx.Conn, error) {
 	if err != nil {
 		return nil, connectError(config, err)
 	}
+	return awaitLease(ctx, conn)
+}
+
+// awaitLease takes the lease for a connection, which it closes when it cannot.
+func awaitLease(ctx context.Context, conn *pgx.Conn) (*pgx.Conn, error) {
 	for tried := time.Now(); ; {
 		var owned bool
 		if err := conn.QueryRow(ctx, `SELECT pg_try_advisory_lock($1)`, int64(ownerLock)).Scan(&owned); err != nil {
@@ -167,9 +172,12 @@ func (e *postgres) retakeLease(ctx context.Context) *pgx.Conn {
 	var told time.Time
 	for {
 		trying, cancel := context.WithTimeout(ctx, leaseGone+leaseAnswers)
-		owner, err := takeLease(trying, e.connConfig)
+		owner, err := takeLease(trying, e.route.session)
 		if err == nil {
-			if err = e.awaitUnended(trying, owner); err == nil {
+			if err = e.route.reopen(trying, owner); err == nil {
+				err = e.awaitUnended(trying, owner)
+			}
+			if err == nil {
 				cancel()
 				return owner
 			}

@@ -67,7 +67,7 @@ func (e *postgres) load() Load {
 // its files are in their place.
 func (s *Store) Available() bool {
 	if engine, ok := s.engine.(*postgres); ok {
-		return engine.lease.Load() != nil
+		return engine.lease.Load() != nil && !engine.pooler.away.Load()
 	}
 	return s.LostFiles() == nil
 }

@@ -3,6 +3,7 @@ package sqlstore
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -12,6 +13,8 @@ import (
 type PostgresCondition struct {
 	// Server is the version of PostgreSQL in words.
 	Server string
+	// Route is how it is reached.
+	Route Route
 	// Version is the schema version, 0 for none, and LatestVersion the one this program needs.
 	Version, LatestVersion int64
 	// Owner tells in words which connection holds the database for a server; empty when none does.
@@ -20,12 +23,24 @@ type PostgresCondition struct {
 	Hindrance string
 }
 
-// InspectPostgres looks at the database that url names, also while a server is using it.
-func InspectPostgres(ctx context.Context, url string) (condition PostgresCondition, err error) {
-	conn, err := connectPostgres(ctx, url)
+// inspectionProbes is how many connections an inspection tries of a pooler, which a server may be using as well.
+const inspectionProbes = 3
+
+// InspectPostgres looks at the database that url names, also while a server is using it. What keeps a server from
+// starting there is an error.
+func InspectPostgres(
+	ctx context.Context, url string, options ...PostgresOption,
+) (condition PostgresCondition, err error) {
+	config, err := parsePostgresURL(url)
+	if err != nil {
+		return condition, fmt.Errorf("read database address: %w", err)
+	}
+	route := newRoute(options)
+	conn, err := route.open(ctx, config, inspectionProbes)
 	if err != nil {
 		return condition, err
 	}
+	condition.Route = route.reached.Load().Route
 	defer func() { err = errors.Join(err, conn.Close(ctx)) }()
 	condition.LatestVersion, condition.Owner = latestVersion, strings.Trim(describeHolder(ctx, conn), " ()")
 	var used bool

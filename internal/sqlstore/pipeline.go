@@ -127,6 +127,8 @@ func postgresError(ctx context.Context, doing string, err error) error {
 		failure.err = fmt.Errorf("postgres: %s: the database is not this server's any more", doing)
 	case errors.Is(cause, errNoAnswer):
 		failure.err = fmt.Errorf("postgres: %s: %w", doing, errNoAnswer)
+	case ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded): // not the caller's: that of a connection to be made
+		failure.err = fmt.Errorf("postgres: %s: %s", doing, err.Error())
 	default:
 		failure.err = fmt.Errorf("postgres: %s: %w", doing, err)
 	}

@@ -38,12 +38,12 @@ const (
 // OpenPostgres opens the PostgreSQL database that url names and migrates it to this version's schema. One server at
 // a time may use a database: another one is refused, and when this one loses its lease, it stops reading and writing
 // until it has it again.
-func OpenPostgres(ctx context.Context, url string) (*Store, error) {
-	engine, config, err := newPostgres(url)
+func OpenPostgres(ctx context.Context, url string, options ...PostgresOption) (*Store, error) {
+	engine, config, session, err := newPostgres(ctx, url, options)
 	if err != nil {
 		return nil, err
 	}
-	owner, err := takeLease(ctx, config.ConnConfig)
+	owner, err := awaitLease(ctx, session)
 	if err != nil {
 		return nil, err
 	}
@@ -57,21 +57,25 @@ func OpenPostgres(ctx context.Context, url string) (*Store, error) {
 	return newPostgresStore(engine), nil
 }
 
-// newPostgres returns the engine for the database that url names, and how to connect to it.
-func newPostgres(url string) (*postgres, *pgxpool.Config, error) {
+// newPostgres finds out how the database that url names is reached, and returns its engine, the configuration of its
+// pool, and a connection that is a session.
+func newPostgres(
+	ctx context.Context, url string, options []PostgresOption,
+) (*postgres, *pgxpool.Config, *pgx.Conn, error) {
 	config, err := parsePostgresURL(url)
 	if err != nil {
-		return nil, nil, fmt.Errorf("read database address: %w", err)
+		return nil, nil, nil, fmt.Errorf("read database address: %w", err)
 	}
-	if config.ConnConfig.RuntimeParams["application_name"] == "" {
-		config.ConnConfig.RuntimeParams["application_name"] = "rollcall"
+	route := newRoute(options)
+	session, err := route.open(ctx, config, int(config.MaxConns))
+	if err != nil {
+		return nil, nil, nil, err
 	}
-	// A plan made while a table is small, and kept, reads the whole table when it has grown.
-	config.ConnConfig.RuntimeParams["plan_cache_mode"] = "force_custom_plan"
-	engine := &postgres{connConfig: config.ConnConfig, unended: map[directory.AppID]struct{}{}}
+	engine := &postgres{route: route, unended: map[directory.AppID]struct{}{}}
+	engine.pooler.apart = route.directURL != ""
 	nothing := func() {}
 	engine.follower.Store(&leaseFollower{lost: nothing, regaining: nothing, regained: nothing, waiting: func(error) {}})
-	return engine, config, nil
+	return engine, config, session, nil
 }
 
 // newPostgresStore returns a store that forgets what it remembers when the lease is lost.
@@ -83,8 +87,11 @@ func newPostgresStore(engine *postgres) *Store {
 
 // OpenShared opens a PostgreSQL database as OpenPostgres does, for one of many servers. It returns when the others know
 // of this one. When the lease is lost, the store stops reading and writing until it has another.
-func OpenShared(ctx context.Context, url string, shared Cluster) (*Store, error) {
-	engine, config, err := newPostgres(url)
+func OpenShared(ctx context.Context, url string, shared Cluster, options ...PostgresOption) (*Store, error) {
+	engine, config, session, err := newPostgres(ctx, url, options)
+	if err == nil {
+		err = session.Close(ctx) // a lease is a row, and needs none
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -119,14 +126,15 @@ func OpenShared(ctx context.Context, url string, shared Cluster) (*Store, error)
 }
 
 type postgres struct {
-	pool       *pgxpool.Pool
-	connConfig *pgx.ConnConfig
-	texts      insertTexts
+	pool  *pgxpool.Pool
+	route *route
+	texts insertTexts
 
 	// lease is nil while another server may be using the database.
 	lease        atomic.Pointer[lease]
 	follower     atomic.Pointer[leaseFollower]
 	cluster      *cluster // nil for a server that has the database for itself
+	pooler       poolerWatch
 	stopWatching context.CancelFunc
 	watching     sync.WaitGroup
 
@@ -135,9 +143,18 @@ type postgres struct {
 	unended map[directory.AppID]struct{}
 }
 
+// Route returns how PostgreSQL is reached. It reports false on SQLite.
+func (s *Store) Route() (Route, bool) {
+	if e, ok := s.engine.(*postgres); ok {
+		return e.route.reached.Load().Route, true
+	}
+	return Route{}, false
+}
+
 func (e *postgres) open(ctx context.Context, config *pgxpool.Config) error {
-	db := stdlib.OpenDB(*config.ConnConfig)
-	if err := errors.Join(explainMigration(migrate(ctx, db, postgresDialect), config.ConnConfig.User), db.Close()); err != nil {
+	db := stdlib.OpenDB(*e.route.session)
+	err := explainMigration(migrate(ctx, db, postgresDialect), e.route.session.User)
+	if err := errors.Join(err, db.Close()); err != nil {
 		return err
 	}
 	pool, err := pgxpool.NewWithConfig(ctx, config)
@@ -165,6 +182,7 @@ func (e *postgres) close() error {
 func (e *postgres) querier(ctx context.Context, begin string) (*pgQuerier, error) {
 	conn, err := e.pool.Acquire(ctx)
 	if err != nil {
+		e.pooler.failed(ctx, err)
 		return nil, postgresError(ctx, "connect", err)
 	}
 	querier := &pgQuerier{ctx: ctx, conn: conn, texts: &e.texts}
@@ -217,7 +235,9 @@ func (e *postgres) view(ctx context.Context, fn func(querier) error) error {
 	case err != nil:
 		return errors.Join(err, s.end(`ROLLBACK`))
 	}
-	return s.end(`COMMIT`)
+	err = s.end(`COMMIT`)
+	e.pooler.answered(err)
+	return err
 }
 
 type pgTransaction struct {
@@ -278,6 +298,7 @@ func (t *pgTransaction) fetchUsers(app directory.AppID, uids []directory.UID) ([
 
 func (t *pgTransaction) commit() (uncertain bool, err error) {
 	err = t.end(`COMMIT`)
+	t.engine.pooler.answered(err)
 	if err == nil {
 		t.release()
 		return false, nil
