@@ -210,7 +210,7 @@ func (s *settings) load(getenv func(string) (string, bool)) error {
 	}
 	for name := range file {
 		if s.flags.Lookup(name) == nil || name == "config" {
-			return usageError{fmt.Errorf("%s: there is no option %q; see `rollcall config`", s.configFile, name)}
+			return usageError{fmt.Errorf("%s: there is no option %s; see `rollcall config`", s.configFile, quotedOption(name))}
 		}
 	}
 	var failure error
@@ -221,6 +221,14 @@ func (s *settings) load(getenv func(string) (string, bool)) error {
 	})
 	s.config = s.config.OrDefault() // a zero that was asked for
 	return failure
+}
+
+// quotedOption repeats what stands in the place of an option's name, unless it may be an address with its password.
+func quotedOption(name string) string {
+	if strings.ContainsAny(name, ":@/") {
+		return "such as one of its keys, which is not repeated"
+	}
+	return strconv.Quote(name)
 }
 
 // loadOption gives one option its value: the file's, over that the environment's, and over that the flag's. A value
