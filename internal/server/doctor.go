@@ -222,7 +222,7 @@ func checkPostgres(ctx context.Context, config Config) (level, detail, advice st
 
 // checkTombstones reads what a start reads.
 func checkTombstones(_ context.Context, config Config) (level, detail, advice string) {
-	log := &tombstoneLog{path: filepath.Join(config.DataDir, tombstonesFile)}
+	log := &tombstoneLog{path: filepath.Join(config.DataDir, TombstonesFile)}
 	tombstones, err := log.read()
 	if err != nil {
 		return levelProblem, err.Error(),

@@ -95,7 +95,7 @@ func Start(ctx context.Context, config Config) (_ *Server, err error) {
 	if err != nil {
 		return nil, err
 	}
-	tombstones := &tombstoneLog{path: s.dir.file(tombstonesFile)}
+	tombstones := &tombstoneLog{path: s.dir.file(TombstonesFile)}
 	d := directory.New(directory.Config{
 		Store: s.store, Secrets: keyring, Limits: config.Limits, Now: config.Now, Random: config.Random,
 		Erased: func(tombstone directory.Tombstone) {
