@@ -170,6 +170,9 @@ func checkDatabase(ctx context.Context, config Config) (level, detail, advice st
 		return levelProblem, lost.what, lost.advice()
 	}
 	condition, err := sqlstore.InspectSQLite(ctx, path)
+	if damaged, ok := errors.AsType[*sqlstore.DamagedError](err); ok {
+		return levelProblem, damaged.What(), sqlstore.AdviceDamaged
+	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return levelOK, "the first start makes " + path, ""
@@ -180,11 +183,9 @@ func checkDatabase(ctx context.Context, config Config) (level, detail, advice st
 		return levelProblem, err.Error(),
 			"restore a backup; or to go on without what was written last, move " + path + "-wal away"
 	case err != nil:
-		return levelProblem, err.Error(),
-			"let the user that runs the server read and write the file, or restore a backup if it is damaged"
+		return levelProblem, err.Error(), "let the user that runs the server read and write the file"
 	case len(condition.Problems) > 0:
-		return levelProblem, strings.Join(condition.Problems, "; "),
-			"stop the server, keep a copy of the file, and restore a backup"
+		return levelProblem, path + " is damaged: " + strings.Join(condition.Problems, "; "), sqlstore.AdviceDamaged
 	case condition.Version > condition.LatestVersion:
 		newer := &sqlstore.NewerDatabaseError{Version: condition.Version, Known: condition.LatestVersion}
 		return levelProblem, newer.Error(), "run the newer release"
