@@ -180,8 +180,8 @@ func welcome(cmd *cobra.Command, running *server.Server, config server.Config) {
 	if credentials.AppID == "" {
 		printf(
 			cmd,
-			"\n%s is gone: list the apps with `rollcall apps list`, and make a key with\n"+
-				"`rollcall keys create NAME --scope fullAccess --app APP`.\n",
+			"\n%s is gone: list the apps with `rollcall apps list`, and make it again with\n"+
+				"`rollcall keys rotate --app APP`.\n",
 			path,
 		)
 		return

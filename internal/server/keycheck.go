@@ -108,6 +108,17 @@ func lostKeysIn(ctx context.Context, config Config, path string, known Credentia
 	})
 }
 
+// AddKey puts an API key of a scope into the credentials file of an app, which has none of it or is gone. known is what
+// the file is to hold besides.
+func AddKey(path string, known Credentials, scope directory.Scope, key string) error {
+	if scope == directory.AuthOnly {
+		known.AuthKey = key
+	} else {
+		known.RestAPIKey = key
+	}
+	return writeCredentials(path, known)
+}
+
 // ReplaceKey puts an API key in the place of another in a credentials file, durably and in one step. It reports false
 // when the file does not hold the other.
 func ReplaceKey(path, replaced, key string) (bool, error) {
