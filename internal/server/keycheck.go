@@ -48,9 +48,12 @@ func (l lostKeys) what() string {
 	if len(l.fields) == 0 {
 		return ""
 	}
-	return fmt.Sprintf(
-		"%s of %s is not accepted any more: the key was deleted, or has expired", strings.Join(l.fields, " and "), l.path,
-	)
+	are, keyWas := "is", "key was deleted, or has"
+	if len(l.fields) > 1 {
+		are, keyWas = "are", "keys were deleted, or have"
+	}
+	fields := strings.Join(l.fields, " and ")
+	return fmt.Sprintf("%s of %s %s not accepted any more: the %s expired", fields, l.path, are, keyWas)
 }
 
 // advice says how to mend it.
@@ -59,7 +62,10 @@ func (l lostKeys) advice() string {
 	for i, scope := range l.scopes {
 		commands[i] = fmt.Sprintf("`rollcall keys rotate --scope %s --data %s`", scope, filepath.Dir(l.path))
 	}
-	return strings.Join(commands, " and ") + " makes a new key and writes it there"
+	if len(commands) > 1 {
+		return strings.Join(commands, " and ") + " make new keys and write them there"
+	}
+	return commands[0] + " makes a new key and writes it there"
 }
 
 // lostKeysOf looks for keys of the credentials file that the directory does not accept.
