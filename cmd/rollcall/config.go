@@ -31,8 +31,7 @@ type settings struct {
 	logFormat  string
 	flags      *pflag.FlagSet
 	sources    map[string]string
-	// unknown are variables that look like settings and are none, in words.
-	unknown []string
+	unknown    []unknownVariable
 }
 
 const envPrefix = "ROLLCALL_"
@@ -381,7 +380,7 @@ func newConfig() *cobra.Command {
 				return usageError{err}
 			}
 			for _, told := range s.unknown {
-				fmt.Fprintln(cmd.ErrOrStderr(), "rollcall: "+told)
+				fmt.Fprintf(cmd.ErrOrStderr(), "rollcall: %s\n", told)
 			}
 			return s.print(cmd, asJSON)
 		},
