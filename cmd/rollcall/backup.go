@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -19,9 +21,11 @@ func newBackup() *cobra.Command {
 		Short: "Copy the embedded database while the server runs",
 		Long: "Writes the database as it is at one moment to a new file and checks it; the server goes on writing\n" +
 			"meanwhile. Without the master key nobody can read the keys and tokens in it: back up DATA/master.key too,\n" +
-			"elsewhere. To restore, stop the server, put the file in the place of DATA/rollcall.db, remove\n" +
-			"rollcall.db-wal and rollcall.db-shm, and start it. Users deleted permanently since then are deleted again,\n" +
-			"from DATA/tombstones.jsonl. On PostgreSQL use pg_dump.",
+			"elsewhere. On PostgreSQL use pg_dump.\n\n" +
+			"To restore, stop the server, put the file in the place of DATA/rollcall.db, remove rollcall.db-wal and\n" +
+			"rollcall.db-shm, and start it. Users deleted permanently since then are deleted again, from\n" +
+			"DATA/tombstones.jsonl. In another directory it takes master.key, credentials.json and tombstones.jsonl too:\n" +
+			"that of now, not that of the backup, or those users are back. docs/operations.md has all of it.",
 		Example: "  rollcall backup /backups/rollcall-$(date +%F).db\n" +
 			"  rollcall backup --data /var/lib/rollcall monday.db --json",
 		Args: cobra.ExactArgs(1),
@@ -55,10 +59,32 @@ func newBackup() *cobra.Command {
 				cmd, "%s: %d bytes, %d apps, %d users, %d changes, checked, in %s\n", args[0], info.Size(), condition.Apps,
 				condition.Users, condition.Changes, time.Since(started).Round(time.Millisecond),
 			)
+			printf(cmd, "%s", besideBackup(s.config))
 			return nil
 		},
 	}
 	s.register(cmd.Flags())
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
+}
+
+// besideBackup names the files that a restored database needs, of those that there are.
+func besideBackup(config server.Config) string {
+	var files []string
+	for _, file := range []string{server.MasterKeyFile, server.CredentialsFile} {
+		if path := filepath.Join(config.DataDir, file); fileExists(path) {
+			files = append(files, path)
+		}
+	}
+	told := ""
+	if len(files) > 0 {
+		told = "Keep with it, in another place: " + strings.Join(files, ", ") + ".\n"
+	}
+	return told + "To restore it elsewhere, take " + filepath.Join(config.DataDir, server.TombstonesFile) +
+		" as it is then: without it, who is erased from now on comes back.\n"
+}
+
+func fileExists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }

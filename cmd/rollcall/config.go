@@ -31,8 +31,7 @@ type settings struct {
 	logFormat  string
 	flags      *pflag.FlagSet
 	sources    map[string]string
-	// unknown are variables that look like settings and are none, in words.
-	unknown []string
+	unknown    []unknownVariable
 }
 
 const envPrefix = "ROLLCALL_"
@@ -214,7 +213,7 @@ func (s *settings) load(getenv func(string) (string, bool)) error {
 	}
 	for name := range file {
 		if s.flags.Lookup(name) == nil || name == "config" {
-			return usageError{fmt.Errorf("%s: there is no option %q; see `rollcall config`", s.configFile, name)}
+			return usageError{fmt.Errorf("%s: there is no option %s; see `rollcall config`", s.configFile, quotedOption(name))}
 		}
 	}
 	var failure error
@@ -225,6 +224,14 @@ func (s *settings) load(getenv func(string) (string, bool)) error {
 	})
 	s.config = s.config.OrDefault() // a zero that was asked for
 	return failure
+}
+
+// quotedOption repeats what stands in the place of an option's name, unless it may be an address with its password.
+func quotedOption(name string) string {
+	if strings.ContainsAny(name, ":@/") {
+		return "such as one of its keys, which is not repeated"
+	}
+	return strconv.Quote(name)
 }
 
 // loadOption gives one option its value: the file's, over that the environment's, and over that the flag's. A value
@@ -377,7 +384,7 @@ func newConfig() *cobra.Command {
 				return usageError{err}
 			}
 			for _, told := range s.unknown {
-				fmt.Fprintln(cmd.ErrOrStderr(), "rollcall: "+told)
+				fmt.Fprintf(cmd.ErrOrStderr(), "rollcall: %s\n", told)
 			}
 			return s.print(cmd, asJSON)
 		},

@@ -26,7 +26,8 @@ func newDoctor() *cobra.Command {
 			findings := server.Diagnose(cmd.Context(), s.config)
 			for _, told := range s.unknown {
 				findings = append(findings, server.Finding{
-					Check: "environment", Level: "warning", Detail: told, Advice: "correct the name, or unset it if it is nobody's",
+					Check: "environment", Level: "warning", Detail: told.String(),
+					Advice: "correct the name, or unset it if it is nobody's",
 				})
 			}
 			if asJSON {

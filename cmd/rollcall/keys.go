@@ -2,10 +2,14 @@ package main
 
 import (
 	"crypto/rand"
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"strings"
 	"time"
 
+	"github.com/mattn/go-isatty"
 	"github.com/spf13/cobra"
 
 	"github.com/rollcall/rollcall/api"
@@ -88,12 +92,16 @@ func keysCreate(r *remote) *cobra.Command {
 func keysRotate(r *remote) *cobra.Command {
 	var scope string
 	var grace time.Duration
+	var show bool
 	cmd := keyCommand(r, &cobra.Command{
 		Use: "rotate [ID]", Short: "Replace a key by a new one of the same name and scope",
 		Long: "Makes a new key in the place of one, which is still accepted for the time that --grace says, and then is\n" +
 			"gone. Without an ID it is the key in credentials.json of --scope; when that one is not accepted any more, a new\n" +
-			"key takes its place all the same. Where credentials.json has the key that is replaced, it gets the new one.\n" +
-			"Auth tokens stay good. `rollcall keys list` shows whether the old key is still used.",
+			"key takes its place all the same. Where credentials.json has the key that is replaced, it gets the new one;\n" +
+			"where that file is gone and DATA/master.key is there, it is made again for the app of --app.\n" +
+			"Auth tokens stay good. `rollcall keys list` shows whether the old key is still used. Keys that were replaced\n" +
+			"before are accepted until their own time is over: those are told too. A key that credentials.json has is shown\n" +
+			"on a terminal, with --show, and with --json.",
 		Example: "  rollcall keys rotate\n" +
 			"  rollcall keys rotate --scope authOnly --grace 720h\n" +
 			"  rollcall keys rotate key_1b2c3d4e5f60 --grace 0s",
@@ -101,10 +109,14 @@ func keysRotate(r *remote) *cobra.Command {
 	}, func(cmd *cobra.Command, c *client.Client, args []string) (any, [][]string, error) {
 		rotation := keyRotation{r: r, c: c, scope: scope, grace: grace}
 		key, err := rotation.run(cmd, args)
-		rows := keyRows(key)
 		if key.Key == "" {
 			return nil, nil, err
 		}
+		shown := key
+		if rotation.written && !show && !isatty.IsTerminal(os.Stdout.Fd()) {
+			shown.Key = "in " + r.credentialsFile()
+		}
+		rows := keyRows(shown)
 		if err != nil { // the key is there, and nobody else will ever show it
 			err = outcomeError{err, exitFailed}
 		}
@@ -115,6 +127,7 @@ func keysRotate(r *remote) *cobra.Command {
 	flags.DurationVar(
 		&grace, "grace", directory.DefaultKeyGrace, "how long the replaced key is still accepted; 0s ends it at once",
 	)
+	flags.BoolVar(&show, "show", false, "show the new key also when this is no terminal and credentials.json has it")
 	cmd.PreRunE = func(*cobra.Command, []string) error {
 		if scope != string(directory.FullAccess) && scope != string(directory.AuthOnly) {
 			return usageError{fmt.Errorf("the --scope %s is neither fullAccess nor authOnly", scope)}
@@ -133,10 +146,12 @@ type keyRotation struct {
 	c     *client.Client
 	scope string
 	grace time.Duration
+	// written says that the credentials file has the new key.
+	written bool
 }
 
 // run returns the new key, also when it could not be written to the credentials file.
-func (k keyRotation) run(cmd *cobra.Command, args []string) (api.APIKey, error) {
+func (k *keyRotation) run(cmd *cobra.Command, args []string) (api.APIKey, error) {
 	ctx := client.WithIdempotencyKey(cmd.Context(), rand.Text())
 	inFile := k.r.stored.RestAPIKey
 	if k.scope == string(directory.AuthOnly) {
@@ -150,15 +165,22 @@ func (k keyRotation) run(cmd *cobra.Command, args []string) (api.APIKey, error) 
 	if replaced == "" && k.scope == string(directory.FullAccess) {
 		replaced = k.r.apiKey
 	}
+	if replaced == "" && k.mayAdd() {
+		return k.add(cmd)
+	}
 	if replaced == "" {
 		return api.APIKey{}, usageError{
 			fmt.Errorf("there is no %s key in %s; name one by its id", k.scope, k.r.credentialsFile()),
 		}
 	}
+	all := client.APIKeyListOptions{PageOptions: client.PageOptions{PerPage: 1000}}
+	before, err := k.c.APIKeys.List(cmd.Context(), all)
+	if err != nil {
+		return api.APIKey{}, err
+	}
 	key, err := k.c.APIKeys.Rotate(ctx, replaced, k.grace)
 	if client.IsCode(err, api.CodeAPIKeyNotFound) && len(args) == 0 {
-		name := map[string]string{"fullAccess": "REST API Key", "authOnly": "Auth Key"}[k.scope]
-		key, err = k.c.APIKeys.Create(cmd.Context(), api.CreateAPIKeyRequest{Name: name, Scope: k.scope})
+		key, err = k.create(cmd)
 		fmt.Fprintln(cmd.ErrOrStderr(), "the key was not accepted any more; this one takes its place")
 	}
 	if err != nil {
@@ -167,24 +189,77 @@ func (k keyRotation) run(cmd *cobra.Command, args []string) (api.APIKey, error) 
 	if key.Replaces != nil {
 		k.tellExpiry(cmd, *key.Replaces)
 	}
+	k.tellOthers(cmd, key, before.Items)
 	if inFile == "" {
 		return key, nil
 	}
-	written, err := server.ReplaceKey(k.r.credentialsFile(), inFile, key.Key)
+	k.written, err = server.ReplaceKey(k.r.credentialsFile(), inFile, key.Key)
 	switch {
 	case err != nil:
 		return key, fmt.Errorf(
 			"the new key is not in %s: %w; put it there in place of the old one", k.r.credentialsFile(), err,
 		)
-	case written:
+	case k.written:
 		fmt.Fprintf(cmd.ErrOrStderr(), "%s has the new key\n", k.r.credentialsFile())
 	}
 	return key, nil
 }
 
-func (k keyRotation) tellExpiry(cmd *cobra.Command, replaced api.ReplacedKey) {
+func (k *keyRotation) create(cmd *cobra.Command) (api.APIKey, error) {
+	name := map[string]string{"fullAccess": "REST API Key", "authOnly": "Auth Key"}[k.scope]
+	return k.c.APIKeys.Create(cmd.Context(), api.CreateAPIKeyRequest{Name: name, Scope: k.scope})
+}
+
+// mayAdd reports whether the credentials file is the app's and has no key of the scope, or is gone.
+func (k *keyRotation) mayAdd() bool {
+	known, err := server.ReadCredentials(k.r.credentialsFile())
+	if errors.Is(err, fs.ErrNotExist) {
+		return k.r.appID != "" && k.r.stored.ManagementKey != "" // which the master key of the data directory gives
+	}
+	return err == nil && known.AppID == k.r.appID
+}
+
+// add makes a key and puts it into the credentials file, which is made when it is gone.
+func (k *keyRotation) add(cmd *cobra.Command) (api.APIKey, error) {
+	key, err := k.create(cmd)
+	if err != nil {
+		return api.APIKey{}, err
+	}
+	known := k.r.stored
+	known.AppID = k.r.appID
+	if err := server.AddKey(k.r.credentialsFile(), known, directory.Scope(k.scope), key.Key); err != nil {
+		return key, fmt.Errorf("the new key is not in %s: %w", k.r.credentialsFile(), err)
+	}
+	k.written = true
+	fmt.Fprintf(cmd.ErrOrStderr(), "%s has the new key\n", k.r.credentialsFile())
+	return key, nil
+}
+
+// tellOthers names the keys of the same name and scope that the rotation did not end: they may be what is meant to be
+// gone.
+func (k *keyRotation) tellOthers(cmd *cobra.Command, made api.APIKey, before []api.APIKey) {
+	for _, key := range before {
+		isReplaced := made.Replaces != nil && key.ID == made.Replaces.ID
+		if key.Name != made.Name || key.Scope != made.Scope || isReplaced {
+			continue
+		}
+		until := "without an end"
+		if key.ExpiresAt != 0 {
+			until = "until " + timeOf(key.ExpiresAt, "") + " UTC"
+		}
+		fmt.Fprintf(
+			cmd.ErrOrStderr(),
+			"%s, an older key of the same name, is still accepted %s; `rollcall keys delete %s` ends it\n",
+			key.ID, until, key.ID,
+		)
+	}
+}
+
+func (k *keyRotation) tellExpiry(cmd *cobra.Command, replaced api.ReplacedKey) {
 	until := fmt.Sprintf(
-		"is accepted until %s UTC; `rollcall keys list` shows whether it is still used", timeOf(replaced.ExpiresAt, ""),
+		"is accepted until %s UTC; `rollcall keys list` shows whether it is still used, and "+
+			"`rollcall keys delete %s` ends it",
+		timeOf(replaced.ExpiresAt, ""), replaced.ID,
 	)
 	if replaced.ExpiresAt <= time.Now().Unix() {
 		until = "is not accepted any more"
@@ -193,7 +268,7 @@ func (k keyRotation) tellExpiry(cmd *cobra.Command, replaced api.ReplacedKey) {
 }
 
 // inFile returns the text of the key that an id or a text names, if the credentials file has it.
-func (k keyRotation) inFile(cmd *cobra.Command, named string) string {
+func (k *keyRotation) inFile(cmd *cobra.Command, named string) string {
 	for _, text := range k.r.storedKeys() {
 		if text == named {
 			return text
@@ -211,7 +286,7 @@ func keysDelete(r *remote) *cobra.Command {
 		Use: "delete ID", Short: "Revoke a key", Example: "  rollcall keys delete key_1b2c3d4e5f60 --revoke-tokens",
 		Args: cobra.ExactArgs(1),
 	}, func(cmd *cobra.Command, c *client.Client, args []string) (any, [][]string, error) {
-		inFile := keyRotation{r: r, c: c}.inFile(cmd, args[0])
+		inFile := (&keyRotation{r: r, c: c}).inFile(cmd, args[0])
 		done, err := c.APIKeys.Delete(cmd.Context(), args[0], api.DeleteAPIKeyRequest{RevokeTokens: tokensToo})
 		if client.IsCode(err, api.CodeAPIKeyNoSelfAction) {
 			return nil, nil, fmt.Errorf("%w\n%s", err, strings.Join([]string{

@@ -100,6 +100,12 @@ func (r *remote) explain(err error) error {
 		return err
 	}
 	switch about := refused.Details["uid"]; {
+	case refused.Code == api.CodeEmptyAppID || refused.Code == api.CodeEmptyAPIKey:
+		return fmt.Errorf(
+			"%s has no API key for this: give --app (see `rollcall apps list`) and ROLLCALL_API_KEY.\n"+
+				"Where the file is gone, `rollcall keys rotate --app APP` makes a key and the file again (%s)",
+			r.credentialsFile(), refused.Code,
+		)
 	case refused.Code == api.CodeUIDNotFound && len(about) > 0:
 		return fmt.Errorf("%s: %s `rollcall users reactivate UID` does", refused.Code, about[0])
 	case refused.Code == api.CodeAPIKeyUnknown && r.apiKey == r.stored.RestAPIKey && r.apiKey != "":

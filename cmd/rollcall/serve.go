@@ -75,7 +75,11 @@ func (s *settings) withConfig(cmd *cobra.Command, run func(server.Config) error)
 		return usageError{err}
 	}
 	for _, told := range s.unknown {
-		config.Logger.Warn("a variable looks like a setting and is none", slog.String("variable", told))
+		about := []slog.Attr{slog.String("variable", told.name)}
+		if told.nearest != "" {
+			about = append(about, slog.String("nearest", told.nearest))
+		}
+		config.Logger.LogAttrs(cmd.Context(), slog.LevelWarn, "a variable looks like a setting and is none", about...)
 	}
 	config.LogLost = log.Lost
 	return run(config)
@@ -180,8 +184,8 @@ func welcome(cmd *cobra.Command, running *server.Server, config server.Config) {
 	if credentials.AppID == "" {
 		printf(
 			cmd,
-			"\n%s is gone: list the apps with `rollcall apps list`, and make a key with\n"+
-				"`rollcall keys create NAME --scope fullAccess --app APP`.\n",
+			"\n%s is gone: list the apps with `rollcall apps list`, and make it again with\n"+
+				"`rollcall keys rotate --app APP`.\n",
 			path,
 		)
 		return

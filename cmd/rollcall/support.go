@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -15,7 +16,7 @@ import (
 // userPresence is what `rollcall presence --json` prints.
 type userPresence struct {
 	UID string `json:"uid"`
-	// State is online, active or deactivated, and Why says in words how that came about.
+	// State is online, invisible, active or deactivated, and Why says in words how that came about.
 	State string `json:"state"`
 	Why   string `json:"why"`
 	// Status is how the user presents itself: available, away, busy, invisible or offline.
@@ -28,7 +29,10 @@ type userPresence struct {
 	Timeline []api.PresenceTransition `json:"timeline"`
 }
 
-const statusOffline = "offline"
+const (
+	statusOffline   = "offline"
+	statusInvisible = "invisible"
+)
 
 // look fetches the presence of a user, who may be deactivated.
 func look(cmd *cobra.Command, c *client.Client, uid string) (userPresence, error) {
@@ -63,7 +67,11 @@ func look(cmd *cobra.Command, c *client.Client, uid string) (userPresence, error
 		return seen, nil
 	}
 	seen.State, seen.Why = stateActive, seen.why()
-	if seen.Status != statusOffline && seen.Status != "invisible" {
+	switch seen.Status {
+	case statusOffline:
+	case statusInvisible:
+		seen.State = stateInvisible
+	default:
 		seen.State = stateOnline
 	}
 	return seen, nil
@@ -92,12 +100,10 @@ func (p userPresence) why() string {
 		}
 	}
 	switch {
-	case connected > 0 && p.Status == "invisible":
-		return fmt.Sprintf("connected since %s UTC, and invisible: others see it offline", timeOf(since, ""))
 	case connected > 0:
-		return fmt.Sprintf("connected since %s UTC", timeOf(since, ""))
+		return fmt.Sprintf("connected since %s UTC%s", timeOf(since, ""), p.hidden())
 	case until != 0:
-		return fmt.Sprintf("the connection broke, and it has until %s UTC to come back", timeOf(until, ""))
+		return fmt.Sprintf("the connection broke, and it has until %s UTC to come back%s", timeOf(until, ""), p.hidden())
 	case len(p.Timeline) > 0 && p.Timeline[0].Status == statusOffline:
 		last := p.Timeline[0]
 		return fmt.Sprintf("%s at %s UTC", last.Cause, timeOf(last.At/1000, ""))
@@ -108,6 +114,25 @@ func (p userPresence) why() string {
 	default:
 		return "it was never connected"
 	}
+}
+
+// hidden says, of a user who is invisible, which devices make it so, and that they hide the others too.
+func (p userPresence) hidden() string {
+	if p.Status != statusInvisible {
+		return ""
+	}
+	var hiding []string
+	for _, device := range p.Devices {
+		if device.Status == statusInvisible {
+			hiding = append(hiding, device.DeviceID)
+		}
+	}
+	if len(hiding) == len(p.Devices) {
+		return "; others see it offline"
+	}
+	return fmt.Sprintf(
+		"; others see it offline, because %s, invisible, hides all its devices", strings.Join(hiding, " and "),
+	)
 }
 
 func newPresence() *cobra.Command {
@@ -141,7 +166,7 @@ func newPresence() *cobra.Command {
 
 func (p userPresence) print(cmd *cobra.Command) error {
 	status := ""
-	if p.Status != "available" && p.Status != statusOffline {
+	if p.Status != "available" && p.Status != statusOffline && p.Status != statusInvisible {
 		status = ", " + p.Status
 	}
 	if p.StatusText != "" {
@@ -153,7 +178,7 @@ func (p userPresence) print(cmd *cobra.Command) error {
 	}
 	printf(cmd, "%s is %s%s: %s\n", p.UID, state, status, p.Why)
 	if len(p.Devices) > 0 {
-		rows := [][]string{{"DEVICE", "STATUS", "CONNECTED", "GONE AT", "TOKEN"}}
+		rows := [][]string{{"DEVICE", "STATUS", "CONNECTED", "BACK UNTIL", "TOKEN"}}
 		for _, device := range p.Devices {
 			rows = append(rows, []string{
 				device.DeviceID, device.Status, timeOf(device.ConnectedAt, "no"), timeOf(device.AwayUntil, "-"),
@@ -182,18 +207,39 @@ func newExplain() *cobra.Command {
 	cmd := remoteCommand(r, &cobra.Command{
 		Use: "explain VIEWER SUBJECT", Short: "Tell what a user sees of another, and the rule that decides",
 		Long: "Tells what one user may see of another and do about it: whether it finds it in lists and searches, may\n" +
-			"look it up, sees whether it is online, and may write to it; and the rule that decides.",
+			"look it up, sees whether it is online, and may write to it; and the rule that decides. When the other has made\n" +
+			"itself invisible, that is said too.",
 		Example: "  rollcall explain ada bob", Args: cobra.ExactArgs(2),
 	}, func(cmd *cobra.Command, c *client.Client, args []string) (any, [][]string, error) {
 		e, err := c.Visibility.Explain(cmd.Context(), args[0], args[1])
-		rows := [][]string{
-			{"VIEWER", "SUBJECT", "LISTED", "LOOKED UP", "PRESENCE", "CONTACT", "RULE"},
-			{e.Viewer, e.Subject, yesNo(e.Listed), yesNo(e.Detailed), yesNo(e.Presence), yesNo(e.Contact), e.Rule},
+		if err != nil {
+			return nil, nil, err
 		}
-		return e, rows, err
+		told := explanation{Explanation: e}
+		presence, rule := yesNo(e.Presence), e.Rule
+		if e.Presence && e.Viewer != e.Subject {
+			now, err := c.Presence.Devices(cmd.Context(), e.Subject)
+			if err != nil {
+				return nil, nil, err
+			}
+			if told.SubjectInvisible = now.Status == statusInvisible; told.SubjectInvisible {
+				presence, rule = "offline", fmt.Sprintf("%s; %s is invisible now", e.Rule, e.Subject)
+			}
+		}
+		return told, [][]string{
+			{"VIEWER", "SUBJECT", "LISTED", "LOOKED UP", "PRESENCE", "CONTACT", "RULE"},
+			{e.Viewer, e.Subject, yesNo(e.Listed), yesNo(e.Detailed), presence, yesNo(e.Contact), rule},
+		}, nil
 	})
 	r.register(cmd.Flags())
 	return cmd
+}
+
+// explanation is what `rollcall explain --json` prints.
+type explanation struct {
+	api.Explanation
+	// SubjectInvisible says that the viewer may see the presence of the subject, who hides it from everybody now.
+	SubjectInvisible bool `json:"subjectInvisible,omitempty"`
 }
 
 func yesNo(value bool) string {
@@ -246,23 +292,71 @@ func newChanges() *cobra.Command {
 			return nil, nil, usageError{fmt.Errorf("a --limit of %d shows nothing", limit)}
 		}
 		changes, all, err := latestChanges(cmd, c, uid, since, limit)
+		if err != nil {
+			return nil, nil, err
+		}
+		if len(changes) == 0 && uid != "" {
+			return changes, nil, noChangesAbout(cmd, uid, since)
+		}
+		names, err := keyNames(cmd, c, changes)
+		if err != nil {
+			return nil, nil, err
+		}
 		if all > len(changes) {
 			fmt.Fprintf(cmd.ErrOrStderr(), "the last %d of %d; --limit shows more\n", len(changes), all)
 		}
 		rows := [][]string{{"REVISION", "TIME", "WHO", "WHAT", "SUBJECT", "OBJECT", "FIELDS"}}
 		for _, change := range changes {
 			rows = append(rows, []string{
-				fmt.Sprint(change.Revision), timeOf(change.At, ""), change.Actor, change.Kind, change.Subject, change.Object,
-				strings.Join(change.Fields, ","),
+				fmt.Sprint(change.Revision), timeOf(change.At, ""), names.who(change.Actor), change.Kind, change.Subject,
+				change.Object, strings.Join(change.Fields, ","),
 			})
 		}
-		return changes, rows, err
+		return changes, rows, nil
 	})
 	r.register(cmd.Flags())
 	cmd.Flags().StringVar(&uid, "uid", "", "only changes about this user")
 	cmd.Flags().Int64Var(&since, "since", 0, "only changes with a higher revision")
 	cmd.Flags().IntVar(&limit, "limit", 100, "how many of the latest to show")
 	return cmd
+}
+
+// noChangesAbout says why there is no change about a user. It is an error for one who was never there.
+func noChangesAbout(cmd *cobra.Command, uid string, since int64) error {
+	if since > 0 {
+		fmt.Fprintf(cmd.ErrOrStderr(), "nothing about %s has changed after revision %d\n", uid, since)
+		return nil
+	}
+	return outcomeError{fmt.Errorf("nothing is known of %s: no user has or had this uid", uid), exitFailed}
+}
+
+// namesOfKeys are the names of API keys by their ids.
+type namesOfKeys map[string]string
+
+// keyNames returns the names of the keys that have made changes, as far as they are accepted still.
+func keyNames(cmd *cobra.Command, c *client.Client, changes []api.Change) (namesOfKeys, error) {
+	isKey := func(change api.Change) bool { return strings.HasPrefix(change.Actor, actorIsKey) }
+	if !slices.ContainsFunc(changes, isKey) {
+		return nil, nil
+	}
+	keys, err := c.APIKeys.List(cmd.Context(), client.APIKeyListOptions{PageOptions: client.PageOptions{PerPage: 1000}})
+	names := namesOfKeys{}
+	for _, key := range keys.Items {
+		names[key.ID] = key.Name
+	}
+	return names, err
+}
+
+// actorIsKey is what the actor of a change begins with that was made with an API key.
+const actorIsKey = "key:"
+
+// who returns an actor with the name of its key.
+func (n namesOfKeys) who(actor string) string {
+	id, isKey := strings.CutPrefix(actor, actorIsKey)
+	if name, known := n[id]; isKey && known {
+		return fmt.Sprintf("%s (%s)", actor, name)
+	}
+	return actor
 }
 
 // latestChanges returns the last of the changes above a revision, and how many there are.

@@ -35,12 +35,42 @@ func userRows(users ...api.User) [][]string {
 	return rows
 }
 
-// The states of a user, for people. One who is online is active too.
+// The states of a user, for people. One who is online or invisible is active too.
 const (
 	stateActive      = "active"
 	stateOnline      = "online"
+	stateInvisible   = "invisible"
 	stateDeactivated = "deactivated"
 )
+
+// seenUserRows is userRows with who is online and invisible told apart, which the contract's status does not do.
+func seenUserRows(cmd *cobra.Command, c *client.Client, users ...api.User) ([][]string, error) {
+	rows := userRows(users...)
+	var online []string
+	for _, user := range users {
+		if stateOf(user) == stateOnline {
+			online = append(online, user.UID)
+		}
+	}
+	if len(online) == 0 {
+		return rows, nil
+	}
+	seen, err := c.Presence.Query(cmd.Context(), online...)
+	if err != nil {
+		return nil, err
+	}
+	for _, user := range seen.Users {
+		if user.Status != statusInvisible {
+			continue
+		}
+		for _, row := range rows[1:] {
+			if row[0] == user.UID {
+				row[3] = stateInvisible
+			}
+		}
+	}
+	return rows, nil
+}
 
 func stateOf(user api.User) string {
 	switch {
@@ -57,7 +87,8 @@ func usersList(r *remote) *cobra.Command {
 	var options client.UserListOptions
 	cmd := remoteCommand(r, &cobra.Command{
 		Use: "list", Short: "List one page of users, newest first",
-		Long:    "Lists one page of users, newest first. STATE is active, online, which is active too, or deactivated.",
+		Long: "Lists one page of users, newest first. STATE is deactivated, or active, and of those who are connected\n" +
+			"online, or invisible when others see them offline.",
 		Example: "  rollcall users list --search ad --per-page 20", Args: cobra.NoArgs,
 	}, func(cmd *cobra.Command, c *client.Client, _ []string) (any, [][]string, error) {
 		page, err := c.Users.List(cmd.Context(), options)
@@ -67,7 +98,11 @@ func usersList(r *remote) *cobra.Command {
 				at.CurrentPage+1,
 			)
 		}
-		return page.Items, userRows(page.Items...), err
+		if err != nil {
+			return nil, nil, err
+		}
+		rows, err := seenUserRows(cmd, c, page.Items...)
+		return page.Items, rows, err
 	})
 	flags := cmd.Flags()
 	flags.StringVar(&options.SearchKey, "search", "", "prefix of the uid or the name")
@@ -88,7 +123,11 @@ func usersGet(r *remote) *cobra.Command {
 		if err == nil && user.DeactivatedAt != 0 {
 			fmt.Fprintln(cmd.ErrOrStderr(), deactivation(user))
 		}
-		return user, userRows(user), err
+		if err != nil {
+			return nil, nil, err
+		}
+		rows, err := seenUserRows(cmd, c, user)
+		return user, rows, err
 	})
 }
 
@@ -179,7 +218,7 @@ func usersExport(r *remote) *cobra.Command {
 		}
 		dossier, err := c.Users.Export(cmd.Context(), args[0])
 		if err != nil {
-			return err
+			return r.explain(err)
 		}
 		return printJSON(cmd, dossier)
 	}

@@ -34,16 +34,15 @@ func inWords(err error) error {
 	return err
 }
 
-// nearest returns the known name that a misspelled one is most like, and whether it is so like it that it must be
-// meant.
-func nearest(name string, known []string) (best string, isMeant bool) {
-	least := -1
+// nearest returns the known name that a misspelled one is most like, and the editDistance between them.
+func nearest(name string, known []string) (best string, least int) {
+	least = -1
 	for _, candidate := range known {
 		if distance := editDistance(name, candidate); least < 0 || distance < least {
 			best, least = candidate, distance
 		}
 	}
-	return best, least >= 0 && least <= max(1, len(name)/5)
+	return best, least
 }
 
 // editDistance returns how many letters are to be added, taken away, changed, or swapped with their neighbour, to make
@@ -76,10 +75,25 @@ var otherVariables = []string{
 	"ROLLCALL_MANAGEMENT_SECRET",
 }
 
+// unknownVariable is a variable that looks like a setting and is none.
+type unknownVariable struct {
+	name string
+	// nearest is a variable that may be meant; empty when none is near.
+	nearest string
+}
+
+func (v unknownVariable) String() string {
+	told := v.name + " is no setting, and does nothing"
+	if v.nearest != "" {
+		told += "; the nearest is " + v.nearest
+	}
+	return told
+}
+
 // checkEnvironment looks for variables that would be settings and are none. One that is nearly the name of a setting is
 // refused: what it was meant to set is not set. Others may be somebody else's, as Kubernetes makes some for a service
 // of this name: they are returned, to be told.
-func checkEnvironment(environment []string, flags *pflag.FlagSet) (unknown []string, err error) {
+func checkEnvironment(environment []string, flags *pflag.FlagSet) (unknown []unknownVariable, err error) {
 	known := slices.Clone(otherVariables)
 	flags.VisitAll(func(flag *pflag.Flag) { known = append(known, envName(flag.Name)) })
 	for _, option := range secretOptions {
@@ -95,14 +109,16 @@ func checkEnvironment(environment []string, flags *pflag.FlagSet) (unknown []str
 		for _, candidate := range known {
 			short = append(short, strings.TrimPrefix(candidate, envPrefix))
 		}
-		best, isMeant := nearest(rest, short)
-		if isMeant {
+		best, distance := nearest(rest, short)
+		if distance <= max(1, len(rest)/5) {
 			return nil, fmt.Errorf("there is no variable %s; is %s%s meant? See `rollcall config`", name, envPrefix, best)
 		}
-		unknown = append(unknown, fmt.Sprintf(
-			"%s is no setting, and does nothing; the nearest is %s%s", name, envPrefix, best,
-		))
+		told := unknownVariable{name: name}
+		if distance <= len(rest)/3 {
+			told.nearest = envPrefix + best
+		}
+		unknown = append(unknown, told)
 	}
-	slices.Sort(unknown)
+	slices.SortFunc(unknown, func(a, b unknownVariable) int { return strings.Compare(a.name, b.name) })
 	return unknown, nil
 }

@@ -154,7 +154,7 @@ func TestSocketDeviceThatComesBackIsNotMissed(t *testing.T) {
 	ada.Hears("bob online")
 	for _, leave := range []func(){bob.Break, func() { bob.Close(1001, "the page goes") }} {
 		leave()
-		awaitDevices(t, s, "bob", func(d api.PresenceDevice) bool { return d.AwayUntil != 0 })
+		awaitDevices(t, s, "bob", func(d api.PresenceDevice) bool { return d.AwayUntil != 0 && d.AuthTokenID != "" })
 		wantBob(t, s, "available")
 		bob = s.Login(t, apitest.Login{UID: "bob", Device: "b"})
 		awaitDevices(t, s, "bob", func(d api.PresenceDevice) bool { return d.ConnectedAt != 0 })

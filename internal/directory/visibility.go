@@ -25,6 +25,7 @@ func (s Visibility) Visible() bool { return s.Listed || s.Detailed }
 
 // The rules that decide about a Visibility.
 const (
+	RuleViewerGone   = "viewer deactivated"
 	RuleSelf         = "self"
 	RuleDeactivated  = "subject deactivated"
 	RuleUnknownRole  = "viewer's role is not known"
@@ -39,6 +40,9 @@ const (
 
 // see is the one policy of who sees whom (lists apply it by narrow, in the form of a query).
 func (p *Policy) see(viewer, subject User, relation Relation) Visibility {
+	if viewer.DeactivatedAt != 0 {
+		return Visibility{Rule: RuleViewerGone}
+	}
 	if viewer.UID == subject.UID {
 		return Visibility{Listed: true, Detailed: true, Presence: true, Contact: true, Rule: RuleSelf}
 	}
@@ -142,17 +146,17 @@ type Explanation struct {
 	Visibility      Visibility
 }
 
-// ExplainVisibility tells what a user may see of another, and why. Errors: CodeUserNotFound for either; a deactivated
-// subject is explained.
+// ExplainVisibility tells what a user may see of another, and why. Errors: CodeUserNotFound for either; one who is deactivated is
+// explained.
 func (d *Directory) ExplainVisibility(
 	ctx context.Context, caller Caller, policy *Policy, rawViewer, rawSubject string,
 ) (Explanation, error) {
 	var e Explanation
 	err := d.store.View(ctx, func(tx Reader) (err error) {
-		if e.Viewer, err = requireUser(tx, caller.App, FoldUID(rawViewer), rawViewer); err != nil {
-			return err
-		}
 		var found bool
+		if e.Viewer, found, err = tx.User(caller.App, FoldUID(rawViewer)); err != nil || !found {
+			return orNotFound(err, FoldUID(rawViewer))
+		}
 		if e.Subject, found, err = tx.User(caller.App, FoldUID(rawSubject)); err != nil || !found {
 			return orNotFound(err, FoldUID(rawSubject))
 		}

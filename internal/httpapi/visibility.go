@@ -40,7 +40,7 @@ func canContact(c *call) (answer, error) {
 		shown.Code = api.CodeBlockedReceiver
 	case e.Visibility.Rule == directory.RuleHasBlockedMe:
 		shown.Code = api.CodeBlockedSender
-	case e.Visibility.Rule == directory.RuleDeactivated:
+	case e.Visibility.Rule == directory.RuleDeactivated, e.Visibility.Rule == directory.RuleViewerGone:
 		shown.Code = api.CodeUIDNotFound
 	default:
 		shown.Code = api.CodePermissionDenied

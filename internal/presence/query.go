@@ -27,7 +27,8 @@ func (p *Presence) Devices(app directory.AppID, uid directory.UID) (devices []De
 		}
 		for _, grace := range person.lingering {
 			devices = append(devices, Device{
-				Device: grace.device, Status: grace.shown.status, Text: grace.shown.text, AwayUntil: p.stamp(grace.until),
+				Device: grace.device, Token: grace.token.id, Status: grace.shown.status, Text: grace.shown.text,
+				AwayUntil: p.stamp(grace.until),
 			})
 		}
 	})

@@ -17,6 +17,7 @@ import (
 	"github.com/rollcall/rollcall/internal/gateway"
 	"github.com/rollcall/rollcall/internal/httpapi"
 	"github.com/rollcall/rollcall/internal/presence"
+	"github.com/rollcall/rollcall/internal/secret"
 	"github.com/rollcall/rollcall/internal/sqlstore"
 )
 
@@ -181,7 +182,14 @@ func (c Config) Check() error {
 			return fmt.Errorf("--database-direct: %w", err)
 		}
 	}
+	if c.MasterKey != "" {
+		if _, err := secret.ParseMasterKeys(c.MasterKey); err != nil {
+			return fmt.Errorf("--master-key: %w", err)
+		}
+	}
 	switch {
+	case c.TLSCert != "" && c.TLSKey != "" && c.HTTPS == "":
+		return errors.New("--tls-cert and --tls-key are given, and HTTPS is off: give --https an address, or leave them out")
 	case c.TLSCert != "" && c.TLSKey == "":
 		return errors.New("--tls-cert is given without --tls-key: give both, or none for a self-signed certificate")
 	case c.TLSCert == "" && c.TLSKey != "":

@@ -16,7 +16,7 @@ const (
 	MasterKeyFile   = "master.key"
 	CredentialsFile = "credentials.json"
 	unfinishedFile  = ".credentials.json.unfinished"
-	tombstonesFile  = "tombstones.jsonl"
+	TombstonesFile  = "tombstones.jsonl"
 	backupNoteFile  = "last-backup.json"
 	tlsFolder       = "tls"
 )

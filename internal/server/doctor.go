@@ -170,6 +170,9 @@ func checkDatabase(ctx context.Context, config Config) (level, detail, advice st
 		return levelProblem, lost.what, lost.advice()
 	}
 	condition, err := sqlstore.InspectSQLite(ctx, path)
+	if damaged, ok := errors.AsType[*sqlstore.DamagedError](err); ok {
+		return levelProblem, damaged.What(), sqlstore.AdviceDamaged
+	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return levelOK, "the first start makes " + path, ""
@@ -180,11 +183,9 @@ func checkDatabase(ctx context.Context, config Config) (level, detail, advice st
 		return levelProblem, err.Error(),
 			"restore a backup; or to go on without what was written last, move " + path + "-wal away"
 	case err != nil:
-		return levelProblem, err.Error(),
-			"let the user that runs the server read and write the file, or restore a backup if it is damaged"
+		return levelProblem, err.Error(), "let the user that runs the server read and write the file"
 	case len(condition.Problems) > 0:
-		return levelProblem, strings.Join(condition.Problems, "; "),
-			"stop the server, keep a copy of the file, and restore a backup"
+		return levelProblem, path + " is damaged: " + strings.Join(condition.Problems, "; "), sqlstore.AdviceDamaged
 	case condition.Version > condition.LatestVersion:
 		newer := &sqlstore.NewerDatabaseError{Version: condition.Version, Known: condition.LatestVersion}
 		return levelProblem, newer.Error(), "run the newer release"
@@ -212,7 +213,8 @@ func checkPostgres(ctx context.Context, config Config) (level, detail, advice st
 		return levelProblem, err.Error(),
 			"do what it says, or check --database, and that PostgreSQL runs and lets this machine in"
 	case condition.Hindrance != "":
-		return levelProblem, condition.Server + ": " + condition.Hindrance, "do what it says"
+		return levelProblem, condition.Server + ": " + condition.Hindrance,
+			"run the GRANT as the owner of the database: without it the server does not start"
 	case condition.Version > condition.LatestVersion:
 		newer := &sqlstore.NewerDatabaseError{Version: condition.Version, Known: condition.LatestVersion}
 		return levelProblem, newer.Error(), "run the newer release"
@@ -225,7 +227,7 @@ func checkPostgres(ctx context.Context, config Config) (level, detail, advice st
 
 // checkTombstones reads what a start reads.
 func checkTombstones(_ context.Context, config Config) (level, detail, advice string) {
-	log := &tombstoneLog{path: filepath.Join(config.DataDir, tombstonesFile)}
+	log := &tombstoneLog{path: filepath.Join(config.DataDir, TombstonesFile)}
 	tombstones, err := log.read()
 	if err != nil {
 		return levelProblem, err.Error(),
@@ -254,6 +256,9 @@ func checkCredentials(ctx context.Context, config Config) (level, detail, advice
 	case !slices.Contains(apps, known.AppID):
 		return levelWarning, fmt.Sprintf("%s is for app %s, which the database does not have", path, known.AppID),
 			"if the app was deleted, move the file away; else this is another database"
+	}
+	if level, _, _ := checkMasterKey(ctx, config); level == levelProblem {
+		return levelOK, path + ", whose keys work with the right master key alone", ""
 	}
 	if lost, err := lostKeysIn(ctx, config, path, known); err == nil && lost.what() != "" { // an error is another's matter
 		return levelWarning, lost.what(), lost.advice()
@@ -476,20 +481,27 @@ const askServer = 5 * time.Second
 func checkServer(ctx context.Context, config Config) (level, detail, advice string) {
 	ctx, cancel := context.WithTimeout(ctx, askServer)
 	defer cancel()
-	held := isHeld(config.DataDir)
+	held, asked := isHeld(config.DataDir), false
 	for _, base := range config.listening() {
 		at, err := parseAddress(base.option, base.address)
 		if err != nil || base.option == "debug" || at.passed != "" {
 			continue
 		}
+		asked = true
 		ready, says, err := askReadiness(ctx, base.option, at)
 		switch {
 		case err != nil: // nobody is there, or it is no server of ours
 		case !ready:
-			return levelProblem, base.address + " says: " + says, "do what it says"
+			return levelProblem, base.address + " says: " + says,
+				"put that right, or wait for it if the server starts or stops; its log says more"
 		case held:
 			return levelOK, "the server that uses the data directory is ready", ""
 		}
+	}
+	if held && asked {
+		return levelWarning, "a server uses the data directory; it does not answer at these addresses",
+			"give doctor the same --http and --https as the server, in flags, environment or --config; " +
+				"if they are the same, the server's log says why it does not answer"
 	}
 	if held {
 		return levelOK, "a server uses the data directory; it does not answer at these addresses", ""

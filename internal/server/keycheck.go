@@ -48,9 +48,12 @@ func (l lostKeys) what() string {
 	if len(l.fields) == 0 {
 		return ""
 	}
-	return fmt.Sprintf(
-		"%s of %s is not accepted any more: the key was deleted, or has expired", strings.Join(l.fields, " and "), l.path,
-	)
+	are, keyWas := "is", "key was deleted, or has"
+	if len(l.fields) > 1 {
+		are, keyWas = "are", "keys were deleted, or have"
+	}
+	fields := strings.Join(l.fields, " and ")
+	return fmt.Sprintf("%s of %s %s not accepted any more: the %s expired", fields, l.path, are, keyWas)
 }
 
 // advice says how to mend it.
@@ -59,7 +62,10 @@ func (l lostKeys) advice() string {
 	for i, scope := range l.scopes {
 		commands[i] = fmt.Sprintf("`rollcall keys rotate --scope %s --data %s`", scope, filepath.Dir(l.path))
 	}
-	return strings.Join(commands, " and ") + " makes a new key and writes it there"
+	if len(commands) > 1 {
+		return strings.Join(commands, " and ") + " make new keys and write them there"
+	}
+	return commands[0] + " makes a new key and writes it there"
 }
 
 // lostKeysOf looks for keys of the credentials file that the directory does not accept.
@@ -106,6 +112,17 @@ func lostKeysIn(ctx context.Context, config Config, path string, known Credentia
 			return isIt && s.App == known.AppID && (s.ExpiresAt == 0 || s.ExpiresAt > now)
 		}), nil
 	})
+}
+
+// AddKey puts an API key of a scope into the credentials file of an app, which has none of it or is gone. known is what
+// the file is to hold besides.
+func AddKey(path string, known Credentials, scope directory.Scope, key string) error {
+	if scope == directory.AuthOnly {
+		known.AuthKey = key
+	} else {
+		known.RestAPIKey = key
+	}
+	return writeCredentials(path, known)
 }
 
 // ReplaceKey puts an API key in the place of another in a credentials file, durably and in one step. It reports false

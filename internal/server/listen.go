@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 )
@@ -50,13 +51,20 @@ func parseAddress(option, text string) (address, error) {
 	if name, ok := strings.CutPrefix(text, systemdScheme+":"); ok && strings.Trim(name, "0123456789") != "" {
 		return address{passed: name}, nil
 	}
-	if _, _, err := net.SplitHostPort(text); err != nil {
+	_, port, err := net.SplitHostPort(text)
+	if err != nil {
 		return address{}, fmt.Errorf(
 			"--%s is %q; it must be host:port, such as 127.0.0.1:8080 or :8080, or unix:PATH, or systemd",
 			option, text)
 	}
+	if number, err := strconv.Atoi(port); err == nil && (number < 0 || number > maxPort) {
+		return address{}, fmt.Errorf("--%s is %q; a port is at most %d, and 0 is one that is free", option, text, maxPort)
+	}
 	return address{tcp: text}, nil
 }
+
+// maxPort is the highest port of TCP.
+const maxPort = 1<<16 - 1
 
 // open listens on the address that an option has, and returns how others are told of it.
 func (s *Server) open(ctx context.Context, option, text string) (listener net.Listener, shown string, err error) {

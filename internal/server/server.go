@@ -80,6 +80,9 @@ func Start(ctx context.Context, config Config) (_ *Server, err error) {
 	s := &Server{config: config, failed: make(chan error, 4), registry: newRegistry()}
 	s.numbers = newServerMetrics(s.registry, config)
 	defer func() { //nolint:contextcheck // what was started is stopped also when ctx has ended
+		if err != nil && s.store != nil && s.store.Damaged() != nil {
+			err = s.store.Damaged()
+		}
 		if err != nil {
 			err = errors.Join(err, s.release())
 		}
@@ -98,7 +101,7 @@ func Start(ctx context.Context, config Config) (_ *Server, err error) {
 	if err != nil {
 		return nil, err
 	}
-	tombstones := &tombstoneLog{path: s.dir.file(tombstonesFile)}
+	tombstones := &tombstoneLog{path: s.dir.file(TombstonesFile)}
 	d := directory.New(directory.Config{
 		Store: s.store, Secrets: keyring, Limits: config.Limits, Now: config.Now, Random: config.Random,
 		Erased: func(tombstone directory.Tombstone) {
@@ -299,6 +302,9 @@ func (s *Server) ready(ctx context.Context, d *directory.Directory) error {
 	}
 	if lost := s.store.LostFiles(); lost != nil {
 		return unready(fmt.Sprintf("%s %s while it ran: %s.", filepath.Base(lost.File), lost.Became, lost.Advice), lost)
+	}
+	if damaged := s.store.Damaged(); damaged != nil {
+		return unready(fmt.Sprintf("%s is damaged: %s.", filepath.Base(damaged.Path), sqlstore.AdviceDamaged), damaged)
 	}
 	if err := d.Check(ctx); err != nil {
 		return unready("The database does not answer.", err)

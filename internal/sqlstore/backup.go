@@ -37,7 +37,7 @@ func InspectSQLite(ctx context.Context, path string) (condition Condition, err e
 	if err != nil {
 		return condition, err
 	}
-	defer func() { err = errors.Join(err, conn.close()) }()
+	defer func() { err = damageOf(path, errors.Join(err, conn.close())) }()
 	defer conn.conn.SetInterrupt(conn.conn.SetInterrupt(ctx))
 	condition.LatestVersion = latestVersion
 	err = conn.query(`PRAGMA quick_check(20)`, nil, func(r row) error {
@@ -176,7 +176,7 @@ func copyInto(ctx context.Context, path, target string) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, conn.close()) }()
+	defer func() { err = damageOf(path, errors.Join(err, conn.close())) }()
 	defer conn.conn.SetInterrupt(conn.conn.SetInterrupt(ctx))
 	if err := conn.exec(`VACUUM INTO $1`, target); err != nil {
 		return fmt.Errorf("write backup: %w", err)

@@ -25,12 +25,12 @@ type preparedStatement struct {
 const maxStatements = 200
 
 func openConnection(path string, pragmas []string) (*connection, error) {
-	conn, err := sqlite3.Open(dataSource(path, pragmas))
-	if errors.Is(err, sqlite3.NOTADB) {
-		return nil, fmt.Errorf("%s is not a SQLite database", path)
+	if err := checkHeader(path); err != nil {
+		return nil, err
 	}
+	conn, err := sqlite3.Open(dataSource(path, pragmas))
 	if err != nil {
-		return nil, sqliteError("open database", err)
+		return nil, damageOf(path, sqliteError("open database", err))
 	}
 	return &connection{conn: conn, statements: map[string]*preparedStatement{}}, nil
 }
@@ -172,6 +172,9 @@ func sqliteError(doing string, err error) error {
 	failure := &engineError{err: fmt.Errorf("sqlite: %s: %w", doing, err)}
 	if diskRefuses(err) {
 		failure.message = diskFull
+	}
+	if isDamage(err) {
+		failure.message = databaseDamaged
 	}
 	return failure
 }

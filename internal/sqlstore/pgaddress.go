@@ -20,7 +20,8 @@ import (
 
 // encodeIt is what to do about a URL that cannot be read. Nothing of such a URL is repeated: any part may be the
 // password's.
-const encodeIt = "in the user, the password and the parameters write the characters % @ : / ? # as %25 %40 %3A %2F %3F %23"
+const encodeIt = "in the user, the password and the parameters write the characters % @ : / ? # & = " +
+	"as %25 %40 %3A %2F %3F %23 %26 %3D"
 
 // CheckPostgresURL tells in words why a text is not the address of a PostgreSQL database; nil when it is one. Nothing of
 // a password is in the error.
@@ -34,11 +35,24 @@ func parsePostgresURL(text string) (*pgxpool.Config, error) {
 	if scheme != "postgres" && scheme != "postgresql" {
 		return nil, errors.New("it is not the URL of a PostgreSQL database: give it one such as postgres://user:password@host/database")
 	}
-	if end := strings.IndexAny(rest, "/?#"); end >= 0 && strings.Contains(rest[end:], "@") {
-		return nil, errors.New("the URL has an @ behind its host: " + encodeIt)
+	authority := rest
+	if end := strings.IndexAny(rest, "/?#"); end >= 0 {
+		authority = rest[:end]
+		if strings.Contains(rest[end:], "@") {
+			return nil, errors.New("the URL has an @ behind its host: " + encodeIt)
+		}
 	}
-	if _, err := url.Parse(text); err != nil {
+	if strings.Count(authority, "@") > 1 { // the host would begin behind the first, with what is left of the password
+		return nil, errors.New("the URL has more than one @ before its host: " + encodeIt)
+	}
+	address, err := url.Parse(text)
+	if err != nil {
 		return nil, errors.New("the URL cannot be read: " + encodeIt)
+	}
+	for parameter := range strings.SplitSeq(address.RawQuery, "&") {
+		if parameter != "" && !strings.Contains(parameter, "=") {
+			return nil, errors.New("the URL has a parameter without a value: " + encodeIt)
+		}
 	}
 	config, err := pgxpool.ParseConfig(text)
 	if err != nil {
@@ -170,6 +184,9 @@ var poolersSay = []string{
 func explainFailure(err error) (why error, mayPass bool) {
 	if refused, ok := errors.AsType[*pgconn.PgError](err); ok {
 		said := fmt.Errorf("%s (SQLSTATE %s)", refused.Message, refused.Code)
+		if refused.Code == "42704" { // an unknown parameter, whose name may be the end of a password with an & in it
+			said = errors.New("there is no such parameter as one of the URL: " + encodeIt)
+		}
 		starts := strings.HasPrefix(refused.Code, "57P") // or stops
 		return said, starts || slices.ContainsFunc(poolersSay, func(words string) bool {
 			return strings.Contains(refused.Message, words)

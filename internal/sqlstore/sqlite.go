@@ -25,7 +25,7 @@ func OpenSQLite(ctx context.Context, path string) (*Store, error) {
 	if err != nil && diskRefuses(err) {
 		err = fmt.Errorf("%w: the disk is full or cannot be written to", err)
 	}
-	return store, err
+	return store, damageOf(path, err)
 }
 
 func openSQLite(ctx context.Context, path string) (*Store, error) {

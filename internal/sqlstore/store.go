@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/rollcall/rollcall/internal/directory"
@@ -22,6 +23,8 @@ type Store struct {
 	hot    *hotUsers
 	// observer is nil when nobody observes.
 	observer Observer
+	// damaged is what has shown that the database file is damaged, nil for nothing.
+	damaged atomic.Pointer[DamagedError]
 }
 
 var _ directory.Store = (*Store)(nil)
@@ -123,11 +126,12 @@ const retryAfter = time.Second
 
 // What callers are told when the database fails.
 const (
-	noAnswer   = "The database did not answer. Nothing was changed; try again."
-	diskFull   = "The server's disk is full or cannot be written to. Nothing was changed; try again when the operator has made room."
-	outOfFiles = "The server has no file descriptor left. Nothing was changed; try again when fewer clients are connected."
-	tooLate    = "The server did not get to this in time. Nothing was changed; try again."
-	filesLost  = "The server's database files were removed, replaced or damaged while it ran. Nothing was changed; " +
+	noAnswer        = "The database did not answer. Nothing was changed; try again."
+	diskFull        = "The server's disk is full or cannot be written to. Nothing was changed; try again when the operator has made room."
+	outOfFiles      = "The server has no file descriptor left. Nothing was changed; try again when fewer clients are connected."
+	tooLate         = "The server did not get to this in time. Nothing was changed; try again."
+	databaseDamaged = "The server's database is damaged. Nothing was changed; it goes on when the operator has restored a backup."
+	filesLost       = "The server's database files were removed, replaced or damaged while it ran. Nothing was changed; " +
 		"try again when the operator has put that right, as /readyz says."
 )
 
@@ -181,7 +185,7 @@ func (s *Store) View(ctx context.Context, fn func(directory.Reader) error) error
 	if s.observer != nil {
 		s.observer.Read(time.Since(began), isEngineError(err))
 	}
-	return explain(err)
+	return explain(s.noteDamage(err))
 }
 
 // now returns the time, when somebody wants to know how long things take.
@@ -200,7 +204,7 @@ func (s *Store) view(ctx context.Context, hot *hotView, fn func(directory.Reader
 func (s *Store) Update(
 	ctx context.Context, app directory.AppID, reads []directory.UID, fn func(directory.Writer) error,
 ) error {
-	return explain(s.writer.update(ctx, app, reads, fn))
+	return explain(s.noteDamage(s.writer.update(ctx, app, reads, fn)))
 }
 
 // LostFiles tells why nothing is written although the database is open: files of it were removed, replaced or damaged.
@@ -211,6 +215,18 @@ func (s *Store) LostFiles() *LostFilesError {
 	}
 	return nil
 }
+
+// noteDamage keeps an error that says that the database file is damaged, and returns it.
+func (s *Store) noteDamage(err error) error {
+	if e, ok := s.engine.(*sqlite); ok && err != nil && isDamage(err) {
+		s.damaged.CompareAndSwap(nil, &DamagedError{e.path, err})
+	}
+	return err
+}
+
+// Damaged tells that the database file has turned out to be damaged since it was opened. It is nil when nothing of that
+// is known, and on PostgreSQL.
+func (s *Store) Damaged() *DamagedError { return s.damaged.Load() }
 
 // Close waits for the updates under way, refuses new ones and closes the database.
 func (s *Store) Close() error {
