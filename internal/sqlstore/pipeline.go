@@ -134,5 +134,8 @@ func postgresError(ctx context.Context, doing string, err error) error {
 	if errors.As(err, &refused) && (refused.Code == "53100" || refused.Code == "25006") { // disk full, read-only
 		failure.message = diskFull
 	}
+	if refused != nil && failure.message == "" {
+		failure.message = fenceMessage(refused)
+	}
 	return failure
 }

@@ -85,6 +85,9 @@ type postgres struct {
 
 func (e *postgres) open(ctx context.Context, config *pgxpool.Config) error {
 	db := stdlib.OpenDB(*config.ConnConfig)
+	if err := refuseMovedPostgres(ctx, db); err != nil {
+		return errors.Join(err, db.Close())
+	}
 	if err := errors.Join(explainMigration(migrate(ctx, db, postgresDialect), config.ConnConfig.User), db.Close()); err != nil {
 		return err
 	}
