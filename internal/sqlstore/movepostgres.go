@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -49,9 +50,19 @@ func connectForMove(ctx context.Context, url string) (*pgx.Conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read database address: %w", err)
 	}
-	config.ConnConfig.RuntimeParams["application_name"] = "rollcall move"
 	conn, err := pgx.ConnectConfig(ctx, config.ConnConfig)
-	return conn, connectError(config.ConnConfig, err)
+	if err != nil {
+		return nil, connectError(config.ConnConfig, err)
+	}
+	// Else PostgreSQL would finish what it is at, and keep its locks, when the move was killed.
+	_, err = conn.Exec(ctx, `SET application_name = 'rollcall move'; SET client_connection_check_interval = '500ms'`)
+	if refused, ok := errors.AsType[*pgconn.PgError](err); ok && refused.Code == "22023" { // not on this system
+		err = nil
+	}
+	if err != nil {
+		return nil, errors.Join(err, conn.Close(ctx))
+	}
+	return conn, nil
 }
 
 // postgresCatalog asks what describeTable wants to know.
@@ -300,12 +311,8 @@ func openPostgresTarget(ctx context.Context, url string) (_ *postgresTarget, err
 	if t.writer, err = connectForMove(ctx, url); err != nil {
 		return nil, err
 	}
-	var owned bool
-	if err := t.writer.QueryRow(ctx, `SELECT pg_try_advisory_lock($1)`, int64(moveLock)).Scan(&owned); err != nil {
+	if err := awaitMoveLock(ctx, t.writer); err != nil {
 		return nil, err
-	}
-	if !owned {
-		return nil, errors.New("another move is writing to the target")
 	}
 	if _, err := checkPostgresTarget(ctx, t.writer, url); err != nil {
 		return nil, err
@@ -317,6 +324,25 @@ func openPostgresTarget(ctx context.Context, url string) (_ *postgresTarget, err
 		return nil, err
 	}
 	return t, nil
+}
+
+// awaitMoveLock takes the lock of the moves into a database. PostgreSQL takes a moment to notice that a move which had it
+// was killed.
+func awaitMoveLock(ctx context.Context, conn *pgx.Conn) error {
+	for began := time.Now(); ; {
+		var owned bool
+		if err := conn.QueryRow(ctx, `SELECT pg_try_advisory_lock($1)`, int64(moveLock)).Scan(&owned); err != nil || owned {
+			return err
+		}
+		if time.Since(began) > leaseAnswers {
+			return errors.New("another move is writing to the target")
+		}
+		select {
+		case <-time.After(leaseGone / 40):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }
 
 func (t *postgresTarget) begin(ctx context.Context, mark moveMark) (moveMark, error) {

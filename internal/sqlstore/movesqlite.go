@@ -87,17 +87,20 @@ type sqliteTarget struct {
 	writer *connection
 }
 
-// checkUnused fails when there is a database at path.
+// checkUnused fails when there is a database at path, or what belonged to one.
 func checkUnused(path string) error {
-	for _, used := range []string{path, path + "-wal"} {
-		_, err := os.Stat(used)
+	for _, suffix := range []string{"", "-wal", fenceSuffix} {
+		_, err := os.Stat(path + suffix)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
 		if err == nil {
-			return &movePublishedError{fmt.Errorf("%s is there: %w, or move %s and all whose names begin so away",
-				used, errTargetUsed, path)}
+			err = fmt.Errorf("%s is there: %w, or move %s and all whose names begin so to another place", path+suffix, errTargetUsed, path)
 		}
-		if !errors.Is(err, fs.ErrNotExist) {
-			return err
+		if suffix == "" {
+			err = &movePublishedError{err}
 		}
+		return err
 	}
 	return nil
 }
