@@ -34,9 +34,9 @@ func newMove() *cobra.Command {
 	m.cmd = &cobra.Command{
 		Use:   "move",
 		Short: "Move the data from SQLite to PostgreSQL, or back, while the server runs",
-		Long: "Copies the whole database of a server to another one: users, keys, tokens, relations, the change log and all\n" +
-			"else. Nobody is logged out, and readers of the change log go on where they are. The server serves meanwhile,\n" +
-			"and what changes is copied after.\n\n" +
+		Long: "Copies the whole database of a server to another one: users, keys, tokens, relations, the change log and\n" +
+			"all else. Nobody is logged out, and readers of the change log go on where they are. The server serves\n" +
+			"meanwhile, and what changes is copied after.\n\n" +
 			"Then comes the switch, with --switch or after a question on a terminal: the running server refuses writes with\n" +
 			"status 503, what it was given last is copied, and every table of both sides is compared. Start the server on\n" +
 			"the target then, as this command says. Without the switch nothing changes for the server, and the command\n" +
@@ -120,16 +120,13 @@ func (m *moveCommand) run() (err error) {
 	if err := move.CatchUp(ctx); err != nil {
 		return notSwitched(move, err)
 	}
-	if !move.Sealed && !m.switchNow && !m.confirmed() {
-		if m.isToJSON {
-			return printJSON(m.cmd, moveResult{Seconds: time.Since(began).Seconds(), Tables: move.Sums()})
+	if !move.Sealed && !m.switchNow {
+		if !m.confirmed() {
+			return m.reportCopied(move, time.Since(began))
 		}
-		printf(m.cmd, "All is copied to %s, and nothing is switched: the server goes on as before.\n"+
-			"Run the command again with --switch to catch up and to switch.\n", move.Database())
-		return nil
-	}
-	if err := move.CatchUp(ctx); err != nil { // what came while the question was open
-		return notSwitched(move, err)
+		if err := move.CatchUp(ctx); err != nil { // what came while the question was open
+			return notSwitched(move, err)
+		}
 	}
 	telling.line("switching: writes are refused from now on")
 	refused := time.Now()
@@ -141,6 +138,16 @@ func (m *moveCommand) run() (err error) {
 		return printJSON(m.cmd, moveResult{true, time.Since(began).Seconds(), without.Seconds(), move.Sums()})
 	}
 	return m.report(move, time.Since(began), without)
+}
+
+// reportCopied says that the move is not over.
+func (m *moveCommand) reportCopied(move *server.Move, took time.Duration) error {
+	if m.isToJSON {
+		return printJSON(m.cmd, moveResult{Seconds: took.Seconds(), Tables: move.Sums()})
+	}
+	printf(m.cmd, "All is copied to %s, and nothing is switched: the server goes on as before.\n"+
+		"Run the command again with --switch to catch up and to switch.\n", move.Database())
+	return nil
 }
 
 // notSwitched says what a move that failed has left behind.
@@ -181,12 +188,12 @@ func (m *moveCommand) report(move *server.Move, took, without time.Duration) err
 	} else {
 		printf(m.cmd, "Start the server on the target:\n\n")
 	}
+	database, which := "", "without --database"
 	if move.ToPostgres() {
-		printf(m.cmd, "  rollcall serve --data %s --database URL\n\nwith the URL that was given to --to, and all other options as before.\n",
-			inQuotes(move.DataDir()))
-		return nil
+		database, which = " --database URL", "with the URL that was given to --to"
 	}
-	printf(m.cmd, "  rollcall serve --data %s\n\nwithout --database, and with all other options as before.\n", inQuotes(move.DataDir()))
+	printf(m.cmd, "  rollcall serve --data %s%s\n\n%s, and with all other options as before.\n",
+		inQuotes(move.DataDir()), database, which)
 	return nil
 }
 

@@ -57,7 +57,7 @@ func TestMove(t *testing.T) {
 
 // moveClients is how many clients write while the data is moved, and moveUsers how many users there are besides.
 const (
-	moveClients = 4
+	moveClients = 2
 	moveUsers   = 10_000
 )
 
@@ -249,7 +249,9 @@ func (m *moveTraffic) over() bool { return m.gone.Load() > 0 }
 func (m *moveTraffic) await(t *testing.T, p *process, more int64) {
 	t.Helper()
 	until := m.acknowledged.Load() + more
-	poll(t, "the server takes no writes\n"+p.stderr.String(), func() bool { return t.Failed() || m.acknowledged.Load() >= until })
+	poll(t, "the server takes no writes\n"+p.stderr.String(), func() bool {
+		return t.Failed() || m.acknowledged.Load() >= until
+	})
 }
 
 // awaitMoreOrEnd demands that a source whose move was killed takes writes as before, or says for good that it does not.
@@ -338,7 +340,8 @@ func (m *movingTest) expect(p *process, before moveView) {
 		t.Errorf("the server shows something else: %s", diff)
 	}
 	if len(after.Timeline) == 0 || len(after.Changes) == 0 || after.Changes[0].Revision != m.cursor+1 {
-		t.Errorf("the timeline has %d entries; behind revision %d come %d changes", len(after.Timeline), m.cursor, len(after.Changes))
+		t.Errorf("the timeline has %d entries; behind revision %d come %d changes",
+			len(after.Timeline), m.cursor, len(after.Changes))
 	}
 	if me, err := m.user(p).Me.Get(t.Context()); err != nil || me.UID != "other-1" {
 		t.Errorf("the auth token is not good any more: %v %v", me.UID, err)
@@ -352,4 +355,3 @@ func (m *movingTest) expect(p *process, before moveView) {
 		t.FailNow()
 	}
 }
-

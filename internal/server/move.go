@@ -52,8 +52,8 @@ func placesOf(config Config, to string) (p movePlaces, err error) {
 		}
 		p.to.URL = to
 	case p.from.URL == "":
-		return p, errors.New("both sides are SQLite: to have the data elsewhere, copy the directory of a server that is stopped, " +
-			"or use `rollcall backup`")
+		return p, errors.New("both sides are SQLite: to have the data elsewhere, copy the directory of a server that is " +
+			"stopped, or use `rollcall backup`")
 	default:
 		if p.newDataDir, err = filepath.Abs(to); err != nil {
 			return p, err

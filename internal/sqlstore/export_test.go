@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -179,4 +180,105 @@ func Wasteful(sql string, plan []string) string {
 		}
 	}
 	return ""
+}
+
+// MovedTables and LeftTables are the tables that a move copies, and that it leaves alone.
+var (
+	MovedTables = movedTables
+	LeftTables  = leftTables
+)
+
+// TablesOf returns the tables of a database, and describes those that a move copies.
+func TablesOf(ctx context.Context, place MovePlace) (names []string, described map[string]string, err error) {
+	var source moveSource
+	var reader movedReader
+	question := `SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'`
+	if place.URL == "" {
+		s, err := openSQLiteSource(place.Path)
+		if err != nil {
+			return nil, nil, err
+		}
+		source, reader = s, s.reader
+	} else {
+		s, err := openPostgresSource(ctx, place.URL)
+		if err != nil {
+			return nil, nil, err
+		}
+		source, reader = s, &pgReader{ctx, s.reader}
+		question = `SELECT tablename::text FROM pg_tables WHERE schemaname = current_schema()`
+	}
+	defer func() { err = errors.Join(err, source.close(ctx)) }()
+	err = reader.query(question, nil, func(r row) error { names = append(names, r.text(0)); return nil })
+	described = map[string]string{}
+	for _, name := range movedTables {
+		table, errTable := source.table(ctx, name)
+		err = errors.Join(err, errTable)
+		described[name] = fmt.Sprint(table)
+	}
+	return names, described, err
+}
+
+// FillEveryTable puts rows of so many apps into every table of a SQLite file.
+func FillEveryTable(ctx context.Context, path string, apps int) error {
+	source, err := openSQLiteSource(path)
+	if err != nil {
+		return err
+	}
+	var tables []movedTable
+	for _, name := range movedTables {
+		table, err := source.table(ctx, name)
+		if err != nil {
+			return errors.Join(err, source.close(ctx))
+		}
+		tables = append(tables, table)
+	}
+	if err := source.close(ctx); err != nil {
+		return err
+	}
+	target := &sqliteTarget{}
+	if target.writer, err = openConnection(path, copyPragmas); err != nil {
+		return err
+	}
+	// What sorts apart when an engine does not compare bytes, and what could be taken for the end of a text.
+	keys := []string{"", "A", "_", "a", "a b", "ab", "\u00e9", "\u4f60", "\U0001F600", "\uFF5E"}
+	for _, table := range tables {
+		var rows []movedRow
+		for app := range apps {
+			for i, key := range keys {
+				cells := movedRow{{text: fmt.Sprintf("app%d", app)}}
+				for column, kind := range table.kinds[1:] {
+					switch kind {
+					case integerColumn:
+						cells = append(cells, cell{number: int64(i) - 3 + int64(column)<<40})
+					case textColumn:
+						cells = append(cells, cell{text: key + table.columns[column+1]})
+					default:
+						cells = append(cells, cell{text: "\x00\xff" + key + "\x00"})
+					}
+				}
+				if rows = append(rows, cells); table.keys == 1 {
+					break
+				}
+			}
+		}
+		if err := target.apply(ctx, table, nil, rows); err != nil {
+			return errors.Join(fmt.Errorf("fill %s: %w", table.name, err), target.close(ctx))
+		}
+	}
+	return target.close(ctx)
+}
+
+// SwitchByHalf does what Switch does, and stops as if the process were killed when the source was sealed, and the
+// target not ready yet.
+func (m *Move) SwitchByHalf(ctx context.Context) error {
+	fence, err := m.source.fence(ctx)
+	if err != nil {
+		return err
+	}
+	for caughtUp := false; !caughtUp; {
+		if _, caughtUp, err = m.compare(ctx); err != nil {
+			return errors.Join(err, fence.lift(ctx))
+		}
+	}
+	return errors.Join(fence.seal(ctx, moveMark{ID: m.mark.ID, Place: m.to.String(), At: 1}), fence.lift(ctx))
 }

@@ -18,8 +18,8 @@ import (
 // What callers are told whose writes a move keeps out.
 const (
 	beingMoved = "The data of this server is being moved to another database. Nothing was changed; try again."
-	movedAway  = "The data of this server was moved to another database, and will be served from there. Nothing was changed; " +
-		"try again when the operator has started the server on it."
+	movedAway  = "The data of this server was moved to another database, and will be served from there. " +
+		"Nothing was changed; try again when the operator has started the server on it."
 )
 
 // fenceSuffix names the file beside a SQLite database that keeps writes from it: while the process that made it holds
@@ -179,7 +179,10 @@ func (f *sqliteFence) lift(context.Context) error {
 
 // moveTable is where PostgreSQL keeps the mark of a move: on the side that it comes into until it is done, and for good
 // on the side that it took the data from.
-const moveTable = "rollcall_move"
+const (
+	moveTable        = "rollcall_move"
+	moveTableIsThere = `SELECT to_regclass('` + moveTable + `') IS NOT NULL`
+)
 
 const (
 	sideInto = "into"
@@ -207,12 +210,13 @@ func fenceMessage(refused *pgconn.PgError) string {
 // refuseMovedPostgres fails when a move into the database is not done, or one has taken its data away.
 func refuseMovedPostgres(ctx context.Context, db *sql.DB) error {
 	var there bool
-	if err := db.QueryRowContext(ctx, `SELECT to_regclass('`+moveTable+`') IS NOT NULL`).Scan(&there); err != nil || !there {
+	err := db.QueryRowContext(ctx, moveTableIsThere).Scan(&there)
+	if err != nil || !there {
 		return err
 	}
 	var side, place string
 	var at int64
-	err := db.QueryRowContext(ctx, `SELECT side, place, at FROM `+moveTable).Scan(&side, &place, &at)
+	err = db.QueryRowContext(ctx, `SELECT side, place, at FROM `+moveTable).Scan(&side, &place, &at)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
 		return nil

@@ -131,7 +131,8 @@ func (e *MovedAwayError) Error() string {
 type MoveUnfinishedError struct{ From string }
 
 func (e *MoveUnfinishedError) Error() string {
-	return fmt.Sprintf("a move from %s into this database is not done: run `rollcall move` again, or give another database", e.From)
+	return fmt.Sprintf("a move from %s into this database is not done: run `rollcall move` again, or use another database",
+		e.From)
 }
 
 var errTargetUsed = errors.New("the target has data that is not of this move; give one that is empty")
@@ -472,8 +473,8 @@ func (m *Move) todo(heads map[string]head) (parts []movePart) {
 // tellRows is how many rows are read between two calls of tell.
 const tellRows = 10_000
 
-// compareTable makes the rows of the target like those of the source, and notes where they were so already. An empty app
-// stands for all.
+// compareTable makes the rows of the target like those of the source, and notes where they were so already. An empty
+// app stands for all.
 func (m *Move) compareTable(ctx context.Context, source movedReader, table movedTable, app string) (int64, error) {
 	reading, stop := context.WithCancel(ctx)
 	defer stop()

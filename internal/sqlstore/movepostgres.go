@@ -66,7 +66,8 @@ func connectForMove(ctx context.Context, url string) (*pgx.Conn, error) {
 }
 
 // postgresCatalog asks what describeTable wants to know.
-const postgresCatalog = `SELECT a.attname::text, format_type(a.atttypid, NULL), coalesce(k.place, 0)::bigint, (NOT a.attnotnull)::int
+const postgresCatalog = `SELECT a.attname::text, format_type(a.atttypid, NULL), coalesce(k.place, 0)::bigint,
+	(NOT a.attnotnull)::int
 	FROM pg_attribute a LEFT JOIN pg_index i ON i.indrelid = a.attrelid AND i.indisprimary
 	LEFT JOIN LATERAL unnest(i.indkey) WITH ORDINALITY AS k (attnum, place) ON k.attnum = a.attnum
 	WHERE a.attrelid = to_regclass($1::text) AND a.attnum > 0 AND NOT a.attisdropped`
@@ -108,11 +109,13 @@ func postgresVersion(ctx context.Context, conn *pgx.Conn) (version int64, err er
 // storedMark returns the mark of one side, nil when there is none.
 func storedMark(ctx context.Context, conn *pgx.Conn, side string) (*moveMark, error) {
 	var there bool
-	if err := conn.QueryRow(ctx, `SELECT to_regclass('`+moveTable+`') IS NOT NULL`).Scan(&there); err != nil || !there {
+	err := conn.QueryRow(ctx, moveTableIsThere).Scan(&there)
+	if err != nil || !there {
 		return nil, err
 	}
 	var mark moveMark
-	err := conn.QueryRow(ctx, `SELECT id, place, at FROM `+moveTable+` WHERE side = $1`, side).Scan(&mark.ID, &mark.Place, &mark.At)
+	err = conn.QueryRow(ctx, `SELECT id, place, at FROM `+moveTable+` WHERE side = $1`, side).
+		Scan(&mark.ID, &mark.Place, &mark.At)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, nil //nolint:nilnil // as said
 	}
@@ -190,8 +193,9 @@ func (s *postgresSource) fence(ctx context.Context) (_ moveFence, err error) {
 	// One by one: whoever holds two tables at a time may have to wait for somebody who waits for it. Each waits for those
 	// who write to the table.
 	for _, table := range movedTables {
-		if _, err := conn.Exec(ctx, `CREATE OR REPLACE TRIGGER `+fenceFunction+` BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON `+table+
-			` FOR EACH STATEMENT EXECUTE FUNCTION `+fenceFunction+`()`); err != nil {
+		_, err := conn.Exec(ctx, `CREATE OR REPLACE TRIGGER `+fenceFunction+` BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE
+			ON `+table+` FOR EACH STATEMENT EXECUTE FUNCTION `+fenceFunction+`()`)
+		if err != nil {
 			return nil, err
 		}
 	}
@@ -273,7 +277,8 @@ func inspectPostgresTarget(ctx context.Context, url, from string) (goesOn bool, 
 	return false, err
 }
 
-// checkPostgresTarget returns the mark of a move into a database, nil when it is empty, and fails when it has other data.
+// checkPostgresTarget returns the mark of a move into a database, nil when it is empty, and fails when it has other
+// data.
 func checkPostgresTarget(ctx context.Context, conn *pgx.Conn, url string) (*moveMark, error) {
 	mark, err := storedMark(ctx, conn, sideInto)
 	if err != nil || mark != nil {
@@ -331,7 +336,8 @@ func openPostgresTarget(ctx context.Context, url string) (_ *postgresTarget, err
 func awaitMoveLock(ctx context.Context, conn *pgx.Conn) error {
 	for began := time.Now(); ; {
 		var owned bool
-		if err := conn.QueryRow(ctx, `SELECT pg_try_advisory_lock($1)`, int64(moveLock)).Scan(&owned); err != nil || owned {
+		err := conn.QueryRow(ctx, `SELECT pg_try_advisory_lock($1)`, int64(moveLock)).Scan(&owned)
+		if err != nil || owned {
 			return err
 		}
 		if time.Since(began) > leaseAnswers {
@@ -364,7 +370,8 @@ func (t *postgresTarget) begin(ctx context.Context, mark moveMark) (moveMark, er
 		known = &mark
 	}
 	db := stdlib.OpenDB(*t.writer.Config())
-	if err := errors.Join(explainMigration(migrate(ctx, db, postgresDialect), t.writer.Config().User), db.Close()); err != nil {
+	err = explainMigration(migrate(ctx, db, postgresDialect), t.writer.Config().User)
+	if err := errors.Join(err, db.Close()); err != nil {
 		return mark, err
 	}
 	_, err = t.writer.Exec(ctx, `SET synchronous_commit = off`) // publishing makes all of it durable

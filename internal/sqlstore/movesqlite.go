@@ -95,7 +95,8 @@ func checkUnused(path string) error {
 			continue
 		}
 		if err == nil {
-			err = fmt.Errorf("%s is there: %w, or move %s and all whose names begin so to another place", path+suffix, errTargetUsed, path)
+			err = fmt.Errorf("%s is there: %w, or move %s and all whose names begin so to another place",
+				path+suffix, errTargetUsed, path)
 		}
 		if suffix == "" {
 			err = &movePublishedError{err}
@@ -118,17 +119,20 @@ func inspectSQLiteTarget(path, from string) (goesOn bool, err error) {
 		return false, err
 	}
 	defer func() { err = errors.Join(err, reader.close()) }()
-	mark, err := readStoredMark(reader, `SELECT count(*) FROM sqlite_schema WHERE name = '`+moveTable+`'`)
+	mark, err := readStoredMark(reader)
 	if err == nil && mark != nil && mark.Place != from {
 		err = fmt.Errorf("%s holds a part of a move from %s: %w, or remove it", path+movingSuffix, mark.Place, errTargetUsed)
 	}
 	return mark != nil, err
 }
 
-// readStoredMark reads the mark in a database, nil when it has none.
-func readStoredMark(r movedReader, isThere string) (mark *moveMark, err error) {
+// readStoredMark reads the mark in a file into which a move goes, nil when it has none.
+func readStoredMark(r movedReader) (mark *moveMark, err error) {
 	var there int64
-	err = r.query(isThere, nil, func(r row) error { there = r.integer(0); return nil })
+	err = r.query(`SELECT count(*) FROM sqlite_schema WHERE name = '`+moveTable+`'`, nil, func(r row) error {
+		there = r.integer(0)
+		return nil
+	})
 	if err != nil || there == 0 {
 		return nil, err
 	}
@@ -162,7 +166,7 @@ func (t *sqliteTarget) begin(ctx context.Context, mark moveMark) (_ moveMark, er
 	if t.writer, err = openConnection(name, copyPragmas); err != nil {
 		return mark, err
 	}
-	known, err := readStoredMark(t.writer, `SELECT count(*) FROM sqlite_schema WHERE name = '`+moveTable+`'`)
+	known, err := readStoredMark(t.writer)
 	if err != nil {
 		return mark, err
 	}
@@ -171,7 +175,7 @@ func (t *sqliteTarget) begin(ctx context.Context, mark moveMark) (_ moveMark, er
 		if err != nil || version != 0 && !t.sealed {
 			return mark, errors.Join(err, fmt.Errorf("%s is no move's: remove it", name))
 		}
-		err = t.writer.exec(`CREATE TABLE ` + moveTable + ` (id TEXT NOT NULL PRIMARY KEY, place TEXT NOT NULL, at INTEGER NOT NULL) WITHOUT ROWID`)
+		err = t.writer.exec(`CREATE TABLE IF NOT EXISTS ` + moveTable + ` (id TEXT NOT NULL, place TEXT NOT NULL, at INTEGER NOT NULL)`)
 		if err == nil {
 			err = t.writer.exec(`INSERT INTO `+moveTable+` (id, place, at) VALUES ($1, $2, $3)`, mark.ID, mark.Place, mark.At)
 		}
@@ -205,7 +209,8 @@ func (t *sqliteTarget) apply(ctx context.Context, table movedTable, deletes, ins
 			return err
 		}
 	}
-	insert := `INSERT INTO ` + table.name + ` (` + strings.Join(table.columns, ", ") + `) VALUES (` + placeholders(len(table.columns)) + `)`
+	insert := `INSERT INTO ` + table.name + ` (` + strings.Join(table.columns, ", ") +
+		`) VALUES (` + placeholders(len(table.columns)) + `)`
 	for _, cells := range inserts {
 		if err := t.writer.exec(insert, table.args(cells, len(table.columns))...); err != nil {
 			return err

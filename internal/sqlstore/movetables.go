@@ -13,8 +13,8 @@ import (
 
 // movedTables are the tables that a move copies. In each, the key begins with the app.
 var movedTables = []string{
-	"apps", "collaborators", "api_keys", "roles", "users", "auth_tokens", "blocks", "friends", "friend_requests", "changes",
-	"revisions", "tombstones", "answers", "answer_subjects", "activity", "presence_alive", "presence_online",
+	"apps", "collaborators", "api_keys", "roles", "users", "auth_tokens", "blocks", "friends", "friend_requests",
+	"changes", "revisions", "tombstones", "answers", "answer_subjects", "activity", "presence_alive", "presence_online",
 	"presence_transitions",
 }
 
@@ -90,7 +90,8 @@ func orLast(place int64) int64 {
 }
 
 func (t movedTable) equal(other movedTable) bool {
-	return t.name == other.name && t.keys == other.keys && slices.Equal(t.columns, other.columns) && slices.Equal(t.kinds, other.kinds)
+	return t.name == other.name && t.keys == other.keys &&
+		slices.Equal(t.columns, other.columns) && slices.Equal(t.kinds, other.kinds)
 }
 
 // rows asks for the rows of an app, or of all when it is empty, in the order of the key: byte by byte, in both engines.
