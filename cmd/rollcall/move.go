@@ -128,16 +128,13 @@ func (m *moveCommand) run() (err error) {
 			return notSwitched(move, err)
 		}
 	}
-	telling.line("switching: writes are refused from now on")
-	refused := time.Now()
 	if err := move.Switch(ctx); err != nil {
 		return notSwitched(move, err)
 	}
-	without := time.Since(refused)
 	if m.isToJSON {
-		return printJSON(m.cmd, moveResult{true, time.Since(began).Seconds(), without.Seconds(), move.Sums()})
+		return printJSON(m.cmd, moveResult{true, time.Since(began).Seconds(), move.Refused.Seconds(), move.Sums()})
 	}
-	return m.report(move, time.Since(began), without)
+	return m.report(move, time.Since(began))
 }
 
 // reportCopied says that the move is not over.
@@ -169,7 +166,7 @@ func (m *moveCommand) confirmed() bool {
 }
 
 // report shows what was compared, and says how to go on.
-func (m *moveCommand) report(move *server.Move, took, without time.Duration) error {
+func (m *moveCommand) report(move *server.Move, took time.Duration) error {
 	rows := [][]string{{"TABLE", "APP", "ROWS", "SOURCE", "TARGET"}}
 	var total int64
 	for _, sum := range move.Sums() {
@@ -182,7 +179,7 @@ func (m *moveCommand) report(move *server.Move, took, without time.Duration) err
 		return err
 	}
 	printf(m.cmd, "\n%d rows are in %s, each compared with the source, in %s; writes were refused for %s so far.\n",
-		total, move.Database(), took.Round(time.Millisecond), without.Round(time.Millisecond))
+		total, move.Database(), took.Round(time.Millisecond), move.Refused.Round(time.Millisecond))
 	if move.SourceRuns() {
 		printf(m.cmd, "The server on the source answers reads, and refuses writes. Stop it now, and start:\n\n")
 	} else {
@@ -239,6 +236,10 @@ func (t *moveTelling) begins(move *server.Move) {
 }
 
 func (t *moveTelling) tell(p sqlstore.MoveProgress) {
+	if p.Fenced {
+		t.line("switching: writes are refused from now on")
+		return
+	}
 	if p.RoundDone {
 		t.line("round %d: %d rows were written or deleted in the target", p.Round, p.Changed)
 		return

@@ -159,7 +159,7 @@ func (m *movingTest) move(p *process, args []string) {
 		writing.Go(func() { w.writeUntilMoved(ctx, p.client(t, nil), traffic) })
 	}
 	traffic.await(t, p, 100)
-	killed := 0
+	killed, killedLate := 0, 0
 	for range rounds(5, 2) {
 		if m.killed(runMove(t, args...), time.Duration(m.random.Int64N(int64(700*time.Millisecond)))) {
 			killed++
@@ -170,7 +170,7 @@ func (m *movingTest) move(p *process, args []string) {
 	}
 	traffic.await(t, p, 100)
 	m.finish(runMove(t, args...), "nothing is switched")
-	for range rounds(5, 2) {
+	for round := range rounds(5, 2) {
 		switching := runMove(t, append(slices.Clone(args), "--switch")...)
 		waiting, done := waitContext(t)
 		_, err := switching.await(waiting, switching.stderr, regexp.MustCompile("switching|when it had switched"))
@@ -181,7 +181,11 @@ func (m *movingTest) move(p *process, args []string) {
 			}
 			break
 		}
-		m.killed(switching, time.Duration(m.random.Int64N(int64(300*time.Millisecond))))
+		within := 20 * time.Millisecond << round // which is sooner at first than any switch is over
+		if !m.killed(switching, time.Duration(m.random.Int64N(int64(within)))) {
+			break
+		}
+		killedLate++
 		if traffic.over() {
 			t.Log("a move was killed when it had switched")
 			break
@@ -193,8 +197,11 @@ func (m *movingTest) move(p *process, args []string) {
 	if ctx.Err() != nil || t.Failed() {
 		t.FailNow()
 	}
-	t.Logf("%d moves were killed while they copied; %d writes were acknowledged and %d refused", killed,
-		traffic.acknowledged.Load(), traffic.refused.Load())
+	if killedLate == 0 {
+		t.Error("no move was killed while it switched: this test has shown nothing")
+	}
+	t.Logf("%d moves were killed while they copied, %d while they switched; %d writes were acknowledged and %d refused", killed,
+		killedLate, traffic.acknowledged.Load(), traffic.refused.Load())
 	m.expectRefusal(p)
 }
 

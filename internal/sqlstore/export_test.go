@@ -3,6 +3,7 @@ package sqlstore
 import (
 	"context"
 	"database/sql"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -245,18 +246,18 @@ func FillEveryTable(ctx context.Context, path string, apps int) error {
 		var rows []movedRow
 		for app := range apps {
 			for i, key := range keys {
-				cells := movedRow{{text: fmt.Sprintf("app%d", app)}}
+				filled := movedRow(appendText(nil, fmt.Sprintf("app%d", app)))
 				for column, kind := range table.kinds[1:] {
 					switch kind {
 					case integerColumn:
-						cells = append(cells, cell{number: int64(i) - 3 + int64(column)<<40})
+						filled = binary.BigEndian.AppendUint64(filled, uint64(int64(i)-3+int64(column)<<40))
 					case textColumn:
-						cells = append(cells, cell{text: key + table.columns[column+1]})
+						filled = appendText(filled, key+table.columns[column+1])
 					default:
-						cells = append(cells, cell{text: "\x00\xff" + key + "\x00"})
+						filled = appendText(filled, "\x00\xff"+key+"\x00")
 					}
 				}
-				if rows = append(rows, cells); table.keys == 1 {
+				if rows = append(rows, filled); table.keys == 1 {
 					break
 				}
 			}
@@ -266,6 +267,10 @@ func FillEveryTable(ctx context.Context, path string, apps int) error {
 		}
 	}
 	return target.close(ctx)
+}
+
+func appendText(to []byte, text string) []byte {
+	return append(binary.BigEndian.AppendUint32(to, uint32(len(text))), text...)
 }
 
 // SwitchByHalf does what Switch does, and stops as if the process were killed when the source was sealed, and the

@@ -1,6 +1,7 @@
 package sqlstore
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -30,6 +31,8 @@ type MoveProgress struct {
 	// RoundDone says that a round is over. Changed is how many rows it has written or deleted in the target.
 	RoundDone bool
 	Changed   int64
+	// Fenced says that the source takes no writes from now on.
+	Fenced bool
 }
 
 // MovedTable is what the source and the target hold of one app in one table.
@@ -56,6 +59,8 @@ type Move struct {
 	// Sealed says that the source takes no writes any more: an earlier run has switched, and was killed before the target
 	// was ready. Only Switch is left to do.
 	Sealed bool
+	// Refused is for how long writes were refused when Switch returned.
+	Refused time.Duration
 
 	round int
 	// heads are where the source was in the last round, and agreed what both sides held then, where they held the same.
@@ -336,7 +341,10 @@ func (m *Move) Switch(ctx context.Context, beside func() error) (err error) {
 		if fence, err = m.source.fence(ctx); err != nil {
 			return fmt.Errorf("keep writes from the source: %w", err)
 		}
+		m.tell(MoveProgress{Fenced: true})
+		fenced := time.Now()
 		defer func() {
+			m.Refused = time.Since(fenced)
 			lifting, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*leaseAnswers)
 			defer cancel()
 			err = errors.Join(err, fence.lift(lifting))
@@ -510,7 +518,7 @@ func (m *Move) compareTable(ctx context.Context, source movedReader, table moved
 			order = -1
 		case mine == nil:
 			order = 1
-		default:
+		case !bytes.Equal(mine, theirs):
 			order = table.compareKeys(mine, theirs)
 		}
 		if err := c.correct(ctx, mine, theirs, order); err != nil {
@@ -583,14 +591,14 @@ func (c *comparison) correct(ctx context.Context, mine, theirs movedRow, order i
 	case order > 0:
 		c.deletes = append(c.deletes, theirs)
 		mine = theirs
-	case slices.Equal(mine, theirs):
+	case bytes.Equal(mine, theirs):
 		return nil
 	default:
 		c.deletes, c.inserts = append(c.deletes, theirs), append(c.inserts, mine)
 	}
-	c.changed[mine[0].text]++
+	c.changed[string(mine.app())]++
 	c.total++
-	c.bytes += mine.size()
+	c.bytes += len(mine)
 	if len(c.deletes)+len(c.inserts) < applyRows && c.bytes < applyBytes {
 		return nil
 	}

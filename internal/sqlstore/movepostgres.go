@@ -208,6 +208,14 @@ func (s *postgresSource) fence(ctx context.Context) (_ moveFence, err error) {
 func (f *postgresFence) seal(ctx context.Context, mark moveMark) error {
 	// The lock of the tables waits for statements that have begun: those that begin later see the new function.
 	err := pgx.BeginFunc(ctx, f.conn, func(tx pgx.Tx) error {
+		var stands bool
+		err := tx.QueryRow(ctx, holdsMoveLock, int64(moveLock)).Scan(&stands)
+		if err == nil && !stands {
+			err = errors.New("the connection to the source is not one session: give an address that leads to PostgreSQL itself")
+		}
+		if err != nil {
+			return err
+		}
 		for _, statement := range []string{
 			`LOCK TABLE ` + strings.Join(movedTables, ", ") + ` IN SHARE ROW EXCLUSIVE MODE`,
 			fenceBody(`true`, codeMovedAway, "rollcall: the data was moved to another database"),
@@ -217,12 +225,16 @@ func (f *postgresFence) seal(ctx context.Context, mark moveMark) error {
 				return err
 			}
 		}
-		_, err := tx.Exec(ctx, putMark, sideAway, mark.ID, mark.Place, mark.At)
+		_, err = tx.Exec(ctx, putMark, sideAway, mark.ID, mark.Place, mark.At)
 		return err
 	})
 	f.sealed = err == nil
 	return err
 }
+
+// holdsMoveLock tells whether the session holds the lock of the fence: one that a pooler has exchanged does not.
+const holdsMoveLock = `SELECT EXISTS (SELECT FROM pg_locks WHERE pid = pg_backend_pid() AND locktype = 'advisory' AND granted
+	AND mode = 'ExclusiveLock' AND (classid::bigint << 32 | objid::bigint) = $1)`
 
 // lift gives up the lock with the connection, and takes the triggers away where nobody is in the way: they do nothing
 // any more.
@@ -374,7 +386,7 @@ func (t *postgresTarget) begin(ctx context.Context, mark moveMark) (moveMark, er
 	if err := errors.Join(err, db.Close()); err != nil {
 		return mark, err
 	}
-	_, err = t.writer.Exec(ctx, `SET synchronous_commit = off`) // publishing makes all of it durable
+	_, err = t.writer.Exec(ctx, `SET synchronous_commit = off`) // settle makes all of it durable
 	return *known, err
 }
 
@@ -415,17 +427,16 @@ func (t movedTable) deletion(rows []movedRow) (sql string, args []any) {
 }
 
 func (t *postgresTarget) settle(ctx context.Context) error {
+	if _, err := t.writer.Exec(ctx, `SET synchronous_commit = on`); err != nil { // what is written from now on is little
+		return err
+	}
 	_, err := t.writer.Exec(ctx, `ANALYZE `+strings.Join(movedTables, ", "))
 	return err
 }
 
 func (t *postgresTarget) publish(ctx context.Context) error {
-	for _, statement := range []string{`SET synchronous_commit = on`, `DROP TABLE ` + moveTable} {
-		if _, err := t.writer.Exec(ctx, statement); err != nil {
-			return err
-		}
-	}
-	return nil
+	_, err := t.writer.Exec(ctx, `DROP TABLE `+moveTable)
+	return err
 }
 
 func (t *postgresTarget) close(ctx context.Context) error {

@@ -1,6 +1,7 @@
 package sqlstore
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/sha256"
@@ -108,57 +109,68 @@ type movedReader interface {
 	query(sql string, args []any, each func(row) error) error
 }
 
-// cell is one column of a row: a number, or a text or the bytes of a blob.
-type cell struct {
-	text   string
-	number int64
+// movedRow is a row in the order of a table's columns: eight bytes for a number, and four bytes with the length before
+// a text or a blob. Rows that are the same have the same bytes.
+type movedRow []byte
+
+// appendRow appends what a row holds.
+func (t movedTable) appendRow(to []byte, r row) []byte {
+	for i, kind := range t.kinds {
+		if kind == integerColumn {
+			to = binary.BigEndian.AppendUint64(to, uint64(r.integer(i)))
+			continue
+		}
+		value := r.bytes(i)
+		to = binary.BigEndian.AppendUint32(to, uint32(len(value)))
+		to = append(to, value...)
+	}
+	return to
 }
 
-// movedRow is a row in the order of a table's columns.
-type movedRow []cell
-
-func (t movedTable) read(r row) movedRow {
-	cells := make(movedRow, len(t.kinds))
-	for i, kind := range t.kinds {
-		switch kind {
-		case textColumn:
-			cells[i].text = r.text(i)
-		case integerColumn:
-			cells[i].number = r.integer(i)
-		default:
-			cells[i].text = string(r.blob(i))
-		}
+// cut returns the first column of what is left of a row, as a number or as bytes, and the rest.
+func (k columnKind) cut(from []byte) (number int64, value, rest []byte) {
+	if k == integerColumn {
+		return int64(binary.BigEndian.Uint64(from)), nil, from[8:]
 	}
-	return cells
+	end := 4 + binary.BigEndian.Uint32(from)
+	return 0, from[4:end:end], from[end:]
 }
 
 // args returns the first columns of a row as arguments of a statement.
-func (t movedTable) args(cells movedRow, columns int) []any {
+func (t movedTable) args(r movedRow, columns int) []any {
 	args := make([]any, columns)
-	for i := range args {
-		switch t.kinds[i] {
+	rest := []byte(r)
+	for i, kind := range t.kinds[:columns] {
+		var number int64
+		var value []byte
+		number, value, rest = kind.cut(rest)
+		switch kind {
 		case textColumn:
-			args[i] = cells[i].text
+			args[i] = string(value)
 		case integerColumn:
-			args[i] = cells[i].number
+			args[i] = number
 		default:
-			args[i] = []byte(cells[i].text)
+			args[i] = value
 		}
 	}
 	return args
 }
 
-func (r movedRow) size() (bytes int) {
-	for _, c := range r {
-		bytes += len(c.text) + 24
-	}
-	return bytes
+// app is the first column of every table.
+func (r movedRow) app() []byte {
+	_, app, _ := textColumn.cut(r)
+	return app
 }
 
 // compareKeys orders rows as the engines do.
 func (t movedTable) compareKeys(a, b movedRow) int {
-	for i := range t.keys {
-		if order := cmp.Or(cmp.Compare(a[i].text, b[i].text), cmp.Compare(a[i].number, b[i].number)); order != 0 {
+	restA, restB := []byte(a), []byte(b)
+	for _, kind := range t.kinds[:t.keys] {
+		var numberA, numberB int64
+		var valueA, valueB []byte
+		numberA, valueA, restA = kind.cut(restA)
+		numberB, valueB, restB = kind.cut(restB)
+		if order := cmp.Or(cmp.Compare(numberA, numberB), bytes.Compare(valueA, valueB)); order != 0 {
 			return order
 		}
 	}
@@ -173,30 +185,22 @@ type TableSum struct {
 
 // tally sums up rows, app by app.
 type tally struct {
-	sums    map[string]TableSum
-	app     string
-	rows    int64
-	hash    hash.Hash
-	scratch []byte
+	sums map[string]TableSum
+	app  string
+	rows int64
+	hash hash.Hash
 }
 
 func newTally() *tally { return &tally{sums: map[string]TableSum{}, hash: sha256.New()} }
 
 // add takes the next row, in the order of the key.
-func (t *tally) add(cells movedRow) {
-	if app := cells[0].text; t.rows == 0 || app != t.app {
+func (t *tally) add(r movedRow) {
+	if app := r.app(); t.rows == 0 || string(app) != t.app {
 		t.finish()
-		t.app = app
+		t.app = string(app)
 	}
 	t.rows++
-	b := t.scratch[:0]
-	for _, c := range cells {
-		b = binary.BigEndian.AppendUint64(b, uint64(c.number))
-		b = binary.BigEndian.AppendUint64(b, uint64(len(c.text)))
-		b = append(b, c.text...)
-	}
-	t.hash.Write(b)
-	t.scratch = b
+	t.hash.Write(r)
 }
 
 // finish ends the app that is being summed up.
@@ -209,49 +213,62 @@ func (t *tally) finish() map[string]TableSum {
 	return t.sums
 }
 
-// rowBatch is rows on their way from a reader.
+// The rows of a batch on their way from a reader, and their bytes, at most.
 const (
-	rowBatchLength = 1000
-	rowBatchBytes  = 256 << 10
+	batchRows  = 1000
+	batchBytes = 128 << 10
 )
+
+// rowBatch is rows, one behind the other.
+type rowBatch struct {
+	bytes []byte
+	ends  []int
+}
+
+func newRowBatch() *rowBatch {
+	return &rowBatch{bytes: make([]byte, 0, batchBytes+batchBytes/8), ends: make([]int, 0, batchRows)}
+}
 
 // rowStream delivers the rows of one side in the order of the key. Memory for a few batches is all that it takes.
 type rowStream struct {
-	batches chan []movedRow
+	batches chan *rowBatch
 	failed  error // for reading when batches is closed
-	batch   []movedRow
+	// batch is being read, of which the rows before the given one, and their bytes, are done.
+	batch      *rowBatch
+	row, place int
 }
 
 // stream reads in a goroutine, which ends when everything was read, it failed, or ctx has ended.
 func stream(ctx context.Context, table movedTable, read func(each func(row) error) error) *rowStream {
-	s := &rowStream{batches: make(chan []movedRow, 2)}
+	s := &rowStream{batches: make(chan *rowBatch, 2), batch: &rowBatch{}}
 	go func() {
 		defer close(s.batches)
-		var batch []movedRow
+		batch := newRowBatch()
 		var last movedRow
-		bytes := 0
 		send := func() error {
 			select {
 			case s.batches <- batch:
-				batch, bytes = nil, 0
+				batch = newRowBatch()
 				return nil
 			case <-ctx.Done():
 				return ctx.Err()
 			}
 		}
 		s.failed = read(func(r row) error {
-			cells := table.read(r)
-			if last != nil && table.compareKeys(last, cells) >= 0 {
+			begins := len(batch.bytes)
+			batch.bytes = table.appendRow(batch.bytes, r)
+			batch.ends = append(batch.ends, len(batch.bytes))
+			current := movedRow(batch.bytes[begins:])
+			if last != nil && table.compareKeys(last, current) >= 0 {
 				return fmt.Errorf("the rows of table %s do not come in the order of its key", table.name)
 			}
-			last = cells
-			batch, bytes = append(batch, cells), bytes+cells.size()
-			if len(batch) < rowBatchLength && bytes < rowBatchBytes {
+			last = current
+			if len(batch.ends) < batchRows && len(batch.bytes) < batchBytes {
 				return nil
 			}
 			return send()
 		})
-		if s.failed == nil && len(batch) > 0 {
+		if s.failed == nil && len(batch.ends) > 0 {
 			s.failed = send()
 		}
 	}()
@@ -260,16 +277,16 @@ func stream(ctx context.Context, table movedTable, read func(each func(row) erro
 
 // next returns the next row, nil at the end.
 func (s *rowStream) next() (movedRow, error) {
-	if len(s.batch) == 0 {
+	if s.row == len(s.batch.ends) {
 		batch, more := <-s.batches
 		if !more {
 			return nil, s.failed
 		}
-		s.batch = batch
+		s.batch, s.row, s.place = batch, 0, 0
 	}
-	first := s.batch[0]
-	s.batch = s.batch[1:]
-	return first, nil
+	begins, end := s.place, s.batch.ends[s.row]
+	s.row, s.place = s.row+1, end
+	return s.batch.bytes[begins:end:end], nil
 }
 
 // drain waits until the reading goroutine has ended.

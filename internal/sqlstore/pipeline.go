@@ -99,6 +99,8 @@ func (r pgRow) texts(into []string) {
 
 func (r pgRow) blob(column int) []byte { return append([]byte(nil), r.values[column]...) }
 
+func (r pgRow) bytes(column int) []byte { return r.values[column] }
+
 func (r pgRow) integer(column int) int64 {
 	value := r.values[column]
 	if r.fields[column].Format == pgtype.BinaryFormatCode {
