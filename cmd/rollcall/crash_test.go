@@ -115,8 +115,8 @@ func (c *crash) run(rounds int) {
 	}
 }
 
-// makeWriters makes so many clients, and returns a source of random numbers for the test itself. All of them follow from
-// a seed, which can be given.
+// makeWriters makes so many clients, and returns a source of random numbers for the test itself. All of them follow
+// from a seed, which can be given.
 func (c *crash) makeWriters(count int) *rand.Rand {
 	seed := rand.Uint64()
 	if text, ok := os.LookupEnv("ROLLCALL_TEST_SEED"); ok {

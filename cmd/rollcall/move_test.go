@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -21,6 +22,7 @@ import (
 
 	"github.com/rollcall/rollcall/api"
 	"github.com/rollcall/rollcall/client"
+	"github.com/rollcall/rollcall/internal/server"
 	"github.com/rollcall/rollcall/internal/storetest"
 )
 
@@ -200,8 +202,8 @@ func (m *movingTest) move(p *process, args []string) {
 	if killedLate == 0 {
 		t.Error("no move was killed while it switched: this test has shown nothing")
 	}
-	t.Logf("%d moves were killed while they copied, %d while they switched; %d writes were acknowledged and %d refused", killed,
-		killedLate, traffic.acknowledged.Load(), traffic.refused.Load())
+	t.Logf("%d moves were killed while they copied, %d while they switched; %d writes were acknowledged and %d refused",
+		killed, killedLate, traffic.acknowledged.Load(), traffic.refused.Load())
 	m.expectRefusal(p)
 }
 
@@ -360,5 +362,60 @@ func (m *movingTest) expect(p *process, before moveView) {
 	m.verify(p)
 	if t.Failed() {
 		t.FailNow()
+	}
+}
+
+// TestMoveCommand does what an operator does who moves to PostgreSQL and back into the same directory.
+func TestMoveCommand(t *testing.T) {
+	t.Parallel()
+	_, url := storetest.OwnPostgres(t)
+	data := filepath.Join(t.TempDir(), "data")
+	p := startServer(t, "--data", data)
+	_, err := p.client(t, nil).Users.Create(t.Context(), api.CreateUserRequest{UID: "ada", Name: "Ada"})
+	must(t, err)
+
+	expectMove(t, exitUsage, "--to must name the target", "--data", data)
+	expectMove(t, exitFailed, "both sides are SQLite", "--data", data, "--to", t.TempDir())
+	expectMove(t, exitFailed, "is not the URL of a PostgreSQL database", "--data", data, "--to", "mysql://u:hunter2@h/d")
+	for range 2 { // the first has changed nothing
+		expectMove(t, 0, "The target is empty", "--data", data, "--to", url, "--dry-run")
+	}
+	if marks, err := filepath.Glob(filepath.Join(data, "*mov*")); err != nil || len(marks) > 0 {
+		t.Errorf("a dry run has left %v %v", marks, err)
+	}
+	expectMove(t, 0, "nothing is switched", "--data", data, "--to", url)
+	expectNoStart(t, "is not done", "--data", filepath.Join(t.TempDir(), "other"), "--database", url)
+	expectMove(t, 0, "a move would go on", "--data", data, "--to", url, "--dry-run")
+	p.expectEnd(t)
+	expectMove(t, 0, `"switched": true`, "--data", data, "--to", url, "--switch", "--json")
+	expectMove(t, 0, "the move is done", "--data", data, "--to", url)
+	another := strings.Replace(url, "db1", "postgres", 1)
+	expectMove(t, exitFailed, "was moved to PostgreSQL", "--data", data, "--to", another)
+
+	expectMove(t, exitFailed, "rollcall.db is there", "--data", data, "--database", url, "--to", data, "--switch")
+	for _, name := range []string{server.DatabaseFile, server.DatabaseFile + ".moved"} {
+		must(t, os.Rename(filepath.Join(data, name), filepath.Join(t.TempDir(), name)))
+	}
+	p = startServer(t, "--data", data, "--database", url)
+	_, err = p.client(t, nil).Users.Create(t.Context(), api.CreateUserRequest{UID: "bob", Name: "Bob"})
+	must(t, err)
+	expectMove(t, 0, "Stop it now", "--data", data, "--database", url, "--to", data, "--switch")
+	p.expectEnd(t)
+	p = startServer(t, "--data", data)
+	if users := listUsers(t, p.client(t, nil), client.UserListOptions{}); len(users) != 2 {
+		t.Errorf("there are %d users, want 2", len(users))
+	}
+	p.expectEnd(t)
+}
+
+// expectMove runs `rollcall move`, which must end with an exit code and say something, and no password.
+func expectMove(t *testing.T, code int, says string, args ...string) {
+	t.Helper()
+	move := runMove(t, args...)
+	got, err := move.wait(t.Context())
+	said := move.stdout.String() + move.stderr.String()
+	if err != nil || got != code || !strings.Contains(said, says) || strings.Contains(said, "hunter2") {
+		t.Fatalf("rollcall move %s ends with exit code %d, want %d and %q: %v\n%s",
+			strings.Join(args, " "), got, code, says, err, said)
 	}
 }

@@ -119,7 +119,7 @@ func OpenMove(ctx context.Context, config Config, to string, tell func(sqlstore.
 		}
 	}
 	if m.Move, err = sqlstore.OpenMove(ctx, m.places.from, m.places.to, tell); err != nil {
-		return nil, errors.Join(err, m.Close())
+		return nil, errors.Join(err, m.Close()) //nolint:contextcheck // what is held is given up also when ctx has ended
 	}
 	return m, nil
 }
@@ -156,7 +156,7 @@ func copyPrivate(from, to string) error {
 		if entry.IsDir() {
 			return os.MkdirAll(filepath.Join(to, inside), 0o700)
 		}
-		content, err := os.ReadFile(path)
+		content, err := os.ReadFile(path) //nolint:gosec // what is in the data directory is the operator's
 		if err != nil {
 			return err
 		}

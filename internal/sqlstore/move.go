@@ -155,7 +155,7 @@ func OpenMove(ctx context.Context, from, to MovePlace, tell func(MoveProgress)) 
 		from: from, to: to, tell: tell,
 		heads: map[string]head{}, agreed: map[tableOfApp]MovedTable{}, differed: map[tableOfApp]struct{}{},
 	}
-	defer func() {
+	defer func() { //nolint:contextcheck // what is held is given up also when ctx has ended
 		if err != nil {
 			err = errors.Join(err, m.Close())
 		}
@@ -256,7 +256,7 @@ func (m *Move) describeTables(ctx context.Context) error {
 // PlanMove checks what OpenMove does and counts what there is to copy. It changes nothing.
 func PlanMove(ctx context.Context, from, to MovePlace) (plan MovePlan, err error) {
 	m := &Move{from: from, to: to}
-	defer func() { err = errors.Join(err, m.Close()) }()
+	defer func() { err = errors.Join(err, m.Close()) }() //nolint:contextcheck // what is held is given up also when ctx has ended
 	sealed, err := m.openSource(ctx)
 	if err != nil {
 		return plan, err

@@ -32,7 +32,7 @@ func (s *sqliteSide) snapshot(ctx context.Context, fn func(movedReader) error) e
 		return err
 	}
 	err := fn(s.reader)
-	s.reader.conn.SetInterrupt(context.Background()) //nolint:contextcheck // it ends also when ctx has
+	s.reader.conn.SetInterrupt(context.Background()) // it ends also when ctx has
 	return errors.Join(err, s.reader.exec(`ROLLBACK`))
 }
 
@@ -199,7 +199,7 @@ func (t *sqliteTarget) apply(ctx context.Context, table movedTable, deletes, ins
 	}
 	defer func() {
 		if err != nil && !t.writer.conn.GetAutocommit() {
-			t.writer.conn.SetInterrupt(context.Background()) //nolint:contextcheck // it ends also when ctx has
+			t.writer.conn.SetInterrupt(context.Background()) // it ends also when ctx has
 			err = errors.Join(err, t.writer.exec(`ROLLBACK`))
 		}
 	}()

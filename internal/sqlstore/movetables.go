@@ -291,6 +291,6 @@ func (s *rowStream) next() (movedRow, error) {
 
 // drain waits until the reading goroutine has ended.
 func (s *rowStream) drain() {
-	for range s.batches { //nolint:revive // what is left is of no use
+	for range s.batches { // what is left is of no use
 	}
 }
