@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/stdlib"
@@ -181,6 +182,15 @@ func Wasteful(sql string, plan []string) string {
 		}
 	}
 	return ""
+}
+
+// PretendToHaveLooked lets a store on SQLite take its files, and what keeps writes from them, for what they were until a
+// while from now.
+func (s *Store) PretendToHaveLooked(until time.Time) {
+	engine := s.engine.(*sqlite) //nolint:forcetypeassert // what the caller promises
+	<-engine.writing
+	engine.looked, engine.fence = until.Add(-lookEvery), ""
+	engine.writing <- struct{}{}
 }
 
 // MovedTables and LeftTables are the tables that a move copies, and that it leaves alone.

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/stdlib"
 )
 
 // What callers are told whose writes a move keeps out.
@@ -76,6 +77,26 @@ func refuseMovedSQLite(path string) error {
 	}
 	return fmt.Errorf("%w (to use it all the same, remove %s)",
 		&MovedAwayError{To: mark.Place, At: time.Unix(mark.At, 0)}, path+fenceSuffix)
+}
+
+// CheckMoved tells why a start on a database is refused because of a move; nil when it is not, or nobody can tell.
+func CheckMoved(ctx context.Context, place MovePlace) error {
+	err := refuseMovedSQLite(place.Path)
+	if place.URL != "" {
+		config, errURL := parsePostgresURL(place.URL)
+		if errURL != nil {
+			return nil //nolint:nilerr // as said
+		}
+		db := stdlib.OpenDB(*config.ConnConfig)
+		defer db.Close()
+		err = refuseMovedPostgres(ctx, db)
+	}
+	_, away := errors.AsType[*MovedAwayError](err)
+	_, unfinished := errors.AsType[*MoveUnfinishedError](err)
+	if away || unfinished {
+		return err
+	}
+	return nil //nolint:nilerr // as said
 }
 
 // checkFence fails when writes are refused. The caller has taken the writer.

@@ -366,12 +366,27 @@ func (m *Move) Switch(ctx context.Context, beside func() error) (err error) {
 		return err
 	}
 	if !m.Sealed {
-		if err := fence.seal(ctx, moveMark{ID: m.mark.ID, Place: m.to.String(), At: time.Now().Unix()}); err != nil {
+		if err := m.seal(context.WithoutCancel(ctx), fence); err != nil {
 			return err
 		}
-		m.Sealed = true
 	}
 	return m.target.publish(context.WithoutCancel(ctx)) // there is no way back from here
+}
+
+// sealWithin bounds how long it may take to seal the source.
+const sealWithin = 30 * time.Second
+
+func (m *Move) seal(ctx context.Context, fence moveFence) error {
+	ctx, cancel := context.WithTimeout(ctx, sealWithin)
+	defer cancel()
+	err := fence.seal(ctx, moveMark{ID: m.mark.ID, Place: m.to.String(), At: time.Now().Unix()})
+	if err == nil {
+		m.Sealed = true
+		return nil
+	}
+	mark, errMark := m.source.movedTo(ctx) // it may have happened all the same
+	m.Sealed = mark != nil
+	return errors.Join(err, errMark)
 }
 
 // Sums returns what both sides hold, by table and app, as it was last compared and found equal.

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -256,6 +257,37 @@ func TestMoveKeepsWritesOut(t *testing.T) {
 		}
 		expectRefused("was moved to another database")
 	})
+}
+
+// TestMoveRefusesWhoWaited demands that a write which had looked for a move before there was one, and waits for the
+// lock of writers while it switches, is refused when it gets it.
+func TestMoveRefusesWhoWaited(t *testing.T) {
+	t.Parallel()
+	from := newFile(t)
+	store, err := openAt(t.Context(), from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	m := beginMove(t, from, newPostgres(t))
+	defer closeMove(t, m)
+	waited := make(chan error, 1)
+	err = m.Switch(t.Context(), func() error {
+		store.PretendToHaveLooked(time.Now().Add(30 * time.Millisecond)) // the switch takes longer than that from here on
+		go func() { waited <- register(t.Context(), store, "ada", "Ada") }()
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var refused *directory.Error
+	if err := <-waited; !errors.As(err, &refused) || !strings.Contains(refused.Message, "was moved to another database") &&
+		!strings.Contains(refused.Message, "is being moved") {
+		t.Errorf("a write that waited for the switch gets %v", err)
+	}
+	if names := namesIn(t, store, "app"); names != "" {
+		t.Errorf("the source has %q", names)
+	}
 }
 
 // TestMoveCutOffInTheSwitch goes on when the source was sealed and the target was not ready.

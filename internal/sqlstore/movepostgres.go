@@ -59,6 +59,13 @@ func connectForMove(ctx context.Context, url string) (*pgx.Conn, error) {
 	if refused, ok := errors.AsType[*pgconn.PgError](err); ok && refused.Code == "22023" { // not on this system
 		err = nil
 	}
+	var isCopy bool
+	if err == nil {
+		err = conn.QueryRow(ctx, `SELECT pg_is_in_recovery()`).Scan(&isCopy)
+	}
+	if isCopy {
+		err = fmt.Errorf("PostgreSQL at %s is a standby, which may be behind: give the address of the primary", PlaceOfURL(url))
+	}
 	if err != nil {
 		return nil, errors.Join(err, conn.Close(ctx))
 	}
@@ -300,14 +307,23 @@ func checkPostgresTarget(ctx context.Context, conn *pgx.Conn, url string) (*move
 		return nil, errors.Join(err, fmt.Errorf("the data of the target was itself moved away: %w", errTargetUsed))
 	}
 	version, err := postgresVersion(ctx, conn)
-	if err != nil || version == 0 {
+	if err != nil {
 		return nil, err
 	}
-	if err := checkVersion(version, PlaceOfURL(url)); err != nil {
-		return nil, err
+	if version != 0 {
+		if err := checkVersion(version, PlaceOfURL(url)); err != nil {
+			return nil, err
+		}
 	}
 	for _, table := range movedTables {
 		var used bool
+		if version == 0 {
+			err := conn.QueryRow(ctx, `SELECT to_regclass($1::text) IS NOT NULL`, table).Scan(&used)
+			if err != nil || used {
+				return nil, errors.Join(err, fmt.Errorf("somebody else has a table %s in it: %w", table, errTargetUsed))
+			}
+			continue
+		}
 		if err := conn.QueryRow(ctx, `SELECT EXISTS (SELECT FROM `+table+`)`).Scan(&used); err != nil {
 			return nil, err
 		}
