@@ -284,10 +284,11 @@ func PlanMove(ctx context.Context, from, to MovePlace) (plan MovePlan, err error
 }
 
 func countRows(r movedReader, table string) (rows int64, err error) {
-	return rows, r.query(`SELECT count(*) FROM `+table, nil, func(r row) error {
+	err = r.query(`SELECT count(*) FROM `+table, nil, func(r row) error {
 		rows = r.integer(0)
 		return nil
 	})
+	return rows, err
 }
 
 // Close gives up what a move holds. What was copied is kept.

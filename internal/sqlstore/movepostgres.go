@@ -104,13 +104,14 @@ func (s *postgresSide) close(ctx context.Context) error {
 	return s.reader.Close(ctx)
 }
 
-// schemaVersion returns the version of the schema, 0 for none.
+// postgresVersion returns the version of the schema, 0 for none.
 func postgresVersion(ctx context.Context, conn *pgx.Conn) (version int64, err error) {
 	var used bool
 	if err := conn.QueryRow(ctx, `SELECT to_regclass('goose_db_version') IS NOT NULL`).Scan(&used); err != nil || !used {
 		return 0, err
 	}
-	return version, conn.QueryRow(ctx, `SELECT coalesce(max(version_id), 0) FROM goose_db_version`).Scan(&version)
+	err = conn.QueryRow(ctx, `SELECT coalesce(max(version_id), 0) FROM goose_db_version`).Scan(&version)
+	return version, err
 }
 
 // storedMark returns the mark of one side, nil when there is none.
