@@ -247,24 +247,16 @@ func (t *moveTelling) tell(p sqlstore.MoveProgress) {
 	if !t.terminal {
 		if time.Since(t.told) >= tellMoveEvery {
 			t.told = time.Now()
-			t.line("round %d: %s, %d rows%s", p.Round, p.Table, p.Rows, shareOf(p))
+			t.line("round %d: %s, %d rows of some %d", p.Round, p.Table, p.Rows, p.Of)
 		}
 		return
 	}
 	if t.bar == nil || t.table != p.Table {
 		t.endBar()
-		of := p.Of
-		if of == 0 {
-			of = -1
+		if p.Of == 0 {
+			return
 		}
-		t.bar, t.table = progressbar.Default(of, p.Table), p.Table
+		t.bar, t.table = progressbar.Default(p.Of, p.Table), p.Table
 	}
-	_ = t.bar.Set64(p.Rows) // only looks depend on it
-}
-
-func shareOf(p sqlstore.MoveProgress) string {
-	if p.Of == 0 {
-		return ""
-	}
-	return fmt.Sprintf(" of %d", p.Of)
+	_ = t.bar.Set64(min(p.Rows, p.Of)) // only looks depend on it
 }

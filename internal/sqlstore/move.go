@@ -25,7 +25,7 @@ func (p MovePlace) String() string {
 type MoveProgress struct {
 	// Round is 1 for the copy, and more for each comparison after it.
 	Round int
-	// Table is being read, of which Rows are done. Of is how many rows it had, 0 when that was not counted.
+	// Table is being read, of which Rows are done. Of is about how many there are.
 	Table    string
 	Rows, Of int64
 	// RoundDone says that a round is over. Changed is how many rows it has written or deleted in the target.
@@ -63,6 +63,8 @@ type Move struct {
 	Refused time.Duration
 
 	round int
+	// counts are how many rows the tables had in the first round.
+	counts map[string]int64
 	// heads are where the source was in the last round, and agreed what both sides held then, where they held the same.
 	heads  map[string]head
 	agreed map[tableOfApp]MovedTable
@@ -153,7 +155,7 @@ type MovePlan struct {
 func OpenMove(ctx context.Context, from, to MovePlace, tell func(MoveProgress)) (_ *Move, err error) {
 	m := &Move{
 		from: from, to: to, tell: tell,
-		heads: map[string]head{}, agreed: map[tableOfApp]MovedTable{}, differed: map[tableOfApp]struct{}{},
+		counts: map[string]int64{}, heads: map[string]head{}, agreed: map[tableOfApp]MovedTable{}, differed: map[tableOfApp]struct{}{},
 	}
 	defer func() { //nolint:contextcheck // what is held is given up also when ctx has ended
 		if err != nil {
@@ -502,13 +504,14 @@ const tellRows = 10_000
 func (m *Move) compareTable(ctx context.Context, source movedReader, table movedTable, app string) (int64, error) {
 	reading, stop := context.WithCancel(ctx)
 	defer stop()
-	progress := MoveProgress{Round: m.round, Table: table.name}
 	if m.round == 1 {
-		var err error
-		if progress.Of, err = countRows(source, table.name); err != nil {
+		count, err := countRows(source, table.name)
+		if err != nil {
 			return 0, err
 		}
+		m.counts[table.name] = count
 	}
+	progress := MoveProgress{Round: m.round, Table: table.name, Of: m.counts[table.name]}
 	question, args := table.rows(app)
 	here := stream(reading, table, func(each func(row) error) error { return source.query(question, args, each) })
 	there := stream(reading, table, func(each func(row) error) error {
