@@ -88,15 +88,14 @@ func CheckMoved(ctx context.Context, place MovePlace) error {
 			return nil //nolint:nilerr // as said
 		}
 		db := stdlib.OpenDB(*config.ConnConfig)
-		defer db.Close()
-		err = refuseMovedPostgres(ctx, db)
+		err = errors.Join(refuseMovedPostgres(ctx, db), db.Close())
 	}
 	_, away := errors.AsType[*MovedAwayError](err)
 	_, unfinished := errors.AsType[*MoveUnfinishedError](err)
 	if away || unfinished {
 		return err
 	}
-	return nil //nolint:nilerr // as said
+	return nil
 }
 
 // checkFence fails when writes are refused. The caller has taken the writer.

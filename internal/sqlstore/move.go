@@ -155,9 +155,10 @@ type MovePlan struct {
 func OpenMove(ctx context.Context, from, to MovePlace, tell func(MoveProgress)) (_ *Move, err error) {
 	m := &Move{
 		from: from, to: to, tell: tell,
-		counts: map[string]int64{}, heads: map[string]head{}, agreed: map[tableOfApp]MovedTable{}, differed: map[tableOfApp]struct{}{},
+		counts: map[string]int64{}, heads: map[string]head{},
+		agreed: map[tableOfApp]MovedTable{}, differed: map[tableOfApp]struct{}{},
 	}
-	defer func() { //nolint:contextcheck // what is held is given up also when ctx has ended
+	defer func() { //nolint:contextcheck // it gives up also when ctx has ended
 		if err != nil {
 			err = errors.Join(err, m.Close())
 		}
@@ -258,7 +259,7 @@ func (m *Move) describeTables(ctx context.Context) error {
 // PlanMove checks what OpenMove does and counts what there is to copy. It changes nothing.
 func PlanMove(ctx context.Context, from, to MovePlace) (plan MovePlan, err error) {
 	m := &Move{from: from, to: to}
-	defer func() { err = errors.Join(err, m.Close()) }() //nolint:contextcheck // what is held is given up also when ctx has ended
+	defer func() { err = errors.Join(err, m.Close()) }() //nolint:contextcheck // it gives up also when ctx has ended
 	sealed, err := m.openSource(ctx)
 	if err != nil {
 		return plan, err

@@ -64,7 +64,8 @@ func connectForMove(ctx context.Context, url string) (*pgx.Conn, error) {
 		err = conn.QueryRow(ctx, `SELECT pg_is_in_recovery()`).Scan(&isCopy)
 	}
 	if isCopy {
-		err = fmt.Errorf("PostgreSQL at %s is a standby, which may be behind: give the address of the primary", PlaceOfURL(url))
+		err = fmt.Errorf("PostgreSQL at %s is a standby, which may be behind: give the address of the primary",
+			PlaceOfURL(url))
 	}
 	if err != nil {
 		return nil, errors.Join(err, conn.Close(ctx))
@@ -241,8 +242,8 @@ func (f *postgresFence) seal(ctx context.Context, mark moveMark) error {
 }
 
 // holdsMoveLock tells whether the session holds the lock of the fence: one that a pooler has exchanged does not.
-const holdsMoveLock = `SELECT EXISTS (SELECT FROM pg_locks WHERE pid = pg_backend_pid() AND locktype = 'advisory' AND granted
-	AND mode = 'ExclusiveLock' AND (classid::bigint << 32 | objid::bigint) = $1)`
+const holdsMoveLock = `SELECT EXISTS (SELECT FROM pg_locks WHERE pid = pg_backend_pid() AND locktype = 'advisory'
+	AND granted AND mode = 'ExclusiveLock' AND (classid::bigint << 32 | objid::bigint) = $1)`
 
 // lift gives up the lock with the connection, and takes the triggers away where nobody is in the way: they do nothing
 // any more.
@@ -360,8 +361,8 @@ func openPostgresTarget(ctx context.Context, url string) (_ *postgresTarget, err
 	return t, nil
 }
 
-// awaitMoveLock takes the lock of the moves into a database. PostgreSQL takes a moment to notice that a move which had it
-// was killed.
+// awaitMoveLock takes the lock of the moves into a database. PostgreSQL takes a moment to notice that a move which had
+// it was killed.
 func awaitMoveLock(ctx context.Context, conn *pgx.Conn) error {
 	for began := time.Now(); ; {
 		var owned bool

@@ -175,7 +175,8 @@ func (t *sqliteTarget) begin(ctx context.Context, mark moveMark) (_ moveMark, er
 		if err != nil || version != 0 && !t.sealed {
 			return mark, errors.Join(err, fmt.Errorf("%s is no move's: remove it", name))
 		}
-		err = t.writer.exec(`CREATE TABLE IF NOT EXISTS ` + moveTable + ` (id TEXT NOT NULL, place TEXT NOT NULL, at INTEGER NOT NULL)`)
+		err = t.writer.exec(`CREATE TABLE IF NOT EXISTS ` + moveTable +
+			` (id TEXT NOT NULL, place TEXT NOT NULL, at INTEGER NOT NULL)`)
 		if err == nil {
 			err = t.writer.exec(`INSERT INTO `+moveTable+` (id, place, at) VALUES ($1, $2, $3)`, mark.ID, mark.Place, mark.At)
 		}
