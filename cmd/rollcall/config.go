@@ -37,7 +37,7 @@ type settings struct {
 const envPrefix = "ROLLCALL_"
 
 // secretOptions are never shown, and can also come from a file named by ROLLCALL_…_FILE.
-var secretOptions = []string{"database", "database-direct", "master-key"}
+var secretOptions = []string{"database", "database-direct", "master-key", "to"}
 
 // register adds the options to a command. Each is a flag, an environment variable ROLLCALL_… and a key of the
 // configuration file; a flag wins over the environment, and the environment over the file.

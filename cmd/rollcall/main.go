@@ -80,7 +80,7 @@ func newRoot() *cobra.Command {
 	root.AddCommand(
 		newServe(), newDev(), newApps(), newKeys(), newUsers(), newPresence(), newExplain(), newBlocks(), newChanges(),
 		newImport(),
-		newExport(), newBackup(), newDoctor(), newConfig(), newMasterKey(), newBench(), newVersion(),
+		newExport(), newBackup(), newMove(), newDoctor(), newConfig(), newMasterKey(), newBench(), newVersion(),
 	)
 	root.CompletionOptions.HiddenDefaultCmd = true
 	markUsageErrors(root)

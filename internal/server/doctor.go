@@ -159,10 +159,13 @@ func checkMasterKey(ctx context.Context, config Config) (level, detail, advice s
 }
 
 func checkDatabase(ctx context.Context, config Config) (level, detail, advice string) {
+	path := filepath.Join(config.DataDir, DatabaseFile)
+	if err := sqlstore.CheckMoved(ctx, sqlstore.MovePlace{URL: config.Database, Path: path}); err != nil {
+		return levelProblem, err.Error(), "start the server on the database that it says, or finish the move"
+	}
 	if config.Database != "" {
 		return checkPostgres(ctx, config)
 	}
-	path := filepath.Join(config.DataDir, DatabaseFile)
 	if detail := lostUnderServer(config); detail != "" {
 		return levelProblem, detail, "ask the server's /readyz what to do"
 	}

@@ -165,6 +165,8 @@ func (r sqliteRow) integer(column int) int64 { return r.statement.ColumnInt64(co
 
 func (r sqliteRow) blob(column int) []byte { return r.statement.ColumnBlob(column, nil) }
 
+func (r sqliteRow) bytes(column int) []byte { return r.statement.ColumnRawBlob(column) }
+
 func sqliteError(doing string, err error) error {
 	if err == nil {
 		return nil

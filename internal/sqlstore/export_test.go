@@ -3,10 +3,13 @@ package sqlstore
 import (
 	"context"
 	"database/sql"
+	"encoding/binary"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/stdlib"
@@ -190,4 +193,118 @@ func (s *Store) Ask(ctx context.Context, question string) (answer string, err er
 		})
 	})
 	return answer, err
+}
+
+// PretendToHaveLooked lets a store on SQLite take its files, and what keeps writes from them, for what they were until a
+// while from now.
+func (s *Store) PretendToHaveLooked(until time.Time) {
+	engine := s.engine.(*sqlite) //nolint:forcetypeassert // what the caller promises
+	<-engine.writing
+	engine.looked, engine.fence = until.Add(-lookEvery), ""
+	engine.writing <- struct{}{}
+}
+
+// MovedTables and LeftTables are the tables that a move copies, and that it leaves alone.
+var (
+	MovedTables = movedTables
+	LeftTables  = leftTables
+)
+
+// TablesOf returns the tables of a database, and describes those that a move copies.
+func TablesOf(ctx context.Context, place MovePlace) (names []string, described map[string]string, err error) {
+	var source moveSource
+	var reader movedReader
+	question := `SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'`
+	if place.URL == "" {
+		s, err := openSQLiteSource(place.Path)
+		if err != nil {
+			return nil, nil, err
+		}
+		source, reader = s, s.reader
+	} else {
+		s, err := openPostgresSource(ctx, place.URL)
+		if err != nil {
+			return nil, nil, err
+		}
+		source, reader = s, &pgReader{ctx, s.reader}
+		question = `SELECT tablename::text FROM pg_tables WHERE schemaname = current_schema()`
+	}
+	defer func() { err = errors.Join(err, source.close(ctx)) }()
+	err = reader.query(question, nil, func(r row) error { names = append(names, r.text(0)); return nil })
+	described = map[string]string{}
+	for _, name := range movedTables {
+		table, errTable := source.table(ctx, name)
+		err = errors.Join(err, errTable)
+		described[name] = fmt.Sprint(table)
+	}
+	return names, described, err
+}
+
+// FillEveryTable puts rows of so many apps into every table of a SQLite file.
+func FillEveryTable(ctx context.Context, path string, apps int) error {
+	source, err := openSQLiteSource(path)
+	if err != nil {
+		return err
+	}
+	var tables []movedTable
+	for _, name := range movedTables {
+		table, err := source.table(ctx, name)
+		if err != nil {
+			return errors.Join(err, source.close(ctx))
+		}
+		tables = append(tables, table)
+	}
+	if err := source.close(ctx); err != nil {
+		return err
+	}
+	target := &sqliteTarget{}
+	if target.writer, err = openConnection(path, copyPragmas); err != nil {
+		return err
+	}
+	// What sorts apart when an engine does not compare bytes, and what could be taken for the end of a text.
+	keys := []string{"", "A", "_", "a", "a b", "ab", "\u00e9", "\u4f60", "\U0001F600", "\uFF5E"}
+	for _, table := range tables {
+		var rows []movedRow
+		for app := range apps {
+			for i, key := range keys {
+				filled := movedRow(appendText(nil, fmt.Sprintf("app%d", app)))
+				for column, kind := range table.kinds[1:] {
+					switch kind {
+					case integerColumn:
+						filled = binary.BigEndian.AppendUint64(filled, uint64(int64(i)-3+int64(column)<<40))
+					case textColumn:
+						filled = appendText(filled, key+table.columns[column+1])
+					default:
+						filled = appendText(filled, "\x00\xff"+key+"\x00")
+					}
+				}
+				if rows = append(rows, filled); table.keys == 1 {
+					break
+				}
+			}
+		}
+		if err := target.apply(ctx, table, nil, rows); err != nil {
+			return errors.Join(fmt.Errorf("fill %s: %w", table.name, err), target.close(ctx))
+		}
+	}
+	return target.close(ctx)
+}
+
+func appendText(to []byte, text string) []byte {
+	return append(binary.BigEndian.AppendUint32(to, uint32(len(text))), text...)
+}
+
+// SwitchByHalf does what Switch does, and stops as if the process were killed when the source was sealed, and the
+// target not ready yet.
+func (m *Move) SwitchByHalf(ctx context.Context) error {
+	fence, err := m.source.fence(ctx)
+	if err != nil {
+		return err
+	}
+	for caughtUp := false; !caughtUp; {
+		if _, caughtUp, err = m.compare(ctx); err != nil {
+			return errors.Join(err, fence.lift(ctx))
+		}
+	}
+	return errors.Join(fence.seal(ctx, moveMark{ID: m.mark.ID, Place: m.to.String(), At: 1}), fence.lift(ctx))
 }

@@ -99,6 +99,8 @@ func (r pgRow) texts(into []string) {
 
 func (r pgRow) blob(column int) []byte { return append([]byte(nil), r.values[column]...) }
 
+func (r pgRow) bytes(column int) []byte { return r.values[column] }
+
 func (r pgRow) integer(column int) int64 {
 	value := r.values[column]
 	if r.fields[column].Format == pgtype.BinaryFormatCode {
@@ -135,6 +137,9 @@ func postgresError(ctx context.Context, doing string, err error) error {
 	var refused *pgconn.PgError
 	if errors.As(err, &refused) && (refused.Code == "53100" || refused.Code == "25006") { // disk full, read-only
 		failure.message = diskFull
+	}
+	if refused != nil && failure.message == "" {
+		failure.message = fenceMessage(refused)
 	}
 	return failure
 }

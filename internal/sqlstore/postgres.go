@@ -153,6 +153,9 @@ func (s *Store) Route() (Route, bool) {
 
 func (e *postgres) open(ctx context.Context, config *pgxpool.Config) error {
 	db := stdlib.OpenDB(*e.route.session)
+	if err := refuseMovedPostgres(ctx, db); err != nil {
+		return errors.Join(err, db.Close())
+	}
 	err := explainMigration(migrate(ctx, db, postgresDialect), e.route.session.User)
 	if err := errors.Join(err, db.Close()); err != nil {
 		return err

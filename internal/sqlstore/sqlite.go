@@ -29,6 +29,9 @@ func OpenSQLite(ctx context.Context, path string) (*Store, error) {
 }
 
 func openSQLite(ctx context.Context, path string) (*Store, error) {
+	if err := refuseMovedSQLite(path); err != nil {
+		return nil, fmt.Errorf("open database: %w", err)
+	}
 	if err := checkLogOf(path); err != nil {
 		return nil, fmt.Errorf("open database: %w", err)
 	}
@@ -86,8 +89,10 @@ type sqlite struct {
 	writer  *connection
 	log     *logFile
 	files   fileWatch
-	// looked is when it was last looked whether the files are in their place.
+	// looked is when it was last looked whether the files are in their place, and whether a move keeps writes out.
 	looked time.Time
+	// fence is what callers were told then whose writes a move keeps out. Empty when none does.
+	fence string
 	// logIsSaved says that the log was folded after it was lost.
 	logIsSaved bool
 	// logPages is the length of the write-ahead log after the last commit, and checkpointAt the length at which to fold it
@@ -212,8 +217,11 @@ func (e *sqlite) begin(context.Context, limits) (transaction, error) {
 		e.tendLog()
 		err = e.writer.exec(`BEGIN IMMEDIATE`)
 	}
+	if err == nil {
+		err = e.mayWrite() // what it waited for may have been a move
+	}
 	if err != nil {
-		t.release()
+		t.rollback()
 		return nil, err
 	}
 	return t, nil
@@ -225,13 +233,14 @@ const lookEvery = 10 * time.Millisecond
 
 // mayWrite fails when what is written would be lost. The caller has taken the writer.
 func (e *sqlite) mayWrite() error {
-	if e.lost.Load() != nil || time.Since(e.looked) >= lookEvery {
+	if e.lost.Load() != nil || e.fence != "" || time.Since(e.looked) >= lookEvery {
 		e.looked = time.Now()
 		if lost := e.checkFiles(); lost != nil {
 			return &engineError{err: lost, message: filesLost}
 		}
+		e.fence = fenceOf(e.path)
 	}
-	return nil
+	return e.checkFence()
 }
 
 // sqliteTransaction is a write transaction on the writer connection.

@@ -72,6 +72,8 @@ type row interface {
 	texts(into []string)
 	integer(column int) int64
 	blob(column int) []byte
+	// bytes returns a text or a blob as it is, until the next row is read.
+	bytes(column int) []byte
 }
 
 // share cuts a text into pieces of the given lengths.
