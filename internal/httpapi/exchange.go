@@ -146,6 +146,10 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request, refused error) {
 		a.writeError(x, err)
 		return
 	}
+	if isForOperators(routed.URL.Path) && r.URL.EscapedPath() != routed.URL.Path {
+		a.writeError(x, errorf(api.CodeAPINotFound, "This is served as %s alone, without a prefix.", routed.URL.Path))
+		return
+	}
 	a.mux.ServeHTTP(x, routed)
 }
 
