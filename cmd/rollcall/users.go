@@ -179,7 +179,7 @@ func usersExport(r *remote) *cobra.Command {
 		}
 		dossier, err := c.Users.Export(cmd.Context(), args[0])
 		if err != nil {
-			return err
+			return r.explain(err)
 		}
 		return printJSON(cmd, dossier)
 	}

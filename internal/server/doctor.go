@@ -505,14 +505,10 @@ func askReadiness(ctx context.Context, scheme string, at address) (ready bool, s
 			return new(net.Dialer).DialContext(ctx, "unix", at.unix)
 		}
 	} else {
-		name, port, err := net.SplitHostPort(at.tcp)
-		if err != nil || port == "0" {
+		if _, port, err := net.SplitHostPort(at.tcp); err != nil || port == "0" {
 			return false, "", errors.New("where it listens is not known")
 		}
-		if ip := net.ParseIP(name); name == "" || ip.IsUnspecified() {
-			name = host
-		}
-		host = net.JoinHostPort(name, port)
+		host = reachable(at.tcp)
 	}
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, scheme+"://"+host+"/readyz", nil)
 	if err != nil {

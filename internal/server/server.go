@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/pprof"
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -159,6 +161,9 @@ func Start(ctx context.Context, config Config) (_ *Server, err error) {
 	if err := s.listen(ctx); err != nil {
 		return nil, err
 	}
+	if err := s.dir.tellAddresses(s.urls()); err != nil {
+		config.Logger.Warn("commands need --url to find this server", slog.Any("error", err))
+	}
 	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	s.cancel = cancel
 	s.background.Go(func() { s.sweep(running, d) })
@@ -299,6 +304,35 @@ func (s *Server) listen(ctx context.Context) (err error) {
 		_, err = s.serve(ctx, listening{"debug", s.config.Debug}, debugHandler(), nil)
 	}
 	return err
+}
+
+// urls returns the URLs at which programs on this machine reach the server, those first that need no certificate.
+func (s *Server) urls() []string {
+	urls := []string{}
+	for _, at := range []listening{{"http", s.HTTPAddr}, {"https", s.HTTPSAddr}} {
+		switch path, isUnix := strings.CutPrefix(at.address, unixScheme); {
+		case at.address == "":
+		case !isUnix:
+			urls = append(urls, at.option+"://"+reachable(at.address))
+		case at.option == "http": // TLS on a Unix socket is for proxies
+			if absolute, err := filepath.Abs(path); err == nil {
+				urls = append(urls, unixScheme+absolute)
+			}
+		}
+	}
+	return urls
+}
+
+// reachable returns the host and port with which a program on this machine reaches an address that is listened on.
+func reachable(address string) string {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return address
+	}
+	if ip := net.ParseIP(host); host == "" || ip.IsUnspecified() {
+		host = "localhost"
+	}
+	return net.JoinHostPort(host, port)
 }
 
 // serve listens on an address, with TLS where there is a config for it, and returns the address it got.
