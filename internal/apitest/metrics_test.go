@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/hex"
+	"log/slog"
 	"maps"
 	"net/http"
 	"os"
@@ -186,7 +187,8 @@ func explainedMetrics(t *testing.T) map[string]bool {
 // TestOperatorsPaths asks for what is not for clients in other spellings, past a proxy that shuts one of them out.
 func TestOperatorsPaths(t *testing.T) {
 	t.Parallel()
-	s := apitest.Start(t, "", nil)
+	var log safeBuffer
+	s := apitest.Start(t, "", func(config *server.Config) { config.Logger = slog.New(slog.NewJSONHandler(&log, nil)) })
 	for _, path := range []string{"/healthz", "/readyz", "/metrics"} {
 		if response, body := raw(t, s, "GET", path, ""); response.StatusCode != http.StatusOK {
 			t.Errorf("GET %s: %d %s", path, response.StatusCode, body)
@@ -200,5 +202,12 @@ func TestOperatorsPaths(t *testing.T) {
 				t.Errorf("GET %s: %d %s", spelling, response.StatusCode, body)
 			}
 		}
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if written := log.String(); strings.Contains(written, `"route":""`) || strings.Contains(written, `"debug":""`) ||
+		!strings.Contains(written, `"took_ms":`) {
+		t.Errorf("the log has members without a value, or without a unit: %s", written)
 	}
 }

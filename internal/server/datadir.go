@@ -46,12 +46,11 @@ func openDataDir(path string) (*dataDir, error) {
 		return nil, fmt.Errorf("take data directory: %w; check that it is writable", err)
 	}
 	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		pid, _ := os.ReadFile(lock.Name()) // only words are missing from a message that says enough
 		defer lock.Close()
 		if errors.Is(err, syscall.EWOULDBLOCK) {
 			return nil, fmt.Errorf(
 				"data directory %s is in use by process %s; stop it first, or use another --data",
-				path, strings.TrimSpace(string(pid)),
+				path, holderOf(path),
 			)
 		}
 		return nil, fmt.Errorf("take data directory: %w", err)
@@ -66,6 +65,13 @@ func openDataDir(path string) (*dataDir, error) {
 		return nil, errors.Join(fmt.Errorf("take data directory: %w", err), lock.Close())
 	}
 	return &dataDir{path: path, lock: lock}, nil
+}
+
+// holderOf returns the id of the process that holds the data directory at path, for messages; empty when it cannot be
+// read.
+func holderOf(path string) string {
+	pid, _ := os.ReadFile(filepath.Join(path, lockFile)) // only words are missing from a message that says enough
+	return strings.TrimSpace(string(pid))
 }
 
 // isHeld reports whether a process holds the data directory at path.

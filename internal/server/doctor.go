@@ -436,7 +436,8 @@ func checkAddresses(ctx context.Context, config Config) (level, detail, advice s
 	switch {
 	case len(busy) == 0:
 	case isHeld(config.DataDir):
-		return levelOK, strings.Join(busy, ", ") + " cannot be listened on: a server with this data directory runs", ""
+		return levelOK, strings.Join(busy, ", ") + " in use, as by the server of this data directory (pid " +
+			holderOf(config.DataDir) + ")", ""
 	default:
 		return levelProblem, strings.Join(busy, ", ") + " cannot be listened on: " + refused.Error(),
 			"choose another address, or stop what listens there"

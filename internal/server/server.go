@@ -108,7 +108,7 @@ func Start(ctx context.Context, config Config) (_ *Server, err error) {
 			}
 		},
 		Indexed: func(app directory.AppID, users int, took time.Duration, err error) {
-			log := config.Logger.With(slog.String("app", string(app)), slog.Int("users", users), slog.Duration("took", took))
+			log := config.Logger.With(slog.String("app", string(app)), slog.Int("users", users), milliseconds("took", took))
 			if err != nil {
 				log.Error(
 					"the users of an app could not be read; lists of it fail, and the next one tries again", slog.Any("error", err),
@@ -172,9 +172,17 @@ func Start(ctx context.Context, config Config) (_ *Server, err error) {
 		s.background.Go(func() { s.certificates.follow(running) })
 	}
 	debug.FreeOSMemory() // what the start has used is not used again
-	config.Logger.Info("serving", slog.String("http", s.HTTPAddr), slog.String("https", s.HTTPSAddr),
-		slog.String("debug", config.Debug), slog.Duration("took", time.Since(began)))
+	serving := []any{slog.String("http", s.HTTPAddr), slog.String("https", s.HTTPSAddr)}
+	if config.Debug != "" {
+		serving = append(serving, slog.String("debug", config.Debug))
+	}
+	config.Logger.Info("serving", append(serving, milliseconds("took", time.Since(began)))...)
 	return s, nil
+}
+
+// milliseconds is a time for the log, whose name says its unit.
+func milliseconds(name string, d time.Duration) slog.Attr {
+	return slog.Int64(name+"_ms", d.Milliseconds())
 }
 
 // describeDatabase tells which database is used, without the password.
@@ -218,7 +226,7 @@ func openPostgres(ctx context.Context, config Config) (*sqlstore.Store, error) {
 		if time.Since(told) >= tellWaiting {
 			told = time.Now()
 			config.Logger.Warn("waiting for the database", slog.String("database", describeDatabase(config)),
-				slog.Any("error", err), slog.Duration("for_at_most", left.Round(time.Second)))
+				slog.Any("error", err), milliseconds("for_at_most", left))
 		}
 		select {
 		case <-time.After(min(left, askDatabase)):
@@ -434,9 +442,9 @@ func (s *Server) Close() error {
 		began, log := time.Now(), s.config.Logger
 		log.Info("stopping; waiting for requests in flight and for sockets to be told",
 			slog.Int64("requests", s.api.InFlight()), slog.Int64("sockets", s.presenceNumbers.sockets.Load()),
-			slog.Duration("for_at_most", s.config.ShutdownTimeout))
+			milliseconds("for_at_most", s.config.ShutdownTimeout))
 		s.closed = s.release()
-		if log = log.With(slog.Duration("took", time.Since(began))); s.closed != nil {
+		if log = log.With(milliseconds("took", time.Since(began))); s.closed != nil {
 			log.Error("stopped, and not in order", slog.Any("error", s.closed))
 			return
 		}
