@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/url"
@@ -106,7 +107,7 @@ func readAnswer(response *http.Response, most int64) ([]byte, error) {
 	if int64(len(body)) > most {
 		return nil, unusable(
 			"the answer of %s is longer than %d MB: ask for less at once, or see whether that is a Rollcall server",
-			response.Request.URL.Host, most>>20,
+			serverOf(response.Request), most>>20,
 		)
 	}
 	return body, nil
@@ -124,7 +125,18 @@ func inWords(request *http.Request, err error) error {
 	if wrapped, ok := errors.AsType[*url.Error](err); ok { // which repeats the address
 		cause = wrapped.Err
 	}
-	return fmt.Errorf("%s://%s: %s (%w)", request.URL.Scheme, request.URL.Host, troubleOf(err), cause)
+	return fmt.Errorf("%s: %s (%w)", serverOf(request), troubleOf(err), cause)
+}
+
+// socketOf is the key of a request's context under which the Unix socket is that it goes to.
+type socketOf struct{}
+
+// serverOf returns the address of the server that a request goes to.
+func serverOf(request *http.Request) string {
+	if path, ok := request.Context().Value(socketOf{}).(string); ok {
+		return unixScheme + path
+	}
+	return request.URL.Scheme + "://" + request.URL.Host
 }
 
 // troubleOf says in words what went wrong on the way to a server.
@@ -133,14 +145,17 @@ func troubleOf(err error) string {
 	var noTLS tls.RecordHeaderError
 	var untrusted *tls.CertificateVerificationError
 	var slow net.Error
+	var failed *net.OpError
 	switch {
 	case errors.As(err, &noHost):
 		return "the host is not known"
-	case errors.Is(err, syscall.ECONNREFUSED):
+	case errors.As(err, &failed) && failed.Net == "unix" && errors.Is(err, fs.ErrPermission):
+		return "you may not use that socket; run it as the server's user, or as one in its group"
+	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, fs.ErrNotExist):
 		return "nothing listens there; is the server running, and is the address right?"
 	case errors.As(err, &untrusted):
-		return "its certificate is not trusted; name a self-signed one in the environment variable SSL_CERT_FILE, or give " +
-			"WithHTTPClient a client that trusts it"
+		return "its certificate is not trusted; the environment variable SSL_CERT_FILE can name a self-signed one, or that " +
+			"of its authority"
 	case errors.As(err, &noTLS), errors.Is(err, http.ErrSchemeMismatch):
 		return "it does not speak TLS; is it http://?"
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &slow) && slow.Timeout():
@@ -161,7 +176,7 @@ func notOurs(response *http.Response, cause error) error {
 	return &unusableError{
 		words: fmt.Sprintf(
 			"%s %s%s: the answer is not one of a Rollcall server (%s): is the address right?", response.Request.Method,
-			response.Request.URL.Host, response.Request.URL.Path, kind,
+			serverOf(response.Request), response.Request.URL.Path, kind,
 		),
 		cause: cause,
 	}

@@ -13,10 +13,13 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -41,10 +44,16 @@ type Client struct {
 	Stats      *StatsService
 	Apps       *AppsService
 
-	base    string
+	base string
+	// socket is the path of the Unix socket that the server listens on; empty for one on the network.
+	socket string
+	// trusted are certificates in PEM that are trusted besides those of the system.
+	trusted []byte
 	http    *http.Client
 	headers http.Header
 	tries   int
+	// managementKey and managementSecret go with the calls alone that they are for.
+	managementKey, managementSecret string
 }
 
 // service is what the services share.
@@ -62,16 +71,19 @@ func WithAPIKey(key string) Option { return header("apikey", key) }
 // WithAuthToken authenticates calls as a user.
 func WithAuthToken(token string) Option { return header("authToken", token) }
 
-// WithManagement authenticates the calls of the Apps service.
+// WithManagement authenticates the calls of the Apps service, and without WithAPIKey those of the APIKeys service. They
+// are sent with no other call.
 func WithManagement(key, secret string) Option {
-	return func(c *Client) {
-		header("key", key)(c)
-		header("secret", secret)(c)
-	}
+	return func(c *Client) { c.managementKey, c.managementSecret = key, secret }
 }
 
+// WithTrusted has the certificates of a PEM file trusted besides those of the system, such as the one that a server
+// made for itself.
+func WithTrusted(certificates []byte) Option { return func(c *Client) { c.trusted = certificates } }
+
 // WithHTTPClient replaces the HTTP client. The default has a timeout of 30 s. No redirect to another server is followed
-// with either: the credentials would go there.
+// with either: the credentials would go there. What WithTrusted and the address of a Unix socket ask for is done to a
+// copy of its *http.Transport; another kind of transport has to do it itself.
 func WithHTTPClient(client *http.Client) Option {
 	return func(c *Client) { c.http = client }
 }
@@ -83,22 +95,72 @@ func header(name, value string) Option {
 	return func(c *Client) { c.headers.Set(name, value) }
 }
 
-// New returns a client for the server at an address such as https://chat.example.com or http://127.0.0.1:8080.
+// New returns a client for the server at an address such as https://chat.example.com, http://127.0.0.1:8080 or
+// unix:/run/rollcall/rollcall.sock.
 func New(address string, options ...Option) (*Client, error) {
-	parsed, err := url.Parse(address)
+	c := &Client{http: &http.Client{Timeout: 30 * time.Second}, headers: http.Header{}, tries: 3}
+	c.base = strings.TrimSuffix(address, "/")
+	if path, ok := strings.CutPrefix(address, unixScheme); ok && strings.Trim(path, "/") != "" {
+		c.socket, c.base = strings.TrimPrefix(path, "//"), "http://localhost"
+	}
+	parsed, err := url.Parse(c.base)
 	if err != nil || parsed.Host == "" || (parsed.Scheme != "http" && parsed.Scheme != "https") {
-		return nil, fmt.Errorf("%q is not the address of a server, such as https://chat.example.com", address)
+		return nil, fmt.Errorf(
+			"%q is not the address of a server, such as https://chat.example.com or unix:/run/rollcall/rollcall.sock", address,
+		)
 	}
-	c := &Client{
-		base: strings.TrimSuffix(address, "/") + "/v3", http: &http.Client{Timeout: 30 * time.Second}, headers: http.Header{},
-		tries: 3,
-	}
+	c.base += "/v3"
 	for _, option := range options {
 		option(c)
 	}
 	c.http = guarded(c.http)
+	if c.socket != "" || c.trusted != nil {
+		c.http.Transport = c.transport(c.http.Transport)
+	}
 	c.serve()
 	return c, nil
+}
+
+// unixScheme is what the address of a server on a Unix socket begins with; the path follows.
+const unixScheme = "unix:"
+
+// transport returns a transport like another that connects to the socket of the client, and trusts what it trusts.
+func (c *Client) transport(given http.RoundTripper) http.RoundTripper {
+	if given == nil {
+		given = http.DefaultTransport
+	}
+	transport, ok := given.(*http.Transport)
+	if !ok {
+		return given
+	}
+	transport = transport.Clone()
+	if socket := c.socket; socket != "" {
+		transport.Proxy = nil
+		transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", socket)
+		}
+	}
+	if c.trusted != nil {
+		transport.TLSClientConfig = trusting(transport.TLSClientConfig, c.trusted)
+	}
+	return transport
+}
+
+// trusting returns a configuration like another, or like none, that trusts certificates in PEM besides.
+func trusting(given *tls.Config, certificates []byte) *tls.Config {
+	if given == nil {
+		given = new(tls.Config)
+	}
+	config := given.Clone()
+	if config.RootCAs != nil {
+		config.RootCAs = config.RootCAs.Clone()
+	} else if system, err := x509.SystemCertPool(); err == nil {
+		config.RootCAs = system
+	} else {
+		config.RootCAs = x509.NewCertPool()
+	}
+	config.RootCAs.AppendCertsFromPEM(certificates)
+	return config
 }
 
 // OnBehalfOf returns a client whose lists and look-ups with an API key give exactly what a user would see.
@@ -170,11 +232,18 @@ func (c *Client) request(ctx context.Context, method, path string, query url.Val
 		}
 		reader = &encoded
 	}
+	if c.socket != "" {
+		ctx = context.WithValue(ctx, socketOf{}, c.socket)
+	}
 	request, err := http.NewRequestWithContext(ctx, method, address, reader)
 	if err != nil {
 		return nil, err
 	}
 	request.Header = c.headers.Clone()
+	if c.managementKey != "" && c.managed(path) {
+		request.Header.Set("key", c.managementKey)
+		request.Header.Set("secret", c.managementSecret)
+	}
 	request.Header.Set("Accept", "application/json")
 	if body != nil {
 		request.Header.Set("Content-Type", "application/json")
@@ -183,6 +252,13 @@ func (c *Client) request(ctx context.Context, method, path string, query url.Val
 		request.Header.Set("Idempotency-Key", key)
 	}
 	return request, nil
+}
+
+// managed reports whether a call is made with the management credentials: those about apps, and those about API keys
+// when there is no API key.
+func (c *Client) managed(path string) bool {
+	noun, _, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
+	return noun == "apps" || noun == "apikeys" && c.headers.Get("apikey") == ""
 }
 
 // call makes a call and returns the answer with its meta, and what of that belongs to the data joined to it.

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"iter"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -319,6 +321,79 @@ func TestNew_refusesWhatIsNoAddress(t *testing.T) {
 	for _, address := range []string{"", "127.0.0.1:8080", "ftp://example.com", "http://", "%"} {
 		if _, err := client.New(address); err == nil {
 			t.Errorf("%q was taken", address)
+		}
+	}
+}
+
+// TestUnixSocketAddress calls a server that listens on a Unix socket alone, in every way in which the library does.
+func TestUnixSocketAddress(t *testing.T) {
+	t.Parallel()
+	folder, err := os.MkdirTemp("", "rc") //nolint:usetesting // whose path is too long for a Unix socket
+	must(t, folder, err)
+	t.Cleanup(func() { os.RemoveAll(folder) })
+	address := "unix:" + filepath.Join(folder, "rollcall.sock")
+	s := apitest.Start(t, "", func(config *server.Config) { config.HTTP = address })
+	s.URL = address
+	c := s.Backend(t)
+	_, err = c.Users.Create(t.Context(), api.CreateUserRequest{UID: "ada", Name: "Ada"})
+	must(t, c, err)
+	token, err := c.AuthTokens.Create(t.Context(), "ada", api.CreateAuthTokenRequest{})
+	must(t, token, err)
+	ctx, leave := context.WithCancel(t.Context())
+	defer leave()
+	connected := false
+	ada := s.Client(t, client.WithAuthToken(token.Token), client.WithHTTPClient(&http.Client{}))
+	for _, err := range ada.Presence.Session(client.SessionOptions{OnState: func(state client.ConnectionState, err error) {
+		connected = connected || state == client.Connected
+		if connected || err != nil {
+			leave()
+		}
+	}}).Events(ctx) {
+		t.Error(err)
+	}
+	check(t, "a session connects", connected)
+	for said, address := range map[string]string{
+		"nothing listens there": address + "-", "is not the address of a server": "unix:",
+	} {
+		c, err := client.New(address)
+		if err == nil {
+			_, err = c.Users.Get(t.Context(), "ada")
+		}
+		if err == nil || !strings.Contains(err.Error(), said) || !strings.Contains(err.Error(), address) {
+			t.Errorf("%s: %v", address, err)
+		}
+	}
+}
+
+// TestManagementCredentials looks at which calls the management credentials are sent with.
+func TestManagementCredentials(t *testing.T) {
+	t.Parallel()
+	var sent atomic.Bool
+	s := serveHTTP(t, func(w http.ResponseWriter, r *http.Request) {
+		sent.Store(r.Header.Get("key") == "the-management-key" && r.Header.Get("secret") == "its-secret")
+		if !sent.Load() && (r.Header["Key"] != nil || r.Header["Secret"] != nil) {
+			t.Errorf("it is called with %v", r.Header)
+		}
+		fmt.Fprint(w, `{"data":{}}`)
+	})
+	management := client.WithManagement("the-management-key", "its-secret")
+	both := newClient(t, s.URL, management)
+	alone, err := client.New(s.URL, management)
+	must(t, alone, err)
+	for what, call := range map[string]struct {
+		of   *client.Client
+		make func(c *client.Client) error
+		want bool
+	}{
+		"apps": {both, func(c *client.Client) error { _, err := c.Apps.Get(t.Context(), "a"); return err }, true},
+		"keys": {both, func(c *client.Client) error { _, err := c.APIKeys.Get(t.Context(), "a"); return err }, false},
+		"keys without a key": {
+			alone, func(c *client.Client) error { _, err := c.APIKeys.Get(t.Context(), "a"); return err }, true,
+		},
+		"users": {both, func(c *client.Client) error { _, err := c.Users.Get(t.Context(), "apps"); return err }, false},
+	} {
+		if err := call.make(call.of); err != nil || sent.Load() != call.want {
+			t.Errorf("%s: the management credentials are sent: %v (%v)", what, sent.Load(), err)
 		}
 	}
 }

@@ -13,8 +13,24 @@ import (
 	"github.com/rollcall/rollcall/internal/server"
 )
 
-// startExample runs a server for an example, and returns a client for it with a fullAccess key.
+// startExample is startExampleServer with clients that act as users.
 func startExample() (ctx context.Context, backend *client.Client, as func(uid string) *client.Client, stop func()) {
+	ctx, backend, with, stop := startExampleServer()
+	as = func(uid string) *client.Client {
+		token, err := backend.AuthTokens.Create(ctx, uid, api.CreateAuthTokenRequest{})
+		if err != nil {
+			log.Fatal(err)
+		}
+		return with(client.WithAuthToken(token.Token))
+	}
+	return ctx, backend, as, stop
+}
+
+// startExampleServer runs a server for an example, and returns a client for it with a fullAccess key, and what makes
+// others.
+func startExampleServer() (
+	ctx context.Context, backend *client.Client, with func(client.Option) *client.Client, stop func(),
+) {
 	ctx = context.Background()
 	folder, err := os.MkdirTemp("", "rollcall-example-")
 	if err != nil {
@@ -24,42 +40,50 @@ func startExample() (ctx context.Context, backend *client.Client, as func(uid st
 	if err != nil {
 		log.Fatal(err)
 	}
-	connect := func(option client.Option) *client.Client {
+	with = func(option client.Option) *client.Client {
 		c, err := client.New("http://"+running.HTTPAddr, client.WithApp(running.Credentials.AppID), option)
 		if err != nil {
 			log.Fatal(err)
 		}
 		return c
 	}
-	backend = connect(client.WithAPIKey(running.Credentials.RestAPIKey))
-	as = func(uid string) *client.Client {
-		token, err := backend.AuthTokens.Create(ctx, uid, api.CreateAuthTokenRequest{})
-		if err != nil {
-			log.Fatal(err)
-		}
-		return connect(client.WithAuthToken(token.Token))
-	}
-	return ctx, backend, as, func() {
+	backend = with(client.WithAPIKey(running.Credentials.RestAPIKey))
+	return ctx, backend, with, func() {
 		if err := errors.Join(running.Close(), os.RemoveAll(folder)); err != nil {
 			log.Fatal(err)
 		}
 	}
 }
 
-// A backend registers a person, creates the user, and when the person logs in, mints a token for the browser.
+// A backend makes a user for an account, and again does no harm; mints a token when the account has logged in, with
+// which its holder changes what is its own to say; and updates, deactivates, reactivates and erases the user.
 func Example() {
-	ctx, backend, _, stop := startExample()
+	ctx, backend, with, stop := startExampleServer()
 	defer stop()
-	user, err := backend.Users.Create(ctx, api.CreateUserRequest{UID: "ada", Name: "Ada"})
-	if err != nil {
-		log.Fatal(err)
+	must := func(err error) {
+		if err != nil {
+			log.Fatal(err)
+		}
 	}
+	user, err := backend.Users.Upsert(ctx, "cy", api.UpdateUserRequest{Name: new("Cy")})
+	must(err)
 	token, err := backend.AuthTokens.Create(ctx, user.UID, api.CreateAuthTokenRequest{Platform: "web"})
-	if err != nil {
-		log.Fatal(err)
-	}
-	fmt.Println(user.Name, user.Role, token.Token != "")
-	// Output: Ada default true
+	must(err)
+	cy := with(client.WithAuthToken(token.Token))
+	me, err := cy.Me.Update(ctx, api.UpdateUserRequest{StatusMessage: new("Hello")})
+	must(err)
+	fmt.Println(user.Name, user.Role, me.StatusMessage)
+	user, err = backend.Users.Update(ctx, "cy", api.UpdateUserRequest{Name: new("Cyrus")})
+	must(err)
+	off, err := backend.Users.Deactivate(ctx, "cy")
+	must(err)
+	on, err := backend.Users.Reactivate(ctx, "cy")
+	must(err)
+	fmt.Println(user.Name, off.Deactivated, on.Reactivated)
+	must(backend.Users.Erase(ctx, "cy"))
+	// Output:
+	// Cy default Hello
+	// Cyrus [cy] [cy]
 }
 
 func ExampleError() {

@@ -262,5 +262,5 @@ func usersRevokeTokens(r *remote) *cobra.Command {
 // isDeactivated reports whether the server says of a user that is not there that it is deactivated.
 func isDeactivated(err error) bool {
 	var refused *client.Error
-	return errors.As(err, &refused) && refused.Code == api.CodeUIDNotFound && len(refused.Details["uid"]) > 0
+	return errors.As(err, &refused) && refused.Code == api.CodeUIDNotFound && len(refused.Details["deactivatedAt"]) > 0
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -18,6 +19,7 @@ import (
 
 // remote is how the commands that call a running server find it and authenticate.
 type remote struct {
+	// url is the address of the server. Unless it is given it is found by connect.
 	url, data                       string
 	appID, apiKey                   string
 	managementKey, managementSecret string
@@ -35,16 +37,43 @@ func (r *remote) storedKeys() []string {
 }
 
 func (r *remote) register(flags *pflag.FlagSet) {
-	flags.StringVar(&r.url, "url", envOr("ROLLCALL_URL", "http://127.0.0.1:8080"), "address of the server (ROLLCALL_URL)")
+	flags.StringVar(
+		&r.url, "url", os.Getenv("ROLLCALL_URL"), "address of the server, such as https://chat.example.com or unix:PATH; "+
+			"empty means that of the server that uses the data directory, or "+usualURL+" (ROLLCALL_URL)",
+	)
 	flags.StringVar(
 		&r.data, "data", envOr("ROLLCALL_DATA", "./data"),
-		"data directory whose credentials.json is used for what is not given (ROLLCALL_DATA)",
+		"data directory whose server and credentials.json are used for what is not given (ROLLCALL_DATA)",
 	)
 	flags.StringVar(&r.appID, "app", os.Getenv("ROLLCALL_APP_ID"), "app id (ROLLCALL_APP_ID)")
 	flags.BoolVar(&r.json, "json", false, "print JSON")
 	// Secrets come from the environment or the file: on a command line everybody on the machine can read them.
 	r.apiKey = os.Getenv("ROLLCALL_API_KEY")
 	r.managementKey, r.managementSecret = os.Getenv("ROLLCALL_MANAGEMENT_KEY"), os.Getenv("ROLLCALL_MANAGEMENT_SECRET")
+}
+
+// usualURL is where a server is looked for that is not told of otherwise.
+const usualURL = "http://127.0.0.1:8080"
+
+// find sets the address of the server, unless it is given.
+func (r *remote) find() {
+	if r.url != "" {
+		return
+	}
+	r.url = usualURL
+	if found := server.FindServer(r.data); len(found) > 0 {
+		r.url = found[0]
+	}
+}
+
+// options returns what a client of the server needs besides an API key: the certificate that a server made for itself
+// in the data directory is trusted too.
+func (r *remote) options() []client.Option {
+	options := []client.Option{client.WithApp(r.appID), client.WithManagement(r.managementKey, r.managementSecret)}
+	if certificate, err := os.ReadFile(server.SelfSignedCertificate(r.data)); err == nil {
+		options = append(options, client.WithTrusted(certificate))
+	}
+	return options
 }
 
 func envOr(name, standby string) string {
@@ -56,6 +85,7 @@ func envOr(name, standby string) string {
 
 // connect returns a client with whatever credentials there are.
 func (r *remote) connect() (*client.Client, error) {
+	r.find()
 	stored, err := server.ReadCredentials(r.credentialsFile())
 	if err != nil {
 		stored.ManagementKey, stored.ManagementSecret = r.derivedManagement()
@@ -82,22 +112,26 @@ func (r *remote) connect() (*client.Client, error) {
 			*value.field = value.stored
 		}
 	}
-	return client.New(
-		r.url, client.WithApp(r.appID), client.WithAPIKey(r.apiKey),
-		client.WithManagement(r.managementKey, r.managementSecret),
-	)
+	return client.New(r.url, append(r.options(), client.WithAPIKey(r.apiKey))...)
 }
 
 // manage returns a client with the management credentials alone, after connect.
 func (r *remote) manage() (*client.Client, error) {
-	return client.New(r.url, client.WithApp(r.appID), client.WithManagement(r.managementKey, r.managementSecret))
+	return client.New(r.url, r.options()...)
 }
 
-// explain adds to what the server says what the operator of this command can do about it.
+// explain adds to what went wrong with a call which server it was about, and what the operator of this command can do
+// about it.
 func (r *remote) explain(err error) error {
+	if _, wrong := errors.AsType[usageError](err); wrong {
+		return err
+	}
+	if outcome, ok := errors.AsType[outcomeError](err); ok {
+		return outcomeError{r.named(outcome.error), outcome.code}
+	}
 	var refused *client.Error
 	if !errors.As(err, &refused) {
-		return err
+		return r.named(err)
 	}
 	switch about := refused.Details["uid"]; {
 	case refused.Code == api.CodeEmptyAppID || refused.Code == api.CodeEmptyAPIKey:
@@ -107,14 +141,22 @@ func (r *remote) explain(err error) error {
 			r.credentialsFile(), refused.Code,
 		)
 	case refused.Code == api.CodeUIDNotFound && len(about) > 0:
-		return fmt.Errorf("%s: %s `rollcall users reactivate UID` does", refused.Code, about[0])
+		return r.named(fmt.Errorf("%s: %s `rollcall users reactivate UID` does", refused.Code, about[0]))
 	case refused.Code == api.CodeAPIKeyUnknown && r.apiKey == r.stored.RestAPIKey && r.apiKey != "":
-		return fmt.Errorf(
+		return r.named(fmt.Errorf(
 			"%w\nThe key is that of %s: `rollcall keys rotate` makes a new one and writes it there", err, r.credentialsFile(),
-		)
+		))
 	default:
+		return r.named(err)
+	}
+}
+
+// named says which server an error is about, unless it does.
+func (r *remote) named(err error) error {
+	if strings.Contains(err.Error(), r.url) {
 		return err
 	}
+	return fmt.Errorf("%s: %w", r.url, err)
 }
 
 // derivedManagement returns the management credentials that come from the data directory's master key, empty when it
@@ -159,8 +201,11 @@ func remoteCommand(
 			return err
 		}
 		value, rows, err := run(cmd, c, args)
+		if err != nil {
+			err = r.explain(err)
+		}
 		if _, printed := errors.AsType[outcomeError](err); err != nil && !printed {
-			return r.explain(err)
+			return err
 		}
 		return errors.Join(err, r.print(cmd, value, rows))
 	}

@@ -179,7 +179,9 @@ func welcome(cmd *cobra.Command, running *server.Server, config server.Config) {
 		shown, base, flags = reachedAt("http", running.HTTPAddr)
 		printf(cmd, "  http       %s\n", shown)
 	}
-	printf(cmd, "  reference  %s/docs\n", base)
+	if flags == "" || flags == "-k " { // else no browser gets there
+		printf(cmd, "  reference  %s/docs\n", base)
+	}
 	path := filepath.Join(config.DataDir, server.CredentialsFile)
 	if credentials.AppID == "" {
 		printf(

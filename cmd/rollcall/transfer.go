@@ -119,6 +119,9 @@ for uids that a file has twice. The exit code is 1 when entries were refused or 
 		}
 		summary, failed := job.Run(cmd.Context())
 		counted.finish()
+		if failed != nil && f.from == "" { // else it may be about the other server
+			failed = r.explain(failed)
+		}
 		if failed != nil && summary.Entries == 0 {
 			return failed
 		}
@@ -296,8 +299,10 @@ directory.`,
 			return err
 		}
 		if output == "" {
-			_, err := c.Export(cmd.Context(), cmd.OutOrStdout())
-			return err
+			if _, err := c.Export(cmd.Context(), cmd.OutOrStdout()); err != nil {
+				return r.explain(err)
+			}
+			return nil
 		}
 		// Only a complete export gets the name.
 		file, err := os.CreateTemp(filepath.Dir(output), "."+filepath.Base(output)+".unfinished-*") // made with mode 0600
@@ -306,6 +311,9 @@ directory.`,
 		}
 		buffered := bufio.NewWriterSize(file, 1<<20)
 		lines, err := c.Export(cmd.Context(), buffered)
+		if err != nil {
+			err = r.explain(err)
+		}
 		err = errors.Join(err, buffered.Flush(), file.Sync(), file.Close())
 		if err == nil {
 			err = os.Rename(file.Name(), output)

@@ -332,7 +332,7 @@ func TestVersion2(t *testing.T) {
 	}
 	for path, want := range map[string]api.Code{
 		"/v2.0/roles": api.CodeInvalidAPIVersion, "/v2.0/apikeys": api.CodeInvalidAPIVersion,
-		"/v2/me": api.CodeInvalidAPIVersion, "/v2/healthz": api.CodeInvalidAPIVersion,
+		"/v2/me": api.CodeInvalidAPIVersion, "/v2/healthz": api.CodeAPINotFound,
 		"/v2.0/users/ada/presence": api.CodeInvalidAPIVersion, "/v2.0/nothing": api.CodeAPINotFound,
 		"/v2.1/users": api.CodeInvalidAPIVersion, "/v1/users": api.CodeInvalidAPIVersion,
 	} {

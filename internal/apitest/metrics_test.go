@@ -3,6 +3,8 @@ package apitest_test
 import (
 	"bufio"
 	"context"
+	"encoding/hex"
+	"log/slog"
 	"maps"
 	"net/http"
 	"os"
@@ -14,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rollcall/rollcall/api"
 	"github.com/rollcall/rollcall/internal/apitest"
 	"github.com/rollcall/rollcall/internal/server"
 )
@@ -179,4 +182,32 @@ func explainedMetrics(t *testing.T) map[string]bool {
 		names[found[1]] = true
 	}
 	return names
+}
+
+// TestOperatorsPaths asks for what is not for clients in other spellings, past a proxy that shuts one of them out.
+func TestOperatorsPaths(t *testing.T) {
+	t.Parallel()
+	var log safeBuffer
+	s := apitest.Start(t, "", func(config *server.Config) { config.Logger = slog.New(slog.NewJSONHandler(&log, nil)) })
+	for _, path := range []string{"/healthz", "/readyz", "/metrics"} {
+		if response, body := raw(t, s, "GET", path, ""); response.StatusCode != http.StatusOK {
+			t.Errorf("GET %s: %d %s", path, response.StatusCode, body)
+		}
+		for _, spelling := range []string{
+			"/v3" + path, "/v3.0" + path, "/v2" + path, "/v3/" + path, "/" + path, path + "/", "/v3" + path + "/", path + "//",
+			"/%" + hex.EncodeToString([]byte(path[1:2])) + path[2:], path + "%2F", "/." + path, "/v3/.." + path,
+		} {
+			response, body := raw(t, s, "GET", spelling, "")
+			if refused := envelope(t, spelling, response, body); refused.Code != api.CodeAPINotFound {
+				t.Errorf("GET %s: %d %s", spelling, response.StatusCode, body)
+			}
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if written := log.String(); strings.Contains(written, `"route":""`) || strings.Contains(written, `"debug":""`) ||
+		!strings.Contains(written, `"took_ms":`) {
+		t.Errorf("the log has members without a value, or without a unit: %s", written)
+	}
 }

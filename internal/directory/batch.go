@@ -153,7 +153,7 @@ func (d *Directory) upsert(tx Writer, log *logbook, caller Caller, row UserRow) 
 		return d.createFromRow(tx, log, caller, row)
 	}
 	if user.DeactivatedAt != 0 && row.DeactivatedAt == nil {
-		return UserRowResult{}, ErrUserNotFound(string(user.UID))
+		return UserRowResult{}, errDeactivated(user, string(user.UID))
 	}
 	if err := row.mergeMetadata(user.Metadata); err != nil {
 		return UserRowResult{}, err

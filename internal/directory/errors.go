@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"time"
 )
 
@@ -98,10 +99,13 @@ func ErrUserNotFound(uid string) *Error {
 // errDeactivated is ErrUserNotFound for a user who is deactivated.
 func errDeactivated(user User, sent string) *Error {
 	err := ErrUserNotFound(sent)
-	err.forPrivate = map[string][]string{"uid": {fmt.Sprintf(
-		"The user %s is deactivated since %s. Reactivate it to use it again.", user.UID,
-		time.Unix(user.DeactivatedAt, 0).UTC().Format(time.RFC3339),
-	)}}
+	err.forPrivate = map[string][]string{
+		"uid": {fmt.Sprintf(
+			"The user %s is deactivated since %s. Reactivate it to use it again.", user.UID,
+			time.Unix(user.DeactivatedAt, 0).UTC().Format(time.RFC3339),
+		)},
+		"deactivatedAt": {strconv.FormatInt(user.DeactivatedAt, 10)}, // for programs
+	}
 	return err
 }
 

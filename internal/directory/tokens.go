@@ -224,7 +224,8 @@ func (d *Directory) Authenticate(ctx context.Context, policy *Policy, text strin
 }
 
 func errTokenUnknown() error {
-	return fail(CodeTokenUnknown, "This auth token is not valid any more. Mint a new one and log in again.")
+	return fail(CodeTokenUnknown, "This auth token is not valid any more: it was revoked, or its user is deactivated or "+
+		"gone. Have the user log in again.")
 }
 
 // findLogin reads a token, which is stored under one of the hashes, and its owner. Errors: CodeTokenUnknown.

@@ -98,7 +98,7 @@ func batchUsers(c *call) (answer, error) {
 	response := api.BatchResponse{Results: make([]api.UserRowResult, len(results))}
 	for i, result := range results {
 		shown := api.UserRowResult{UID: result.UID, Fields: result.Changed}
-		shown.Status, shown.Error = showOutcome(result.Created, result.Changed, result.Err)
+		shown.Status, shown.Error = c.showOutcome(result.Created, result.Changed, result.Err)
 		response.Results[i] = shown
 	}
 	return data(response)
@@ -120,10 +120,12 @@ func (q *query) trial(f *fields) *directory.Trial {
 }
 
 // showOutcome tells in a word what became of a row.
-func showOutcome(created bool, changed []string, refused *directory.Error) (status string, problem *api.Error) {
+func (c *call) showOutcome(
+	created bool, changed []string, refused *directory.Error,
+) (status string, problem *api.Error) {
 	switch {
 	case refused != nil:
-		return "failed", showError(refused)
+		return "failed", c.showError(refused)
 	case created:
 		return "created", nil
 	case len(changed) > 0:
@@ -132,7 +134,9 @@ func showOutcome(created bool, changed []string, refused *directory.Error) (stat
 	return "unchanged", nil
 }
 
-func showError(err *directory.Error) *api.Error {
+// showError tells what the caller may know of an error.
+func (c *call) showError(err *directory.Error) *api.Error {
+	err = c.caller.Told(err)
 	return &api.Error{
 		Code: api.Code(err.Code), Message: err.Message, DevMessage: err.Message, Source: api.Source, Details: err.Details,
 	}
@@ -203,7 +207,7 @@ func importUsers(c *call) (answer, error) {
 		}
 		name = strings.ToLower(name)
 		if result.Err != nil {
-			shown[name] = map[string]any{"success": false, "error": showError(result.Err)}
+			shown[name] = map[string]any{"success": false, "error": c.showError(result.Err)}
 			continue
 		}
 		shown[name] = map[string]any{"success": true, "data": c.showUser(&result.User)}

@@ -146,6 +146,10 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request, refused error) {
 		a.writeError(x, err)
 		return
 	}
+	if isForOperators(routed.URL.Path) && r.URL.EscapedPath() != routed.URL.Path {
+		a.writeError(x, errorf(api.CodeAPINotFound, "This is served as %s alone, without a prefix.", routed.URL.Path))
+		return
+	}
 	a.mux.ServeHTTP(x, routed)
 }
 
@@ -251,8 +255,12 @@ func (a *API) record(x *exchange, r *http.Request) {
 	// Where in the code it is made tells nobody anything.
 	record := slog.NewRecord(x.started.Add(duration), level, "request", 0)
 	record.AddAttrs(
-		slog.String("request_id", x.id), slog.String("method", shorten(r.Method, maxLoggedMethod)),
-		slog.String("route", x.route), slog.Int("status", x.status),
+		slog.String("request_id", x.id), slog.String("method", shorten(r.Method, maxLoggedMethod)))
+	if x.route != "" {
+		record.AddAttrs(slog.String("route", x.route))
+	}
+	record.AddAttrs(
+		slog.Int("status", x.status),
 		slog.Int64("duration_us", duration.Microseconds()), slog.Int("bytes", x.written),
 		slog.String("remote", x.from.String()),
 		slog.Bool("secure", x.from.secure),

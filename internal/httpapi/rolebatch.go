@@ -23,7 +23,7 @@ func batchRoles(c *call) (answer, error) {
 	for i, value := range values {
 		row, err := f.decodeRoleRow("roles."+strconv.Itoa(i)+".", value)
 		if err != nil {
-			response.Results[i] = api.RoleRowResult{Role: row.ID, Status: "failed", Error: showError(asError(err))}
+			response.Results[i] = api.RoleRowResult{Role: row.ID, Status: "failed", Error: c.showError(asError(err))}
 			continue
 		}
 		good, places = append(good, row), append(places, i)
@@ -42,7 +42,7 @@ func batchRoles(c *call) (answer, error) {
 	}
 	for i, result := range done {
 		shown := api.RoleRowResult{Role: result.ID, Fields: result.Changed, Dropped: result.Dropped}
-		shown.Status, shown.Error = showOutcome(result.Created, result.Changed, result.Err)
+		shown.Status, shown.Error = c.showOutcome(result.Created, result.Changed, result.Err)
 		response.Results[places[i]] = shown
 	}
 	return data(response)

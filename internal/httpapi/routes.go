@@ -55,6 +55,12 @@ var inVersion2 = map[string]bool{
 	"/users/{uid}/blockedusers": true, "/users/{uid}/friends": true,
 }
 
+// isForOperators reports whether a path is not for clients. Such a path is served in one spelling alone, so that a
+// proxy keeps it from outside with one rule.
+func isForOperators(path string) bool {
+	return path == "/healthz" || path == "/readyz" || path == "/metrics"
+}
+
 // readsLists are the calls that read many users: few of one caller run at a time.
 var readsLists = map[string]bool{
 	"GET /users": true, "POST /users/lookup": true, "POST /presence/query": true, "GET /presence/online-count": true,
@@ -63,7 +69,8 @@ var readsLists = map[string]bool{
 	"GET /users/{uid}/export": true,
 }
 
-// Routes returns the route table, without the version prefixes under which each row is served too.
+// Routes returns the route table, without the version prefixes under which each row that is not for operators is served
+// too.
 func Routes() []Route {
 	return []Route{
 		{"POST", "/users", AnyKey, Core, createUser},

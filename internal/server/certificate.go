@@ -102,8 +102,13 @@ func certificateOf(config Config, dataDir string) (certFile, keyFile string, sel
 	if config.TLSCert != "" || config.TLSKey != "" {
 		return config.TLSCert, config.TLSKey, false
 	}
-	folder := filepath.Join(dataDir, tlsFolder)
-	return filepath.Join(folder, "cert.pem"), filepath.Join(folder, "key.pem"), true
+	return SelfSignedCertificate(dataDir), filepath.Join(dataDir, tlsFolder, "key.pem"), true
+}
+
+// SelfSignedCertificate returns the file of the certificate that a server makes for itself in its data directory, where
+// it has no other.
+func SelfSignedCertificate(dataDir string) string {
+	return filepath.Join(dataDir, tlsFolder, "cert.pem")
 }
 
 // isOutdated reports whether a self-signed certificate is to be made anew.

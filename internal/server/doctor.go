@@ -447,7 +447,8 @@ func checkAddresses(ctx context.Context, config Config) (level, detail, advice s
 	switch {
 	case len(busy) == 0:
 	case isHeld(config.DataDir):
-		return levelOK, strings.Join(busy, ", ") + " cannot be listened on: a server with this data directory runs", ""
+		return levelOK, strings.Join(busy, ", ") + " in use, as by the server of this data directory (pid " +
+			holderOf(config.DataDir) + ")", ""
 	default:
 		return levelProblem, strings.Join(busy, ", ") + " cannot be listened on: " + refused.Error(),
 			"choose another address, or stop what listens there"
@@ -523,14 +524,10 @@ func askReadiness(ctx context.Context, scheme string, at address) (ready bool, s
 			return new(net.Dialer).DialContext(ctx, "unix", at.unix)
 		}
 	} else {
-		name, port, err := net.SplitHostPort(at.tcp)
-		if err != nil || port == "0" {
+		if _, port, err := net.SplitHostPort(at.tcp); err != nil || port == "0" {
 			return false, "", errors.New("where it listens is not known")
 		}
-		if ip := net.ParseIP(name); name == "" || ip.IsUnspecified() {
-			name = host
-		}
-		host = net.JoinHostPort(name, port)
+		host = reachable(at.tcp)
 	}
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, scheme+"://"+host+"/readyz", nil)
 	if err != nil {

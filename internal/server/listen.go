@@ -79,8 +79,11 @@ func (s *Server) open(ctx context.Context, option, text string) (listener net.Li
 	default:
 		listener, err = new(net.ListenConfig).Listen(ctx, "tcp", at.tcp)
 	}
+	if errors.Is(err, syscall.EADDRINUSE) {
+		err = fmt.Errorf("%w; stop what listens there, or take another address with --%s", err, option)
+	}
 	if err != nil {
-		return nil, "", fmt.Errorf("listen: %w", err)
+		return nil, "", err
 	}
 	if listener.Addr().Network() == "unix" {
 		return listener, unixScheme + listener.Addr().String(), nil

@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/pprof"
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -112,7 +114,7 @@ func Start(ctx context.Context, config Config) (_ *Server, err error) {
 			}
 		},
 		Indexed: func(app directory.AppID, users int, took time.Duration, err error) {
-			log := config.Logger.With(slog.String("app", string(app)), slog.Int("users", users), slog.Duration("took", took))
+			log := config.Logger.With(slog.String("app", string(app)), slog.Int("users", users), milliseconds("took", took))
 			if err != nil {
 				log.Error(
 					"the users of an app could not be read; lists of it fail, and the next one tries again", slog.Any("error", err),
@@ -170,6 +172,9 @@ func Start(ctx context.Context, config Config) (_ *Server, err error) {
 	if err := s.listen(ctx); err != nil {
 		return nil, err
 	}
+	if err := s.dir.tellAddresses(s.urls()); err != nil {
+		config.Logger.Warn("commands need --url to find this server", slog.Any("error", err))
+	}
 	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	s.cancel = cancel
 	s.background.Go(func() { s.sweep(running, d) })
@@ -178,9 +183,17 @@ func Start(ctx context.Context, config Config) (_ *Server, err error) {
 		s.background.Go(func() { s.certificates.follow(running) })
 	}
 	debug.FreeOSMemory() // what the start has used is not used again
-	config.Logger.Info("serving", slog.String("http", s.HTTPAddr), slog.String("https", s.HTTPSAddr),
-		slog.String("debug", config.Debug), slog.Duration("took", time.Since(began)))
+	serving := []any{slog.String("http", s.HTTPAddr), slog.String("https", s.HTTPSAddr)}
+	if config.Debug != "" {
+		serving = append(serving, slog.String("debug", config.Debug))
+	}
+	config.Logger.Info("serving", append(serving, milliseconds("took", time.Since(began)))...)
 	return s, nil
+}
+
+// milliseconds is a time for the log, whose name says its unit.
+func milliseconds(name string, d time.Duration) slog.Attr {
+	return slog.Int64(name+"_ms", d.Milliseconds())
 }
 
 // describeDatabase tells which database is used, without the password.
@@ -241,7 +254,7 @@ func openPostgres(ctx context.Context, config Config) (*sqlstore.Store, error) {
 		if time.Since(told) >= tellWaiting {
 			told = time.Now()
 			config.Logger.Warn("waiting for the database", slog.String("database", describeDatabase(config)),
-				slog.Any("error", err), slog.Duration("for_at_most", left.Round(time.Second)))
+				slog.Any("error", err), milliseconds("for_at_most", left))
 		}
 		select {
 		case <-time.After(min(left, askDatabase)):
@@ -338,6 +351,35 @@ func (s *Server) listen(ctx context.Context) (err error) {
 		_, err = s.serve(ctx, listening{"debug", s.config.Debug}, debugHandler(), nil)
 	}
 	return err
+}
+
+// urls returns the URLs at which programs on this machine reach the server, those first that need no certificate.
+func (s *Server) urls() []string {
+	urls := []string{}
+	for _, at := range []listening{{"http", s.HTTPAddr}, {"https", s.HTTPSAddr}} {
+		switch path, isUnix := strings.CutPrefix(at.address, unixScheme); {
+		case at.address == "":
+		case !isUnix:
+			urls = append(urls, at.option+"://"+reachable(at.address))
+		case at.option == "http": // TLS on a Unix socket is for proxies
+			if absolute, err := filepath.Abs(path); err == nil {
+				urls = append(urls, unixScheme+absolute)
+			}
+		}
+	}
+	return urls
+}
+
+// reachable returns the host and port with which a program on this machine reaches an address that is listened on.
+func reachable(address string) string {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return address
+	}
+	if ip := net.ParseIP(host); host == "" || ip.IsUnspecified() {
+		host = "localhost"
+	}
+	return net.JoinHostPort(host, port)
 }
 
 // serve listens on an address, with TLS where there is a config for it, and returns the address it got.
@@ -439,9 +481,9 @@ func (s *Server) Close() error {
 		began, log := time.Now(), s.config.Logger
 		log.Info("stopping; waiting for requests in flight and for sockets to be told",
 			slog.Int64("requests", s.api.InFlight()), slog.Int64("sockets", s.presenceNumbers.sockets.Load()),
-			slog.Duration("for_at_most", s.config.ShutdownTimeout))
+			milliseconds("for_at_most", s.config.ShutdownTimeout))
 		s.closed = s.release()
-		if log = log.With(slog.Duration("took", time.Since(began))); s.closed != nil {
+		if log = log.With(milliseconds("took", time.Since(began))); s.closed != nil {
 			log.Error("stopped, and not in order", slog.Any("error", s.closed))
 			return
 		}

@@ -5,7 +5,7 @@ export const untrusted = "CERTIFICATE_NOT_TRUSTED";
 
 const unknownAuthority = [
   "comes without the certificates between it and a known authority",
-  "Let the server's --tls-cert hold the whole chain, or start Node with NODE_EXTRA_CA_CERTS=FILE.",
+  "Let the server's --tls-cert, or the proxy's certificate, hold the whole chain, or start Node with NODE_EXTRA_CA_CERTS=FILE.",
 ] as const;
 
 // What Node says of a certificate, by its codes: what is wrong, and what to do.
