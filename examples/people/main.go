@@ -35,7 +35,9 @@ func main() {
 func run(ctx context.Context, args []string, logger *slog.Logger) error {
 	flags := flag.NewFlagSet("people", flag.ContinueOnError)
 	listen := flags.String("listen", "127.0.0.1:3001", "address to serve the app on")
-	rollcall := flags.String("rollcall", "http://127.0.0.1:8080", "where Rollcall listens, for this backend and for browsers")
+	rollcall := flags.String(
+		"rollcall", "http://127.0.0.1:8080", "where Rollcall listens, for this backend and for browsers",
+	)
 	credentials := flags.String("credentials", "data/credentials.json", "credentials.json in Rollcall's data directory")
 	page := flags.String("page", "examples/people/dist", "the built page")
 	if err := flags.Parse(args); err != nil {
@@ -98,7 +100,9 @@ func newBackend(address, credentialsFile string, logger *slog.Logger) (*backend,
 }
 
 // visitors are those whom the page offers to log in as.
-var visitors = []string{"Ada Lovelace", "Grace Hopper", "Alan Turing", "Katherine Johnson", "Edsger Dijkstra", "Barbara Liskov"}
+var visitors = []string{
+	"Ada Lovelace", "Grace Hopper", "Alan Turing", "Katherine Johnson", "Edsger Dijkstra", "Barbara Liskov",
+}
 
 // others are more people, so that the list is long.
 const others = 240
@@ -122,7 +126,10 @@ func (b *backend) makePeople(ctx context.Context) error {
 		add(visitorUID(n), name, "team")
 	}
 	for n := range others {
-		add(fmt.Sprintf("person-%d", n+1), fmt.Sprintf("%s %s", firstNames[n%len(firstNames)], lastNames[n/len(firstNames)%len(lastNames)]), "default")
+		add(
+			fmt.Sprintf("person-%d", n+1),
+			fmt.Sprintf("%s %s", firstNames[n%len(firstNames)], lastNames[n/len(firstNames)%len(lastNames)]), "default",
+		)
 	}
 	found, err := b.rollcall.Users.Lookup(ctx, uids...)
 	if err != nil {
@@ -139,8 +146,14 @@ func (b *backend) makePeople(ctx context.Context) error {
 }
 
 var (
-	firstNames = []string{"Noor", "Mateo", "Yuki", "Amara", "Lars", "Priya", "Tomás", "Ines", "Kofi", "Zoë", "Ivan", "Mei", "Omar", "Freya", "Luca", "Aisha"}
-	lastNames  = []string{"Haddad", "Silva", "Tanaka", "Okafor", "Berg", "Rao", "Novák", "Costa", "Mensah", "Dupont", "Petrov", "Chen", "Aziz", "Lund", "Rossi"}
+	firstNames = []string{
+		"Noor", "Mateo", "Yuki", "Amara", "Lars", "Priya", "Tomás", "Ines", "Kofi", "Zoë", "Ivan", "Mei", "Omar", "Freya",
+		"Luca", "Aisha",
+	}
+	lastNames = []string{
+		"Haddad", "Silva", "Tanaka", "Okafor", "Berg", "Rao", "Novák", "Costa", "Mensah", "Dupont", "Petrov", "Chen", "Aziz",
+		"Lund", "Rossi",
+	}
 )
 
 func (b *backend) handler(page string) http.Handler {

@@ -60,7 +60,10 @@ func (r *registration) check() error {
 	case r.Name == "" || utf8.RuneCountInString(r.Name) > maxName || strings.ContainsFunc(r.Name, unicode.IsControl):
 		return refuseField("name", fmt.Sprintf("Enter a name of 1 to %d characters.", maxName))
 	case utf8.RuneCountInString(r.Password) < minPassword || len(r.Password) > maxPassword:
-		return refuseField("password", fmt.Sprintf("Choose a password of at least %d characters and at most %d bytes.", minPassword, maxPassword))
+		return refuseField(
+			"password",
+			fmt.Sprintf("Choose a password of at least %d characters and at most %d bytes.", minPassword, maxPassword),
+		)
 	}
 	return nil
 }
@@ -110,7 +113,9 @@ func scanAccount(row *sql.Row) (account, error) {
 // withPassword returns the account with an e-mail address and password; errNoAccount when either is wrong. It takes as
 // long for an address that nobody registered, so that the time does not tell which addresses are.
 func (a *accountStore) withPassword(ctx context.Context, email, password string) (account, error) {
-	found, err := scanAccount(a.db.QueryRowContext(ctx, "SELECT "+accountColumns+" FROM accounts WHERE email = ?", normalizeEmail(email)))
+	found, err := scanAccount(
+		a.db.QueryRowContext(ctx, "SELECT "+accountColumns+" FROM accounts WHERE email = ?", normalizeEmail(email)),
+	)
 	if errors.Is(err, errNoAccount) {
 		found.PasswordHash = []byte(nobodysHash)
 	} else if err != nil {

@@ -99,7 +99,9 @@ type privateMetadata struct {
 	Proof string `json:"signupProof"`
 }
 
-var errNotOurs = errors.New("the uid belongs to somebody else: does another database of this app use the same Rollcall app?")
+var errNotOurs = errors.New(
+	"the uid belongs to somebody else: does another database of this app use the same Rollcall app?",
+)
 
 // checkOurs makes sure that a chat user that exists was created for this very account. Without it, an app that starts
 // over with an empty database would hand its new members the chat users of the old ones.

@@ -50,11 +50,18 @@ func parseOptions(args []string) (options, error) {
 	flags := flag.NewFlagSet("signup", flag.ContinueOnError)
 	flags.StringVar(&o.listen, "listen", "127.0.0.1:3000", "address to serve the app on")
 	flags.StringVar(&o.rollcall, "rollcall", "http://127.0.0.1:8080", "URL under which this backend calls Rollcall")
-	flags.StringVar(&o.rollcallBrowser, "rollcall-browser", "", "where browsers call Rollcall; empty is the URL of --rollcall, and 127.0.0.1:8443, over https, with the official SDK")
-	flags.StringVar(&o.credentials, "credentials", "data/credentials.json", "credentials.json in Rollcall's data directory")
+	flags.StringVar(
+		&o.rollcallBrowser, "rollcall-browser", "",
+		"where browsers call Rollcall; empty is the URL of --rollcall, and 127.0.0.1:8443, over https, with the official SDK",
+	)
+	flags.StringVar(
+		&o.credentials, "credentials", "data/credentials.json", "credentials.json in Rollcall's data directory",
+	)
 	flags.StringVar(&o.database, "db", "data/signup.db", "the app's own database; made when missing")
 	flags.StringVar(&o.sdk, "sdk", ourSDK, "the SDK that the page uses: "+ourSDK+" or "+officialSDK)
-	flags.StringVar(&o.sdkFile, "sdk-file", "", "the file of the SDK; empty looks for it under web/ here and in the folders above")
+	flags.StringVar(
+		&o.sdkFile, "sdk-file", "", "the file of the SDK; empty looks for it under web/ here and in the folders above",
+	)
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}

@@ -40,7 +40,8 @@ func (s *sessionStore) open(w http.ResponseWriter, r *http.Request, accountID in
 // setCookie sets the session cookie: no script can read it, and no other site's form can use it.
 func setCookie(w http.ResponseWriter, r *http.Request, value string, maxAge int) {
 	http.SetCookie(w, &http.Cookie{ //nolint:gosec // Secure is for https; behind a proxy that ends TLS, set it in any case
-		Name: cookieName, Value: value, Path: "/", MaxAge: maxAge, HttpOnly: true, SameSite: http.SameSiteLaxMode, Secure: r.TLS != nil,
+		Name: cookieName, Value: value, Path: "/", MaxAge: maxAge, HttpOnly: true, SameSite: http.SameSiteLaxMode,
+		Secure: r.TLS != nil,
 	})
 }
 

@@ -158,7 +158,9 @@ func (s *site) register(w http.ResponseWriter, r *http.Request) error {
 	}
 	made, err := s.accounts.create(r.Context(), wanted)
 	if errors.Is(err, errEmailTaken) {
-		return &refusal{status: http.StatusConflict, Message: "There is an account with this e-mail address already.", Field: "email"}
+		return &refusal{
+			status: http.StatusConflict, Message: "There is an account with this e-mail address already.", Field: "email",
+		}
 	}
 	if err != nil {
 		return err
@@ -251,7 +253,8 @@ func (s *site) showPage(w http.ResponseWriter, r *http.Request) error {
 	}
 	header.Set("Content-Security-Policy", fmt.Sprintf(
 		"default-src 'none'; script-src 'self'; style-src 'nonce-%s'; img-src data:; connect-src 'self' %s %s; "+
-			"form-action 'self'; base-uri 'none'; frame-ancestors 'none'", shown.Nonce, calls, "ws"+strings.TrimPrefix(calls, "http")))
+			"form-action 'self'; base-uri 'none'; frame-ancestors 'none'", shown.Nonce, calls,
+		"ws"+strings.TrimPrefix(calls, "http")))
 	return s.page.Execute(w, shown)
 }
 

@@ -58,7 +58,8 @@ func Start(t testing.TB, database string, configure func(*server.Config)) *Serve
 	t.Helper()
 	clock := NewClock()
 	config := server.Config{
-		DataDir: t.TempDir(), HTTP: "127.0.0.1:0", Database: database, MasterKey: masterKey(), Now: clock.Now, Random: random(),
+		DataDir: t.TempDir(), HTTP: "127.0.0.1:0", Database: database, MasterKey: masterKey(), Now: clock.Now,
+		Random: random(),
 	}
 	if configure != nil {
 		configure(&config)

@@ -136,7 +136,11 @@ func (s *Socket) SendAuth(server *Server, login Login) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	s.Send(api.Frame{Type: api.FrameAuth, AppID: server.Credentials.AppID, DeviceID: login.Device, Sender: login.UID, Body: body})
+	s.Send(
+		api.Frame{
+			Type: api.FrameAuth, AppID: server.Credentials.AppID, DeviceID: login.Device, Sender: login.UID, Body: body,
+		},
+	)
 }
 
 // Send sends a value as a text frame.

@@ -174,7 +174,8 @@ func (r *run) measureEcho(ctx context.Context) (err error) {
 func (r *run) addLoad(operation string, concurrency int, measured result) *Row {
 	row := Row{
 		Operation: operation, Concurrency: concurrency, Rate: measured.rate(),
-		P50: milliseconds(measured.percentile(50)), P99: milliseconds(measured.percentile(99)), CPU: microseconds(measured.perOp()),
+		P50: milliseconds(measured.percentile(50)), P99: milliseconds(measured.percentile(99)),
+		CPU: microseconds(measured.perOp()),
 	}
 	if r.server != nil {
 		if bytes, err := rss(r.server.cmd.Process.Pid); err == nil {
@@ -241,7 +242,8 @@ const unreachable = "1000000000"
 func (r *run) startServer(ctx context.Context, name string, extra ...string) (*process, error) {
 	data := filepath.Join(r.folder, name)
 	p, err := start(ctx, filepath.Join(r.folder, name+".log"), append([]string{
-		"serve", "--data", data, "--http", "127.0.0.1:0", "--https", "", "--rate-core", unreachable, "--rate-standard", unreachable, "--rate-token", unreachable,
+		"serve", "--data", data, "--http", "127.0.0.1:0", "--https", "", "--rate-core", unreachable, "--rate-standard",
+		unreachable, "--rate-token", unreachable,
 	}, append(extra, r.ServeFlags...)...)...)
 	if err != nil {
 		return nil, err
@@ -309,7 +311,9 @@ func (r *run) load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r.addValue(fmt.Sprintf("RSS with %d users", r.Users), fmt.Sprintf("%.1f MB", megabytes(full)), "<= 80 MB", full <= 80e6)
+	r.addValue(
+		fmt.Sprintf("RSS with %d users", r.Users), fmt.Sprintf("%.1f MB", megabytes(full)), "<= 80 MB", full <= 80e6,
+	)
 	bytes, err := folderSize(filepath.Join(r.folder, "sqlite"))
 	if err != nil {
 		return err
@@ -399,7 +403,9 @@ func (r *run) measureReads(ctx context.Context) error {
 		return err
 	}
 	err = measure("mint a token, durable", 16, 5, func(buffer []byte, n int64) []byte {
-		return appendRequest(buffer, "POST", fmt.Sprintf("/v3/users/user-%d/auth_tokens", scattered(n)), headers, `{"force":true}`)
+		return appendRequest(
+			buffer, "POST", fmt.Sprintf("/v3/users/user-%d/auth_tokens", scattered(n)), headers, `{"force":true}`,
+		)
 	})
 	if err != nil {
 		return err
@@ -448,7 +454,9 @@ func (r *run) measureRestart(ctx context.Context) error {
 	slices.Sort(took)
 	median := took[starts/2]
 	r.addValue(fmt.Sprintf("start to ready with %d users", r.Users),
-		fmt.Sprintf("%.0f ms (%.0f to %.0f)", milliseconds(median), milliseconds(took[0]), milliseconds(took[starts-1])), "<= 150 ms", median <= 150*time.Millisecond)
+		fmt.Sprintf(
+			"%.0f ms (%.0f to %.0f)", milliseconds(median), milliseconds(took[0]), milliseconds(took[starts-1]),
+		), "<= 150 ms", median <= 150*time.Millisecond)
 	self, err := os.Executable()
 	if err != nil {
 		return err

@@ -96,9 +96,15 @@ func (r *run) measureLists(ctx context.Context, users int, suffix string, goals 
 		{"list 100, last changed first", r.list("perPage=100&sortBy=updatedAt"), pageGoal[goals]},
 		{"list 100, last active first", r.list("perPage=100&sortBy=lastActiveAt"), pageGoal[goals]},
 		{"list 100, as a user", r.listAsUsers("perPage=100"), pageGoal[goals]},
-		{fmt.Sprintf("list 100, newest first, page %d", middle), r.list(fmt.Sprintf("perPage=100&page=%d", middle)), pageGoal[goals]},
+		{
+			fmt.Sprintf("list 100, newest first, page %d", middle), r.list(fmt.Sprintf("perPage=100&page=%d", middle)),
+			pageGoal[goals],
+		},
 		{"list 100, by name, the last page", r.list(fmt.Sprintf("perPage=100&sortBy=name&page=%d", last)), pageGoal[goals]},
-		{fmt.Sprintf("list 100, as a user, page %d", middle), r.listAsUsers(fmt.Sprintf("perPage=100&page=%d", middle)), pageGoal[goals]},
+		{
+			fmt.Sprintf("list 100, as a user, page %d", middle), r.listAsUsers(fmt.Sprintf("perPage=100&page=%d", middle)),
+			pageGoal[goals],
+		},
 		{"names typed letter by letter", r.lists(typed(1000)), filterGoal[goals]},
 	}
 	for _, filter := range []struct{ name, query string }{
@@ -117,7 +123,10 @@ func (r *run) measureLists(ctx context.Context, users int, suffix string, goals 
 		directoryGoal{"tag of 50 %, by name, page 50", r.list("perPage=100&sortBy=name&tags=eu&page=50"), hardGoal[goals]},
 		directoryGoal{"tag of 10 %, newest first, page 50", r.list("perPage=100&tags=tenth&page=50"), hardGoal[goals]},
 		directoryGoal{"one of two tags", r.list("perPage=100&tags=tenth,thousandth"), hardGoal[goals]},
-		directoryGoal{"tag of 10 % and names typed", r.lists(func(n int64) string { return typed(1000)(n) + "&tags=tenth" }), hardGoal[goals]},
+		directoryGoal{
+			"tag of 10 % and names typed", r.lists(func(n int64) string { return typed(1000)(n) + "&tags=tenth" }),
+			hardGoal[goals],
+		},
 		directoryGoal{"nameContains of two words", r.lists(func(n int64) string {
 			first, second, _ := strings.Cut(nameOf(n%1000*7), " ")
 			return "perPage=100&nameContains=" + url.QueryEscape(second[:1]+" "+first)
@@ -142,12 +151,16 @@ func (r *run) measureLists(ctx context.Context, users int, suffix string, goals 
 			return err
 		}
 	}
-	fresh, again := load{concurrency: 16, request: r.lists(typed(1000))}, load{concurrency: 16, request: r.lists(typed(10))}
+	fresh, again := load{
+		concurrency: 16, request: r.lists(typed(1000)),
+	}, load{concurrency: 16, request: r.lists(typed(10))}
 	return r.againstAnother(ctx, "1,000 names typed"+suffix, "10 typed again and again", fresh, again, 1.5)
 }
 
 func (r *run) client() (*client.Client, error) {
-	return client.New("http://"+r.server.address, client.WithApp(r.credentials.AppID), client.WithAPIKey(r.credentials.RestAPIKey))
+	return client.New(
+		"http://"+r.server.address, client.WithApp(r.credentials.AppID), client.WithAPIKey(r.credentials.RestAPIKey),
+	)
 }
 
 // friendsOfActing is how many friends the acting user has.
@@ -184,7 +197,10 @@ func (r *run) prepareDirectory(ctx context.Context) error {
 func (r *run) measureBlocks(ctx context.Context) error {
 	headers := r.keyHeaders()
 	update := load{concurrency: 16, request: func(buffer []byte, n int64) []byte {
-		return appendRequest(buffer, "PUT", fmt.Sprintf("/v3/users/user-%d", n*7919%int64(r.Users)), headers, fmt.Sprintf(`{"statusMessage":"%d"}`, n))
+		return appendRequest(
+			buffer, "PUT", fmt.Sprintf("/v3/users/user-%d", n*7919%int64(r.Users)), headers,
+			fmt.Sprintf(`{"statusMessage":"%d"}`, n),
+		)
 	}}
 	block := load{concurrency: 16, request: func(buffer []byte, n int64) []byte {
 		method := "POST"
@@ -192,7 +208,10 @@ func (r *run) measureBlocks(ctx context.Context) error {
 			method = "DELETE"
 		}
 		pair := n % 1000
-		return appendRequest(buffer, method, fmt.Sprintf("/v3/users/user-%d/blockedusers", pair*7%int64(r.Users)), headers, fmt.Sprintf(`{"blockedUids":["user-%d"]}`, (pair*7+1)%int64(r.Users)))
+		return appendRequest(
+			buffer, method, fmt.Sprintf("/v3/users/user-%d/blockedusers", pair*7%int64(r.Users)), headers,
+			fmt.Sprintf(`{"blockedUids":["user-%d"]}`, (pair*7+1)%int64(r.Users)),
+		)
 	}}
 	return r.againstAnother(ctx, "block and unblock, durable", "an update", block, update, 2)
 }

@@ -39,7 +39,9 @@ func (f *sqliteFloor) measure(ctx context.Context, duration time.Duration) (resu
 	started := time.Now()
 	var inserted int64
 	for time.Since(started) < duration && ctx.Err() == nil {
-		err := errors.Join(f.insert.BindText(1, fmt.Sprintf("user-%d", f.rows)), f.insert.BindText(2, profile(f.rows)), f.insert.Exec())
+		err := errors.Join(
+			f.insert.BindText(1, fmt.Sprintf("user-%d", f.rows)), f.insert.BindText(2, profile(f.rows)), f.insert.Exec(),
+		)
 		if err != nil {
 			return result{}, err
 		}
@@ -84,7 +86,10 @@ func (f *postgresFloor) measure(ctx context.Context, duration time.Duration) (re
 	for i := range postgresFloorConcurrency {
 		workers.Go(func() {
 			for time.Since(started) < duration && failures[i] == nil {
-				_, failures[i] = f.pool.Exec(ctx, `INSERT INTO users (uid, profile) VALUES ($1, $2)`, fmt.Sprintf("user-%d-%d", i, f.rows[i]), profile(f.rows[i]))
+				_, failures[i] = f.pool.Exec(
+					ctx, `INSERT INTO users (uid, profile) VALUES ($1, $2)`, fmt.Sprintf("user-%d-%d", i, f.rows[i]),
+					profile(f.rows[i]),
+				)
 				f.rows[i]++
 				inserted[i]++
 			}
@@ -136,7 +141,10 @@ func (r *run) measurePostgres(ctx context.Context) (err error) {
 	if err != nil {
 		return fmt.Errorf("create on PostgreSQL: %w", err)
 	}
-	r.rows = append(r.rows, Row{Operation: "floor: PostgreSQL insert per commit", Concurrency: postgresFloorConcurrency, Rate: inserts.rate()})
+	r.rows = append(
+		r.rows,
+		Row{Operation: "floor: PostgreSQL insert per commit", Concurrency: postgresFloorConcurrency, Rate: inserts.rate()},
+	)
 	row := r.addLoad("create, durable, PostgreSQL", 128, measured)
 	share := measured.rate() / inserts.rate()
 	row.Ratio = fmt.Sprintf("%.2fx of bare inserts", share)

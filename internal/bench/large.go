@@ -67,10 +67,18 @@ func (r *run) measureLargeStart(ctx context.Context, users int) error {
 		}
 	}
 	lists := time.Since(started)
-	r.addValue(fmt.Sprintf("start with %d users: point reads", users), fmt.Sprintf("%.0f ms", milliseconds(point)), "<= 200 ms", point <= 200*time.Millisecond)
-	r.addValue(fmt.Sprintf("start with %d users: lists", users), fmt.Sprintf("%.0f ms", milliseconds(lists)), "<= 3000 ms", lists <= 3*time.Second)
+	r.addValue(
+		fmt.Sprintf("start with %d users: point reads", users), fmt.Sprintf("%.0f ms", milliseconds(point)), "<= 200 ms",
+		point <= 200*time.Millisecond,
+	)
+	r.addValue(
+		fmt.Sprintf("start with %d users: lists", users), fmt.Sprintf("%.0f ms", milliseconds(lists)), "<= 3000 ms",
+		lists <= 3*time.Second,
+	)
 	full, err := r.settle(ctx)
-	r.addValue(fmt.Sprintf("RSS with %d users, listed", users), fmt.Sprintf("%.1f MB", megabytes(full)), "<= 230 MB", full <= 230e6)
+	r.addValue(
+		fmt.Sprintf("RSS with %d users, listed", users), fmt.Sprintf("%.1f MB", megabytes(full)), "<= 230 MB", full <= 230e6,
+	)
 	return err
 }
 
@@ -86,7 +94,9 @@ func (r *run) measureImport(ctx context.Context, rows int64) error {
 	if err != nil {
 		return err
 	}
-	importing := exec.CommandContext(ctx, self, "import", file, "--data", filepath.Join(r.folder, "sqlite"), "--url", "http://"+r.server.address, "--json")
+	importing := exec.CommandContext(
+		ctx, self, "import", file, "--data", filepath.Join(r.folder, "sqlite"), "--url", "http://"+r.server.address, "--json",
+	)
 	importing.SysProcAttr = endsWithParent()
 	var report, failure bytes.Buffer
 	importing.Stdout, importing.Stderr = &report, &failure
@@ -107,8 +117,11 @@ func (r *run) measureImport(ctx context.Context, rows int64) error {
 	}
 	var summary struct{ Created, Failed int64 }
 	// An import that some rows were refused of tells so by its exit code.
-	if decodeErr := json.Unmarshal(report.Bytes(), &summary); decodeErr != nil || summary.Created != rows-bad || summary.Failed != bad {
-		return errors.Join(fmt.Errorf("import of %d rows with %d bad ones: %s%s", rows, bad, &report, &failure), decodeErr, exit)
+	if decodeErr := json.Unmarshal(report.Bytes(), &summary); decodeErr != nil || summary.Created != rows-bad ||
+		summary.Failed != bad {
+		return errors.Join(
+			fmt.Errorf("import of %d rows with %d bad ones: %s%s", rows, bad, &report, &failure), decodeErr, exit,
+		)
 	}
 	r.made += summary.Created
 
@@ -116,7 +129,10 @@ func (r *run) measureImport(ctx context.Context, rows int64) error {
 	row.atLeastEchoes(row.Rate, echo, 1)
 	most, early := slices.Max(memory), slices.Max(memory[:max(1, len(memory)/10)])
 	flat := float64(most) / float64(early)
-	r.addValue("memory of the import, most", fmt.Sprintf("%.1f MB, %.2fx of its first tenth", megabytes(most), flat), "<= 1.2x", flat <= 1.2)
+	r.addValue(
+		"memory of the import, most", fmt.Sprintf("%.1f MB, %.2fx of its first tenth", megabytes(most), flat), "<= 1.2x",
+		flat <= 1.2,
+	)
 	return os.Remove(file)
 }
 

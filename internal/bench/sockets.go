@@ -107,7 +107,9 @@ func frame(payload []byte) []byte {
 	case len(payload) < 1<<16:
 		f = append(f, 0x80|126, byte(len(payload)>>8), byte(len(payload)))
 	default:
-		f = append(f, 0x80|127, 0, 0, 0, 0, byte(len(payload)>>24), byte(len(payload)>>16), byte(len(payload)>>8), byte(len(payload)))
+		f = append(
+			f, 0x80|127, 0, 0, 0, 0, byte(len(payload)>>24), byte(len(payload)>>16), byte(len(payload)>>8), byte(len(payload)),
+		)
 	}
 	return append(append(f, 0, 0, 0, 0), payload...)
 }
@@ -128,7 +130,8 @@ func (r *run) newCrowd(address string, secure bool) *crowd {
 	r.crowds++
 	pid := os.Getpid()
 	return &crowd{
-		poller: poller.New(), address: address, secure: secure, from: net.IPv4(127, byte(pid>>8)|1, byte(pid), byte(r.crowds)),
+		poller: poller.New(), address: address, secure: secure,
+		from: net.IPv4(127, byte(pid>>8)|1, byte(pid), byte(r.crowds)),
 	}
 }
 
@@ -238,7 +241,9 @@ func (c *crowd) gather(ctx context.Context, pid, count int, join func(n int) (*s
 	workers.Wait()
 	elapsed := time.Since(started)
 	after, err := cpu(pid)
-	return result{ops: int64(count), elapsed: elapsed, latencies: latencies, cpu: after - before}, errors.Join(append(failures, err, ctx.Err())...)
+	return result{
+		ops: int64(count), elapsed: elapsed, latencies: latencies, cpu: after - before,
+	}, errors.Join(append(failures, err, ctx.Err())...)
 }
 
 // close ends all sockets at once, without a word.
@@ -368,7 +373,9 @@ func (r *run) measureSockets(ctx context.Context) (err error) {
 	if err := r.restartForSockets(ctx, secure); err != nil {
 		return err
 	}
-	for _, step := range []func(context.Context, *ids) error{r.measureIdle, r.measureStorm, r.measureFanout, r.measureManyFlips} {
+	for _, step := range []func(context.Context, *ids) error{
+		r.measureIdle, r.measureStorm, r.measureFanout, r.measureManyFlips,
+	} {
 		if err := step(ctx, users); err != nil {
 			return err
 		}
@@ -430,7 +437,9 @@ func (r *run) measureIdle(ctx context.Context, users *ids) error {
 		return errors.Join(err, c.close())
 	}
 	each := float64(after-before) / idleSockets / 1000
-	r.addValue(fmt.Sprintf("memory per idle socket, %d of them", idleSockets), fmt.Sprintf("%.2f kB", each), "<= 6 kB", each <= 6)
+	r.addValue(
+		fmt.Sprintf("memory per idle socket, %d of them", idleSockets), fmt.Sprintf("%.2f kB", each), "<= 6 kB", each <= 6,
+	)
 
 	r.say("pinging")
 	ping := frame([]byte(`{"action":"ping","ack":"true"}`))
@@ -509,9 +518,16 @@ func (r *run) measureStorm(ctx context.Context, users *ids) (err error) {
 	if err != nil {
 		return errors.Join(err, c.close())
 	}
-	row := Row{Operation: fmt.Sprintf("storm: %d sockets drop and return, %d times", idleSockets, storms), Concurrency: dialers}
-	row.Value = fmt.Sprintf("%.0f told offline, all back in %.1f s, RSS %+.1f MB, goroutines %+.0f", offlineAfter-offline, longest.Seconds(), megabytes(after-before), goroutinesAfter-goroutines)
-	row.goal("nobody told, memory as before", offlineAfter == offline && after-before < 10e6 && goroutinesAfter-goroutines < 10)
+	row := Row{
+		Operation: fmt.Sprintf("storm: %d sockets drop and return, %d times", idleSockets, storms), Concurrency: dialers,
+	}
+	row.Value = fmt.Sprintf(
+		"%.0f told offline, all back in %.1f s, RSS %+.1f MB, goroutines %+.0f", offlineAfter-offline, longest.Seconds(),
+		megabytes(after-before), goroutinesAfter-goroutines,
+	)
+	row.goal(
+		"nobody told, memory as before", offlineAfter == offline && after-before < 10e6 && goroutinesAfter-goroutines < 10,
+	)
 	r.rows = append(r.rows, row)
 	return c.close()
 }
@@ -611,7 +627,8 @@ func (r *run) measureFanout(ctx context.Context, users *ids) (err error) {
 		ours.add(turn)
 	}
 	r.rows = append(r.rows, Row{
-		Operation: "floor: bare broadcast, last watcher", Concurrency: watchers, P50: milliseconds(floor.percentile(50)), P99: milliseconds(floor.percentile(99)), CPU: microseconds(floor.perOp()),
+		Operation: "floor: bare broadcast, last watcher", Concurrency: watchers, P50: milliseconds(floor.percentile(50)),
+		P99: milliseconds(floor.percentile(99)), CPU: microseconds(floor.perOp()),
 	})
 	row := r.addLoad("presence: one user flips, last watcher", watchers, ours)
 	row.Rate = 0
@@ -750,7 +767,9 @@ func (r *run) measureManyFlips(ctx context.Context, users *ids) (err error) {
 	r.say("flipping")
 	flip := func(n int) error {
 		status := []string{"busy", "available"}[n/watchers%2]
-		_, err := c.members[n%watchers].link.Write(frame(fmt.Appendf(nil, `{"type":"status","body":{"status":"%s","statusText":"%d"}}`, status, time.Now().UnixNano())))
+		_, err := c.members[n%watchers].link.Write(
+			frame(fmt.Appendf(nil, `{"type":"status","body":{"status":"%s","statusText":"%d"}}`, status, time.Now().UnixNano())),
+		)
 		return err
 	}
 	run := func(from int, duration time.Duration) (n int, err error) {
@@ -800,8 +819,13 @@ func (r *run) measureManyFlips(ctx context.Context, users *ids) (err error) {
 		return err
 	}
 	measured := result{ops: int64(len(all)), elapsed: elapsed, latencies: all, cpu: now - used}
-	row := r.addLoad(fmt.Sprintf("presence: %.0f flips/s, %d watchers each", float64(last-n)/elapsed.Seconds(), watchedBy), watchers, measured)
-	row.Value = fmt.Sprintf("%.2f cores, memory %+.0f MB", measured.cpu.Seconds()/elapsed.Seconds(), megabytes(grown-before))
+	row := r.addLoad(
+		fmt.Sprintf("presence: %.0f flips/s, %d watchers each", float64(last-n)/elapsed.Seconds(), watchedBy), watchers,
+		measured,
+	)
+	row.Value = fmt.Sprintf(
+		"%.2f cores, memory %+.0f MB", measured.cpu.Seconds()/elapsed.Seconds(), megabytes(grown-before),
+	)
 	share := microseconds(measured.perOp()) / microseconds(r.bareDelivery)
 	row.Ratio = fmt.Sprintf("%.2fx CPU of a bare delivery", share)
 	row.goal("<= 0.45x, nobody lost", share <= 0.45 && c.lost.Load() == 0)
@@ -844,6 +868,9 @@ func (r *run) measureSecure(ctx context.Context, users *ids, secure string) (err
 		return err
 	}
 	each := float64(after-before) / secureSockets / 1000
-	r.addValue(fmt.Sprintf("memory per idle socket over TLS, %d of them", secureSockets), fmt.Sprintf("%.2f kB", each), "<= 24 kB", each <= 24)
+	r.addValue(
+		fmt.Sprintf("memory per idle socket over TLS, %d of them", secureSockets), fmt.Sprintf("%.2f kB", each), "<= 24 kB",
+		each <= 24,
+	)
 	return nil
 }

@@ -44,7 +44,9 @@ func (d *Directory) Attend(
 			return errTokenUnknown()
 		}
 		if attendee.User.DeactivatedAt != 0 {
-			return &Error{Code: CodeTokenUnknown, Message: "This auth token is suspended: its user is deactivated.", Cause: ErrSuspended}
+			return &Error{
+				Code: CodeTokenUnknown, Message: "This auth token is suspended: its user is deactivated.", Cause: ErrSuspended,
+			}
 		}
 		attendee.Ties, err = tiesOf(tx, app, uid, friends)
 		return err

@@ -113,7 +113,9 @@ func (d *Directory) ListBlockedUsers(
 		return List[Seen]{}, err
 	}
 	var wrong FieldErrors
-	checkOneOf(&wrong, "direction", string(direction), []string{string(BlockedByMe), string(HasBlockedMe), string(BlockedBoth)})
+	checkOneOf(
+		&wrong, "direction", string(direction), []string{string(BlockedByMe), string(HasBlockedMe), string(BlockedBoth)},
+	)
 	if err := wrong.Err(); err != nil {
 		return List[Seen]{}, err
 	}

@@ -299,8 +299,8 @@ func (d *Directory) CommitsSince(ctx context.Context, app AppID, since int64, li
 	return commit, err
 }
 
-// ReadCommit reads what was committed to an app after a revision as one commit: at most limit changes, and the users and
-// the app that they are about as they are now. Without any changes its revision is the app's last.
+// ReadCommit reads what was committed to an app after a revision as one commit: at most limit changes, and the users
+// and the app that they are about as they are now. Without any changes its revision is the app's last.
 func ReadCommit(tx Reader, app AppID, since int64, limit int) (commit Commit, err error) {
 	commit.App = app
 	if commit.Changes, err = tx.Changes(app, since, limit); err != nil {

@@ -93,7 +93,9 @@ func fail(code Code, format string, args ...any) *Error {
 // ErrUserNotFound is the answer for a user that does not exist, is deactivated or may not be seen. Clients compare
 // its text (contract rest.md section 10.1).
 func ErrUserNotFound(uid string) *Error {
-	return fail(CodeUserNotFound, "The UID %s does not exist, please make sure you have created a user with UID %s.", uid, uid)
+	return fail(
+		CodeUserNotFound, "The UID %s does not exist, please make sure you have created a user with UID %s.", uid, uid,
+	)
 }
 
 // errDeactivated is ErrUserNotFound for a user who is deactivated.

@@ -80,7 +80,8 @@ func isURL(text string) bool {
 		!slices.Contains(unsafeSchemes, strings.ToLower(parsed.Scheme)) && !hasControl(text, "") && !strings.ContainsAny(text, " <>\"`")
 }
 
-// isPlainURL tells at a glance that a text is a URL, where it is a web address of letters, digits and few signs, as most are.
+// isPlainURL tells at a glance that a text is a URL, where it is a web address of letters, digits and few signs, as
+// most are.
 func isPlainURL(text string) bool {
 	rest, isWeb := strings.CutPrefix(text, "https://")
 	if !isWeb {
@@ -127,8 +128,8 @@ func (d *Directory) checkMetadata(wrong *FieldErrors, field string, metadata jso
 	return compact.Bytes()
 }
 
-// maxMetadataDepth is how deep metadata may be nested: the parsers of those who read a user give up at some depth, .NET's at 64
-// with what is around it, and with one such user they would lose a whole list.
+// maxMetadataDepth is how deep metadata may be nested: the parsers of those who read a user give up at some depth,
+// .NET's at 64 with what is around it, and with one such user they would lose a whole list.
 const maxMetadataDepth = 32
 
 // nestsDeeper reports whether objects and arrays of a valid JSON text are nested more than so many levels deep.

@@ -132,7 +132,9 @@ func (d *Directory) ask(tx Writer, log *logbook, uid, other UID) error {
 		return err
 	}
 	if count >= d.limits.FriendsPerUser {
-		return fail(CodeQuota, "The user %s has asked %d others, and may not ask more before they answer.", uid, d.limits.FriendsPerUser)
+		return fail(
+			CodeQuota, "The user %s has asked %d others, and may not ask more before they answer.", uid, d.limits.FriendsPerUser,
+		)
 	}
 	if err := tx.PutFriendRequest(log.app, uid, other, log.at); err != nil {
 		return err

@@ -51,7 +51,9 @@ func (d *Directory) replay(ctx context.Context, tx Writer, app AppID, result any
 		return false, fmt.Errorf("decode answer: %w", err)
 	}
 	if kept.Request != used.request {
-		return false, fail(CodeBadRequest, "This Idempotency-Key was used with another request. Use a new key for each request.")
+		return false, fail(
+			CodeBadRequest, "This Idempotency-Key was used with another request. Use a new key for each request.",
+		)
 	}
 	return true, json.Unmarshal(kept.Result, result)
 }

@@ -363,8 +363,9 @@ func (x *builtIndex) apply(commit Commit) {
 // indexed returns what an index holds of a user.
 func indexed(user *User, keys []string) userindex.User {
 	entry := userindex.User{
-		UID: string(user.UID), Name: beginning(searchtext.Fold(user.Name)), Created: user.CreatedAt, Changed: user.changedAt(),
-		Active: user.LastActiveAt, Deactivated: user.DeactivatedAt != 0,
+		UID: string(user.UID), Name: beginning(searchtext.Fold(user.Name)), Created: user.CreatedAt,
+		Changed: user.changedAt(),
+		Active:  user.LastActiveAt, Deactivated: user.DeactivatedAt != 0,
 		Terms: make([]userindex.Term, 1, 1+len(user.Tags)),
 	}
 	entry.Terms[0] = userindex.Term{Kind: roleTerm, Value: user.Role}

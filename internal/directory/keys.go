@@ -135,7 +135,9 @@ func (d *Directory) CreateKey(ctx context.Context, caller Caller, wanted NewKey)
 		}
 		keys = slices.DeleteFunc(keys, func(key Key) bool { return key.ExpiresAt != 0 }) // which go by themselves
 		if len(keys) >= d.limits.KeysPerApp {
-			return Key{}, fail(CodeQuota, "An app has at most %d API keys. Delete one that is no longer used.", d.limits.KeysPerApp)
+			return Key{}, fail(
+				CodeQuota, "An app has at most %d API keys. Delete one that is no longer used.", d.limits.KeysPerApp,
+			)
 		}
 		return d.addKey(tx, log, wanted.Name, wanted.Scope, "")
 	})

@@ -52,13 +52,22 @@ var permissions = definePermissions()
 
 func definePermissions() []Permission {
 	allowDeny := func(id, title, what string) Permission {
-		return Permission{ID: id, Title: title, Description: "Whether users with this role may " + what + ".", DataType: TypeString, Available: []string{"allow", denied}, Default: "allow"}
+		return Permission{
+			ID: id, Title: title, Description: "Whether users with this role may " + what + ".", DataType: TypeString,
+			Available: []string{"allow", denied}, Default: "allow",
+		}
 	}
 	mode := func(id, title, what string) Permission {
-		return Permission{ID: id, Title: title, Description: "Whether users with this role may " + what + " everybody or friends only.", DataType: TypeString, Available: []string{"all", modeFriends}, Default: "all"}
+		return Permission{
+			ID: id, Title: title, Description: "Whether users with this role may " + what + " everybody or friends only.",
+			DataType: TypeString, Available: []string{"all", modeFriends}, Default: "all",
+		}
 	}
 	list := func(id, title, what string, dataType DataType, available ...string) Permission {
-		return Permission{ID: id, Title: title, Description: "Limits users with this role to " + what + ". An empty list is no limit.", DataType: dataType, Available: available}
+		return Permission{
+			ID: id, Title: title, Description: "Limits users with this role to " + what + ". An empty list is no limit.",
+			DataType: dataType, Available: available,
+		}
 	}
 	groupTypes := []string{"public", "private", "password"}
 	scopes := []string{"admin", "moderator", "participant"}
@@ -72,27 +81,47 @@ func definePermissions() []Permission {
 		list(permUserDetailsRoles, "User details: roles", "the details of users with these roles", TypeRolesStringArray),
 		allowDeny(permSendMessage, "Send messages", "send messages"),
 		mode(permSendMessageMode, "Send messages: whom", "send messages to"),
-		list("sendMessage.allowedReceiverTypes", "Send messages: receiver types", "these receiver types", TypeStringArray, "user", "group"),
+		list(
+			"sendMessage.allowedReceiverTypes", "Send messages: receiver types", "these receiver types", TypeStringArray, "user",
+			"group",
+		),
 		list(permSendMessageRoles, "Send messages: receiver roles", "receivers with these roles", TypeRolesStringArray),
 		list("sendMessage.allowedMessageTypes", "Send messages: types", "messages of these types", TypeStringArray, types...),
-		list("sendMessage.allowedMessageCategories", "Send messages: categories", "messages of these categories", TypeStringArray, categories...),
+		list(
+			"sendMessage.allowedMessageCategories", "Send messages: categories", "messages of these categories", TypeStringArray,
+			categories...,
+		),
 		list("sendMessage.allowedCustomTypes", "Send messages: custom types", "these custom message types", TypeCustomArray),
 		list("sendMessage.allowedMimeTypes", "Send messages: MIME types", "files of these MIME types", TypeCustomArray),
 		allowDeny("editMessage", "Edit messages", "edit messages"),
-		list("editMessage.denyForScopes", "Edit messages: denied scopes", "scopes other than these", TypeStringArray, scopes...),
+		list(
+			"editMessage.denyForScopes", "Edit messages: denied scopes", "scopes other than these", TypeStringArray, scopes...,
+		),
 		allowDeny("deleteMessage", "Delete messages", "delete messages"),
-		list("deleteMessage.denyForScopes", "Delete messages: denied scopes", "scopes other than these", TypeStringArray, scopes...),
+		list(
+			"deleteMessage.denyForScopes", "Delete messages: denied scopes", "scopes other than these", TypeStringArray,
+			scopes...,
+		),
 		allowDeny("initiateCall", "Call", "call"),
 		mode("initiateCall.mode", "Call: whom", "call"),
-		list("initiateCall.allowedReceiverRoles", "Call: receiver roles", "calling users with these roles", TypeRolesStringArray),
+		list(
+			"initiateCall.allowedReceiverRoles", "Call: receiver roles", "calling users with these roles", TypeRolesStringArray,
+		),
 		allowDeny("createGroup", "Create groups", "create groups"),
-		list("createGroup.allowedGroupTypes", "Create groups: types", "groups of these types", TypeStringArray, groupTypes...),
+		list(
+			"createGroup.allowedGroupTypes", "Create groups: types", "groups of these types", TypeStringArray, groupTypes...,
+		),
 		allowDeny("listGroups", "List groups", "list groups"),
 		list("listGroups.allowedGroupTypes", "List groups: types", "groups of these types", TypeStringArray, groupTypes...),
 		allowDeny("joinGroup", "Join groups", "join groups"),
 		list("joinGroup.allowedGroupTypes", "Join groups: types", "groups of these types", TypeStringArray, groupTypes...),
-		list("listMessages.allowedMessageCategories", "List messages: categories", "messages of these categories", TypeStringArray, categories...),
-		list("listMessages.allowedMessageTypes", "List messages: types", "messages of these types", TypeStringArray, types...),
+		list(
+			"listMessages.allowedMessageCategories", "List messages: categories", "messages of these categories",
+			TypeStringArray, categories...,
+		),
+		list(
+			"listMessages.allowedMessageTypes", "List messages: types", "messages of these types", TypeStringArray, types...,
+		),
 	}
 }
 

@@ -91,7 +91,9 @@ func (d *Directory) SavePresence(ctx context.Context, app AppID, batch PresenceU
 				if !known[uid] || transition.At%trimEvery != 0 {
 					continue
 				}
-				if err := tx.TrimTransitions(app, uid, transition.Device, TransitionsKept, d.now().UnixMilli()-transitionsFor); err != nil {
+				if err := tx.TrimTransitions(
+					app, uid, transition.Device, TransitionsKept, d.now().UnixMilli()-transitionsFor,
+				); err != nil {
 					return err
 				}
 			}
@@ -171,8 +173,8 @@ func (d *Directory) SettlePresence(ctx context.Context) (map[AppID][]User, error
 	return were, nil
 }
 
-// Timeline returns what happened to the presence of the devices of a user, who may be deactivated, latest first, at most
-// TransitionsKept for each device. Errors: CodeUserNotFound.
+// Timeline returns what happened to the presence of the devices of a user, who may be deactivated, latest first, at
+// most TransitionsKept for each device. Errors: CodeUserNotFound.
 func (d *Directory) Timeline(ctx context.Context, caller Caller, rawUID string) (transitions []Transition, err error) {
 	uid := FoldUID(rawUID)
 	err = d.store.View(ctx, func(tx Reader) error {

@@ -95,7 +95,8 @@ func (d *Directory) CreateRole(ctx context.Context, caller Caller, role Role) (R
 		for _, other := range roles {
 			if other.ID == role.ID {
 				return Role{}, &Error{
-					Code: CodeRoleExists, Message: "A role with the id " + role.ID + " exists already. Update it, or choose another id.",
+					Code:    CodeRoleExists,
+					Message: "A role with the id " + role.ID + " exists already. Update it, or choose another id.",
 					Details: map[string][]string{"role": {"The role has already been taken."}},
 				}
 			}
@@ -194,7 +195,9 @@ func (d *Directory) DeleteRole(ctx context.Context, caller Caller, id string) er
 			return struct{}{}, err
 		}
 		if role.ID == DefaultRole {
-			return struct{}{}, fail(CodeRoleDeleteDenied, "The default role cannot be deleted: users without another role have it.")
+			return struct{}{}, fail(
+				CodeRoleDeleteDenied, "The default role cannot be deleted: users without another role have it.",
+			)
 		}
 		if err := moveUsersToDefault(tx, log, index, role.ID); err != nil {
 			return struct{}{}, err

@@ -214,7 +214,8 @@ type RoleWriter interface {
 type ChangeReader interface {
 	// Changes lists changes with a revision above since, in order.
 	Changes(app AppID, since int64, limit int) ([]Change, error)
-	// ChangesAbout lists the changes of some kinds that have a subject or an object, with a revision above since, in order.
+	// ChangesAbout lists the changes of some kinds that have a subject or an object, with a revision above since, in
+	// order.
 	ChangesAbout(app AppID, subject string, kinds []Kind, since int64, limit int) ([]Change, error)
 	// Revision returns the last revision of an app, 0 before the first change.
 	Revision(app AppID) (int64, error)

@@ -12,8 +12,8 @@ const answersFor = secondsPerDay
 const sweepBatch = 500
 
 // Sweep does what is due: it purges apps whose deletion is 30 days old, takes erased uids out of the change log seven
-// days after their deletion, clears revoked tokens and expired API keys away, stores when keys were last used, forgets old
-// idempotency keys, and drops the indexes of apps that nobody has listed for an hour. Calling it often is harmless.
+// days after their deletion, clears revoked tokens and expired API keys away, stores when keys were last used, forgets
+// old idempotency keys, and drops the indexes of apps that nobody has listed for an hour. Calling it often is harmless.
 func (d *Directory) Sweep(ctx context.Context) error {
 	apps, err := d.allApps(ctx)
 	if err != nil {

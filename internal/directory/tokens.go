@@ -81,8 +81,9 @@ func (d *Directory) mint(tx Writer, log *logbook, caller Caller, uid UID, device
 	}
 	// Ids that grow keep new tokens together in the store.
 	token := Token{
-		ID: TokenID(fmt.Sprintf("tok_%012x", next+1)), UID: uid, MintedBy: caller.Key, CreatedAt: log.at, Device: device, Revision: next + 1,
-		Text: fmt.Sprintf("%s_%010d%s", uid, log.at, d.randomHex(tokenRandom)),
+		ID: TokenID(fmt.Sprintf("tok_%012x", next+1)), UID: uid, MintedBy: caller.Key, CreatedAt: log.at, Device: device,
+		Revision: next + 1,
+		Text:     fmt.Sprintf("%s_%010d%s", uid, log.at, d.randomHex(tokenRandom)),
 	}
 	token.Hash = d.secrets.Hash(token.Text)
 	d.logins.expect(loginKey(log.app, token.Hash))

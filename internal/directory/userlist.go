@@ -416,7 +416,8 @@ func (f UserFilter) sort(wrong *FieldErrors, caller Caller, query *userQuery) {
 // meanwhile.
 func (f UserFilter) onlineFirst(caller Caller) bool {
 	sortBy := strings.ToLower(f.SortBy)
-	return f.Cursor == "" && f.UpdatedAt == 0 && (sortBy == "status" || sortBy == "lastactiveat" || sortBy == "" && caller.User != "")
+	return f.Cursor == "" && f.UpdatedAt == 0 &&
+		(sortBy == "status" || sortBy == "lastactiveat" || sortBy == "" && caller.User != "")
 }
 
 // cursor is where a walk goes on. It belongs to one order.
@@ -435,7 +436,9 @@ type position struct {
 }
 
 // timesIn is how many times an order compares.
-var timesIn = map[userindex.Order]int{userindex.NewestFirst: 1, userindex.LastChangedFirst: 1, userindex.LastActiveFirst: 2}
+var timesIn = map[userindex.Order]int{
+	userindex.NewestFirst: 1, userindex.LastChangedFirst: 1, userindex.LastActiveFirst: 2,
+}
 
 func encodeCursor(asked *userindex.Query, last userindex.Position) string {
 	order := asked.Parts[last.Part].Order

@@ -146,8 +146,8 @@ type Explanation struct {
 	Visibility      Visibility
 }
 
-// ExplainVisibility tells what a user may see of another, and why. Errors: CodeUserNotFound for either; one who is deactivated is
-// explained.
+// ExplainVisibility tells what a user may see of another, and why. Errors: CodeUserNotFound for either; one who is
+// deactivated is explained.
 func (d *Directory) ExplainVisibility(
 	ctx context.Context, caller Caller, policy *Policy, rawViewer, rawSubject string,
 ) (Explanation, error) {

@@ -109,7 +109,8 @@ func New(config Config) *Gateway {
 		config.Observer = nobody{}
 	}
 	g := &Gateway{
-		config: config, poller: poller.New(), clock: config.Presence.Clock(), auths: newQueue(), dirty: newQueue(), paced: newPacer(),
+		config: config, poller: poller.New(), clock: config.Presence.Clock(), auths: newQueue(), dirty: newQueue(),
+		paced:    newPacer(),
 		attempts: newAttempts(),
 	}
 	g.running, g.stop = context.WithCancel(context.Background())
@@ -126,7 +127,8 @@ func New(config Config) *Gateway {
 
 // Wants reports whether a request is for the socket (contract sdk-wire.md sections C1 and C8).
 func (g *Gateway) Wants(r *http.Request) bool {
-	if r.Method != http.MethodGet || len(r.Header["Upgrade"]) == 0 || !strings.EqualFold(r.Header["Upgrade"][0], "websocket") {
+	if r.Method != http.MethodGet || len(r.Header["Upgrade"]) == 0 ||
+		!strings.EqualFold(r.Header["Upgrade"][0], "websocket") {
 		return false
 	}
 	return r.URL.Path == "/" || r.URL.Path == "/ws" || strings.HasPrefix(r.URL.Path, "/ws:")
@@ -142,7 +144,10 @@ type Refusal struct {
 // Upgrade makes a socket of a request, or returns why not: then nothing has been answered.
 func (g *Gateway) Upgrade(w http.ResponseWriter, r *http.Request) *Refusal {
 	if !g.hasRoom() {
-		return &Refusal{http.StatusServiceUnavailable, &directory.Error{Code: directory.CodeOperationFailed, Message: "There are too many sockets. Try again later."}}
+		return &Refusal{
+			http.StatusServiceUnavailable,
+			&directory.Error{Code: directory.CodeOperationFailed, Message: "There are too many sockets. Try again later."},
+		}
 	}
 	if refusal := checkHandshake(r); refusal != nil {
 		w.Header().Set("Sec-WebSocket-Version", "13")

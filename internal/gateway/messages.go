@@ -153,10 +153,13 @@ func (g *Gateway) hello(frame api.Frame, body api.AuthBody) (hello presence.Hell
 		return hello, unauthorized("The deviceId is too long or holds control characters.")
 	}
 	hello = presence.Hello{
-		App: directory.AppID(claims.App), UID: directory.UID(claims.UID), Token: directory.TokenID(claims.Token), Device: frame.DeviceID,
+		App: directory.AppID(claims.App), UID: directory.UID(claims.UID), Token: directory.TokenID(claims.Token),
+		Device: frame.DeviceID,
 	}
 	if g.attempts.wasRefused(hello.App, hello.Token, now) {
-		return hello, &directory.Error{Code: directory.CodeTokenUnknown, Message: "This auth token is not valid any more. Log in again."}
+		return hello, &directory.Error{
+			Code: directory.CodeTokenUnknown, Message: "This auth token is not valid any more. Log in again.",
+		}
 	}
 	if hello.Subscription, err = subscription(body); err != nil {
 		return hello, err
@@ -260,7 +263,9 @@ func (s *socket) refuse(frame api.Frame, err error) {
 }
 
 func authFrame(sent api.Frame, reply api.AuthReply) []byte {
-	return textFrame(api.Frame{Type: api.FrameAuth, AppID: sent.AppID, DeviceID: sent.DeviceID, Sender: sent.Sender}, reply)
+	return textFrame(
+		api.Frame{Type: api.FrameAuth, AppID: sent.AppID, DeviceID: sent.DeviceID, Sender: sent.Sender}, reply,
+	)
 }
 
 // textFrame writes a frame with a body, which stands in the place of the frame's own.
@@ -313,7 +318,9 @@ func snapshot(app string, welcome presence.Welcome) (frames [][]byte) {
 	for {
 		part := people[:min(snapshotPart, len(people))]
 		people = people[len(part):]
-		body := api.SnapshotBody{Complete: welcome.Snapshot, Last: len(people) == 0, Users: make([]api.PresenceStatus, len(part))}
+		body := api.SnapshotBody{
+			Complete: welcome.Snapshot, Last: len(people) == 0, Users: make([]api.PresenceStatus, len(part)),
+		}
 		for i, known := range part {
 			status := api.PresenceStatus{
 				UID: string(known.UID), Status: known.Status.String(), StatusText: known.Text, LastActiveAt: known.At,
@@ -362,7 +369,9 @@ func (s *socket) deliver(frame []byte) {
 		s.state, s.cause = closing, presence.TooSlow
 		s.closingAt = s.gateway.now()
 		s.prelude, s.waiting = nil, 0
-		s.pending = [][]byte{ws.MustCompileFrame(ws.NewCloseFrame(ws.NewCloseFrameBody(api.CloseTooSlow, "the client does not read")))}
+		s.pending = [][]byte{
+			ws.MustCompileFrame(ws.NewCloseFrame(ws.NewCloseFrameBody(api.CloseTooSlow, "the client does not read"))),
+		}
 		s.farewell = true
 		s.gateway.config.Observer.Dropped()
 		if !s.queued && s.blocked == 0 {
@@ -395,7 +404,9 @@ func contractEvent(event *presence.Event) []byte {
 	if event.Status == presence.Offline {
 		action = "offline"
 	}
-	return presenceFrame(event, api.PresenceBody{Action: action, Timestamp: event.At, User: showUser(event.User, event.Status)})
+	return presenceFrame(
+		event, api.PresenceBody{Action: action, Timestamp: event.At, User: showUser(event.User, event.Status)},
+	)
 }
 
 // extendedEvent writes an event with what this server adds.
@@ -405,7 +416,8 @@ func extendedEvent(event *presence.Event) []byte {
 		action = "online"
 	}
 	return presenceFrame(event, api.PresenceBody{
-		Action: action, Timestamp: event.At, User: showUser(event.User, event.Status), Sequence: event.Sequence, StatusText: textOf(event),
+		Action: action, Timestamp: event.At, User: showUser(event.User, event.Status), Sequence: event.Sequence,
+		StatusText: textOf(event),
 	})
 }
 
@@ -424,8 +436,9 @@ func presenceFrame(event *presence.Event, body api.PresenceBody) []byte {
 // showUser shows a user as others may see it.
 func showUser(user *directory.User, status presence.Status) api.User {
 	shown := api.User{
-		UID: string(user.UID), Name: user.Name, Avatar: user.Avatar, Link: user.Link, Role: user.Role, StatusMessage: user.StatusMessage,
-		Metadata: directory.PublicMetadata(user.Metadata), Tags: user.Tags, Status: directory.StatusAvailable,
+		UID: string(user.UID), Name: user.Name, Avatar: user.Avatar, Link: user.Link, Role: user.Role,
+		StatusMessage: user.StatusMessage,
+		Metadata:      directory.PublicMetadata(user.Metadata), Tags: user.Tags, Status: directory.StatusAvailable,
 	}
 	if status == presence.Offline {
 		shown.Status = directory.StatusOffline

@@ -21,7 +21,9 @@ import (
 )
 
 // ErrNotInstalled means that this machine has no PostgreSQL programs.
-var ErrNotInstalled = errors.New("PostgreSQL is not installed: run `apt-get install postgresql`, or `make test`, which does")
+var ErrNotInstalled = errors.New(
+	"PostgreSQL is not installed: run `apt-get install postgresql`, or `make test`, which does",
+)
 
 // Server is a running PostgreSQL that listens on a Unix socket in a directory of its own.
 type Server struct {

@@ -46,7 +46,9 @@ func (r *roster) check(now time.Time) {
 			continue
 		}
 		r.presence.config.Logger.Error("the announced presence of a user contradicts its sessions; it is announced anew",
-			slog.String("app", string(r.app)), slog.String("uid", string(uid)), slog.String("announced", told.String()), slog.String("is", is.String()))
+			slog.String("app", string(r.app)), slog.String("uid", string(uid)), slog.String(
+				"announced", told.String(),
+			), slog.String("is", is.String()))
 		r.reconcile(p, now)
 	}
 }

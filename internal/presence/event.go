@@ -135,7 +135,9 @@ func (r *recent) since(sequence int64, viewer directory.UID) (subjects map[direc
 func (r *roster) epochOf(s *Session) string {
 	h := fnv.New32a()
 	roles := slices.Sorted(slices.Values(s.subscription.Roles))
-	fmt.Fprint(h, s.uid, "\x00", s.person.user.Role, "\x00", s.subscription.Scope, "\x00", strings.Join(roles, ","), "\x00")
+	fmt.Fprint(
+		h, s.uid, "\x00", s.person.user.Role, "\x00", s.subscription.Scope, "\x00", strings.Join(roles, ","), "\x00",
+	)
 	for _, uid := range s.subscription.UIDs {
 		fmt.Fprint(h, uid, ",")
 	}
@@ -219,5 +221,7 @@ func (r *roster) statusFor(s *Session, uid directory.UID) UserStatus {
 }
 
 func (r *roster) statusOfPerson(p *person) UserStatus {
-	return UserStatus{UID: p.user.UID, User: p.user, Status: p.told.status.public(), Text: p.told.text, At: r.presence.dir.Now()}
+	return UserStatus{
+		UID: p.user.UID, User: p.user, Status: p.told.status.public(), Text: p.told.text, At: r.presence.dir.Now(),
+	}
 }

@@ -85,7 +85,9 @@ func (r *roster) catchUp(ctx context.Context) error {
 // apply acts on a commit. It does no harm to do so twice.
 func (r *roster) apply(ctx context.Context, commit directory.Commit) error {
 	changes := commit.Changes
-	if forbidding := slices.DeleteFunc(slices.Clone(changes), func(c directory.Change) bool { return !c.ForbidsSessions() }); len(forbidding) > 0 {
+	if forbidding := slices.DeleteFunc(
+		slices.Clone(changes), func(c directory.Change) bool { return !c.ForbidsSessions() },
+	); len(forbidding) > 0 {
 		r.endForbidden(ctx, forbidding)
 	}
 	pairs := map[[2]directory.UID]bool{}

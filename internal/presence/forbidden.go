@@ -43,9 +43,13 @@ func (r *roster) endForbiddenBy(ctx context.Context, change directory.Change) in
 	uid := directory.UID(change.Subject)
 	switch change.Kind {
 	case directory.TokenRevoked:
-		return r.endWhere(uid, LoggedOut, func(t token, _ string) bool { return slices.Contains(change.Fields, string(t.id)) })
+		return r.endWhere(
+			uid, LoggedOut, func(t token, _ string) bool { return slices.Contains(change.Fields, string(t.id)) },
+		)
 	case directory.KeyDeleted:
-		return r.endWhere("", LoggedOut, func(t token, _ string) bool { return t.mintedBy == directory.KeyID(change.Subject) })
+		return r.endWhere(
+			"", LoggedOut, func(t token, _ string) bool { return t.mintedBy == directory.KeyID(change.Subject) },
+		)
 	case directory.UserDeactivated:
 		// It may have been taken back meanwhile. When that cannot be told, it is not so.
 		if _, active, err := r.presence.dir.ActiveUser(ctx, r.app, uid); err == nil && active {

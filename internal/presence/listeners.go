@@ -61,7 +61,9 @@ type place struct {
 }
 
 func newListeners() listeners {
-	return listeners{toAll: groups{}, toRole: map[string]groups{}, toUser: map[directory.UID]*group{}, watching: map[directory.UID]int{}}
+	return listeners{
+		toAll: groups{}, toRole: map[string]groups{}, toUser: map[directory.UID]*group{}, watching: map[directory.UID]int{},
+	}
 }
 
 func (g groups) of(role string) *group {
@@ -141,9 +143,13 @@ func (r *roster) reserveWatched(s *Session) error {
 	case count == 0:
 		return nil
 	case r.watching[s.uid]+count > config.WatchedPerUser:
-		return quotaError("The sockets of this user watch %d users already, and may watch %d.", r.watching[s.uid], config.WatchedPerUser)
+		return quotaError(
+			"The sockets of this user watch %d users already, and may watch %d.", r.watching[s.uid], config.WatchedPerUser,
+		)
 	case r.watched+count > config.WatchedPerApp:
-		return quotaError("The sockets of this app watch %d users already, and may watch %d.", r.watched, config.WatchedPerApp)
+		return quotaError(
+			"The sockets of this app watch %d users already, and may watch %d.", r.watched, config.WatchedPerApp,
+		)
 	}
 	r.watching[s.uid] += count
 	r.watched += count

@@ -29,9 +29,11 @@ type record struct {
 
 func newRecord() record {
 	return record{
-		PresenceUpdate: directory.PresenceUpdate{Left: map[directory.UID]int64{}, Transitions: map[directory.UID][]directory.Transition{}},
-		cameSet:        map[directory.UID]struct{}{},
-		forgotten:      map[directory.UID]struct{}{},
+		PresenceUpdate: directory.PresenceUpdate{
+			Left: map[directory.UID]int64{}, Transitions: map[directory.UID][]directory.Transition{},
+		},
+		cameSet:   map[directory.UID]struct{}{},
+		forgotten: map[directory.UID]struct{}{},
 	}
 }
 
@@ -49,7 +51,9 @@ func (u *record) empty() bool { return len(u.cameSet)+len(u.Left)+len(u.Transiti
 
 // take returns at most recordBatch users' worth of the record.
 func (u *record) take() directory.PresenceUpdate {
-	batch := directory.PresenceUpdate{Left: map[directory.UID]int64{}, Transitions: map[directory.UID][]directory.Transition{}}
+	batch := directory.PresenceUpdate{
+		Left: map[directory.UID]int64{}, Transitions: map[directory.UID][]directory.Transition{},
+	}
 	for uid := range u.cameSet {
 		if len(batch.Came) == recordBatch {
 			break
@@ -138,7 +142,9 @@ func (r *roster) record(s *Session, status Status, cause Cause) {
 	if len(transitions) >= directory.TransitionsKept*2 {
 		transitions = transitions[len(transitions)-directory.TransitionsKept:]
 	}
-	r.unsaved.Transitions[uid] = append(transitions, directory.Transition{Device: s.device, At: at, Status: status.String(), Cause: string(cause)})
+	r.unsaved.Transitions[uid] = append(
+		transitions, directory.Transition{Device: s.device, At: at, Status: status.String(), Cause: string(cause)},
+	)
 }
 
 // keepRecord stores what becomes of presence until ctx ends, and then what is left.
@@ -185,7 +191,9 @@ func (r *roster) store(ctx context.Context) {
 		close(saving)
 		if err != nil {
 			if ctx.Err() == nil {
-				r.presence.config.Logger.Error("presence could not be stored; it is tried again", slog.String("app", string(r.app)), slog.Any("error", err))
+				r.presence.config.Logger.Error(
+					"presence could not be stored; it is tried again", slog.String("app", string(r.app)), slog.Any("error", err),
+				)
 			}
 			return
 		}
@@ -201,7 +209,9 @@ func (r *roster) noteAlive(ctx context.Context) bool {
 		return false
 	}
 	if err := r.presence.dir.NoteAlive(ctx, r.app); err != nil && ctx.Err() == nil {
-		r.presence.config.Logger.Error("presence could not note that the server lives", slog.String("app", string(r.app)), slog.Any("error", err))
+		r.presence.config.Logger.Error(
+			"presence could not note that the server lives", slog.String("app", string(r.app)), slog.Any("error", err),
+		)
 		return false
 	}
 	return true

@@ -98,7 +98,8 @@ type hearer interface {
 func newRoster(p *Presence, app directory.AppID, policy *directory.Policy) *roster {
 	return &roster{
 		presence: p, app: app, policy: policy, wake: make(chan struct{}, 1), people: map[directory.UID]*person{},
-		opening: map[directory.UID][]*Session{}, listeners: newListeners(), audiences: map[rolePair]audience{}, recent: newRecent(), progress: make(chan struct{}), closedBy: map[int64]int{}, unsaved: newRecord(),
+		opening: map[directory.UID][]*Session{}, listeners: newListeners(), audiences: map[rolePair]audience{},
+		recent: newRecent(), progress: make(chan struct{}), closedBy: map[int64]int{}, unsaved: newRecord(),
 	}
 }
 
@@ -396,7 +397,8 @@ func (r *roster) announce(p *person, is appearance, now time.Time) {
 
 // differs reports whether there is anything new for those who are told how others present themselves.
 func (a appearance) differs(from appearance) bool {
-	return a.differsPlainly(from) || a.status.public() != from.status.public() || a.status.public() != Offline && a.text != from.text
+	return a.differsPlainly(from) || a.status.public() != from.status.public() || a.status.public() != Offline &&
+		a.text != from.text
 }
 
 // differsPlainly reports the same for those who are told only who is online and who is not.
@@ -438,7 +440,8 @@ func (r *roster) setUser(p *person, user directory.User, now time.Time) {
 // goes to those who may hear it then. It needs the lock.
 func (r *roster) adopt(p *person, user *directory.User) bool {
 	old := p.user
-	if old.UpdatedAt == user.UpdatedAt && old.Role == user.Role && looksLike(old, user) && bytes.Equal(old.Metadata, user.Metadata) {
+	if old.UpdatedAt == user.UpdatedAt && old.Role == user.Role && looksLike(old, user) &&
+		bytes.Equal(old.Metadata, user.Metadata) {
 		return false
 	}
 	if old.Role != user.Role || !looksLike(old, user) {

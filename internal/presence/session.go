@@ -124,7 +124,8 @@ func (p *Presence) Open(ctx context.Context, hello Hello, listener Listener) (*S
 		return nil, err
 	}
 	s := &Session{
-		roster: r, listener: listener, uid: hello.UID, device: hello.Device, subscription: hello.Subscription, extended: hello.Extended,
+		roster: r, listener: listener, uid: hello.UID, device: hello.Device, subscription: hello.Subscription,
+		extended: hello.Extended,
 	}
 	if err := r.admit(s); err != nil {
 		return nil, err
@@ -149,7 +150,9 @@ func (p *Presence) Open(ctx context.Context, hello Hello, listener Listener) (*S
 		}
 	}
 	r.dismiss(s)
-	return nil, &directory.Error{Code: directory.CodeOperationFailed, Message: "The user changes too fast to be let in. Try again in a moment."}
+	return nil, &directory.Error{
+		Code: directory.CodeOperationFailed, Message: "The user changes too fast to be let in. Try again in a moment.",
+	}
 }
 
 // admit makes a session known, so that what happens to its user while it is opened is not missed.
@@ -218,7 +221,8 @@ func (r *roster) join(s *Session, hello Hello, attendee directory.Attendee, frie
 		s.shown.set(setting{hello.Status, hello.Text}, hello.Until)
 	}
 	s.token = token{
-		id: attendee.Token.ID, mintedBy: attendee.Token.MintedBy, createdAt: attendee.Token.CreatedAt, revision: attendee.Token.Revision,
+		id: attendee.Token.ID, mintedBy: attendee.Token.MintedBy, createdAt: attendee.Token.CreatedAt,
+		revision: attendee.Token.Revision,
 	}
 	p.sessions = append(p.sessions, s)
 	r.subscribe(s)
@@ -310,7 +314,9 @@ func (r *roster) end(s *Session, cause Cause, lastHeard time.Time) {
 			// The bound counts from the last sign of life.
 			from = heardAt.Add(silence)
 		}
-		p.lingering = append(p.lingering, gracePeriod{device: s.device, token: s.token, shown: s.shown, until: from.Add(grace)})
+		p.lingering = append(
+			p.lingering, gracePeriod{device: s.device, token: s.token, shown: s.shown, until: from.Add(grace)},
+		)
 	}
 	p.cause = cause
 	r.reconcile(p, now)

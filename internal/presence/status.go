@@ -15,7 +15,9 @@ const (
 	Invisible
 )
 
-var statusNames = [...]string{Offline: "offline", Away: "away", Available: "available", Busy: "busy", Invisible: "invisible"}
+var statusNames = [...]string{
+	Offline: "offline", Away: "away", Available: "available", Busy: "busy", Invisible: "invisible",
+}
 
 func (s Status) String() string { return statusNames[s] }
 

@@ -16,10 +16,14 @@ const fileHeader = `# Rollcall master keys, one a line, the current one first. W
 // ParseMasterKeys reads base64 master keys separated by commas or white space, the current one first.
 func ParseMasterKeys(text string) ([]MasterKey, error) {
 	var masters []MasterKey
-	for _, field := range strings.FieldsFunc(text, func(r rune) bool { return r == ',' || r == ' ' || r == '\n' || r == '\r' || r == '\t' }) {
+	for _, field := range strings.FieldsFunc(
+		text, func(r rune) bool { return r == ',' || r == ' ' || r == '\n' || r == '\r' || r == '\t' },
+	) {
 		raw, err := base64.StdEncoding.DecodeString(field)
 		if err != nil || len(raw) != masterKeySize {
-			return nil, fmt.Errorf("a master key must be %d bytes in base64, such as `openssl rand -base64 32` prints", masterKeySize)
+			return nil, fmt.Errorf(
+				"a master key must be %d bytes in base64, such as `openssl rand -base64 32` prints", masterKeySize,
+			)
 		}
 		masters = append(masters, MasterKey(raw))
 	}

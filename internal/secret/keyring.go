@@ -215,7 +215,9 @@ func (r *Keyring) OpensManagement(key, secret string) bool {
 	opens := 0
 	for i := range r.keys {
 		known := r.keys[i].management
-		opens |= subtle.ConstantTimeCompare([]byte(key), []byte(known[0])) & subtle.ConstantTimeCompare([]byte(secret), []byte(known[1]))
+		opens |= subtle.ConstantTimeCompare([]byte(key), []byte(known[0])) & subtle.ConstantTimeCompare(
+			[]byte(secret), []byte(known[1]),
+		)
 	}
 	return opens == 1
 }

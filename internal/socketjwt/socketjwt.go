@@ -68,7 +68,9 @@ func (s *Signer) Sign(claims Claims) string {
 	if err != nil {
 		panic(err) // strings and integers are always JSON
 	}
-	text := make([]byte, 0, len(s.header)+base64.RawURLEncoding.EncodedLen(len(body))+1+base64.RawURLEncoding.EncodedLen(sha256.Size))
+	text := make(
+		[]byte, 0, len(s.header)+base64.RawURLEncoding.EncodedLen(len(body))+1+base64.RawURLEncoding.EncodedLen(sha256.Size),
+	)
 	text = base64.RawURLEncoding.AppendEncode(append(text, s.header...), body)
 	return string(base64.RawURLEncoding.AppendEncode(append(text, '.'), signature(s.key, text)))
 }

@@ -40,7 +40,9 @@ func (t *tx) App(id directory.AppID) (app directory.App, found bool, err error) 
 	if app, found = t.apps[id]; found && !t.appsChanged {
 		return app, true, nil
 	}
-	found, err = t.first(`SELECT `+appColumns+` FROM apps WHERE app = $1`, []any{string(id)}, func(r row) { app = readApp(r) })
+	found, err = t.first(
+		`SELECT `+appColumns+` FROM apps WHERE app = $1`, []any{string(id)}, func(r row) { app = readApp(r) },
+	)
 	if found && err == nil && t.apps != nil && !t.appsChanged {
 		t.apps[id] = app
 	}

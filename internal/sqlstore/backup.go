@@ -52,7 +52,9 @@ func InspectSQLite(ctx context.Context, path string) (condition Condition, err e
 	if condition.Version, err = conn.schemaVersion(); err != nil || condition.Version == 0 {
 		return condition, err
 	}
-	for table, count := range map[string]*int64{"apps": &condition.Apps, "users": &condition.Users, "changes": &condition.Changes} {
+	for table, count := range map[string]*int64{
+		"apps": &condition.Apps, "users": &condition.Users, "changes": &condition.Changes,
+	} {
 		err := conn.query(`SELECT count(*) FROM `+table, nil, func(r row) error {
 			*count = r.integer(0)
 			return nil

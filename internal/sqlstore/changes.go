@@ -13,7 +13,9 @@ func (t *tx) AppendChange(app directory.AppID, change directory.Change) (int64, 
 	}
 	revision := t.revision + 1
 	err := t.exec(`INSERT INTO changes (app, revision, at, actor, kind, subject, object, fields) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
-		string(app), revision, change.At, string(change.Actor), string(change.Kind), change.Subject, change.Object, strings.Join(change.Fields, ","))
+		string(app), revision, change.At, string(
+			change.Actor,
+		), string(change.Kind), change.Subject, change.Object, strings.Join(change.Fields, ","))
 	if err != nil {
 		return 0, err
 	}
@@ -27,7 +29,8 @@ const changeColumns = `revision, at, actor, kind, subject, object, fields`
 
 func readChange(r row) directory.Change {
 	change := directory.Change{
-		Revision: r.integer(0), At: r.integer(1), Actor: directory.Actor(r.text(2)), Kind: directory.Kind(r.text(3)), Subject: r.text(4), Object: r.text(5),
+		Revision: r.integer(0), At: r.integer(1), Actor: directory.Actor(r.text(2)), Kind: directory.Kind(r.text(3)),
+		Subject: r.text(4), Object: r.text(5),
 	}
 	if fields := r.text(6); fields != "" {
 		change.Fields = strings.Split(fields, ",")
@@ -51,7 +54,9 @@ func (t *tx) ChangesAbout(
 		s.add(`SELECT ` + changeColumns + ` FROM changes WHERE app = $1 AND ` + column + ` = $2 AND ` + column + ` <> '' AND revision > $4 AND `)
 		in(&s, `kind`, kinds)
 	}
-	return all(t, `SELECT `+changeColumns+` FROM (`+s.sql.String()+`) AS about ORDER BY revision LIMIT $3`, s.args, readChange)
+	return all(
+		t, `SELECT `+changeColumns+` FROM (`+s.sql.String()+`) AS about ORDER BY revision LIMIT $3`, s.args, readChange,
+	)
 }
 
 func (t *tx) Revision(app directory.AppID) (int64, error) {
@@ -106,7 +111,9 @@ func (t *tx) PutTombstone(tombstone directory.Tombstone) error {
 const tombstoneColumns = `app, hash, at, revision, notice`
 
 func readTombstone(r row) directory.Tombstone {
-	return directory.Tombstone{App: directory.AppID(r.text(0)), Hash: r.text(1), At: r.integer(2), Revision: r.integer(3), Notice: r.integer(4) == 1}
+	return directory.Tombstone{
+		App: directory.AppID(r.text(0)), Hash: r.text(1), At: r.integer(2), Revision: r.integer(3), Notice: r.integer(4) == 1,
+	}
 }
 
 func (t *tx) Tombstones() ([]directory.Tombstone, error) {
@@ -114,7 +121,10 @@ func (t *tx) Tombstones() ([]directory.Tombstone, error) {
 }
 
 func (t *tx) TombstonesWithNotice(before int64, limit int) ([]directory.Tombstone, error) {
-	return all(t, `SELECT `+tombstoneColumns+` FROM tombstones WHERE notice = 1 AND at < $1 ORDER BY at LIMIT $2`, []any{before, limit}, readTombstone)
+	return all(
+		t, `SELECT `+tombstoneColumns+` FROM tombstones WHERE notice = 1 AND at < $1 ORDER BY at LIMIT $2`,
+		[]any{before, limit}, readTombstone,
+	)
 }
 
 func (t *tx) Answer(app directory.AppID, key []byte) (answer directory.Answer, found bool, err error) {
@@ -130,7 +140,10 @@ func readAnswer(r row) directory.Answer {
 }
 
 func (t *tx) AnswersAfter(app directory.AppID, after []byte, limit int) ([]directory.Answer, error) {
-	return all(t, `SELECT `+answerColumns+` FROM answers WHERE app = $1 AND key > $2 ORDER BY key LIMIT $3`, []any{string(app), after, limit}, readAnswer)
+	return all(
+		t, `SELECT `+answerColumns+` FROM answers WHERE app = $1 AND key > $2 ORDER BY key LIMIT $3`,
+		[]any{string(app), after, limit}, readAnswer,
+	)
 }
 
 func (t *tx) PutAnswer(app directory.AppID, answer directory.Answer, about []directory.UID) error {

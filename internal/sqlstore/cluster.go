@@ -90,8 +90,8 @@ func newCluster(config Cluster, engine *postgres) *cluster {
 // isAlone reports whether no other server uses the database.
 func (c *cluster) isAlone() bool { return c == nil || len(*c.peers.Load()) == 0 }
 
-// join takes a lease, and returns when every other server knows of this one. The heads of the apps are where the commits
-// of others are handed on from.
+// join takes a lease, and returns when every other server knows of this one. The heads of the apps are where the
+// commits of others are handed on from.
 func (c *cluster) join(ctx context.Context) error {
 	sent := time.Now()
 	err := c.pool.QueryRow(ctx, `INSERT INTO servers
@@ -155,7 +155,9 @@ func (c *cluster) beat(ctx context.Context, until *time.Time) (known bool, err e
 	batch.Queue(`UPDATE servers SET lease_until = statement_timestamp() + $3, applied_at = $4, seen_epoch = $5
 		WHERE server = $1 AND epoch = $2 AND lease_until > statement_timestamp()`,
 		c.Server, c.epoch, c.Lease, *c.applied.Load(), c.seen.Load())
-	batch.Queue(`SELECT server, epoch, address, release, seen_epoch FROM servers WHERE lease_until > statement_timestamp()`)
+	batch.Queue(
+		`SELECT server, epoch, address, release, seen_epoch FROM servers WHERE lease_until > statement_timestamp()`,
+	)
 	results := c.pool.SendBatch(ctx, &batch)
 	defer func() { err = errors.Join(err, results.Close()) }()
 	renewed, err := results.Exec()

@@ -183,5 +183,6 @@ func sqliteError(doing string, err error) error {
 
 // diskRefuses reports whether SQLite failed because the disk is full or cannot be written to.
 func diskRefuses(err error) bool {
-	return errors.Is(err, sqlite3.FULL) || errors.Is(err, sqlite3.IOERR) || errors.Is(err, sqlite3.READONLY) || errors.Is(err, sqlite3.CANTOPEN)
+	return errors.Is(err, sqlite3.FULL) || errors.Is(err, sqlite3.IOERR) || errors.Is(err, sqlite3.READONLY) ||
+		errors.Is(err, sqlite3.CANTOPEN)
 }

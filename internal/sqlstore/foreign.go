@@ -14,9 +14,9 @@ import (
 	"github.com/rollcall/rollcall/internal/directory"
 )
 
-// What servers tell each other. subjectJoined says that a server waits to be known. subjectCommitted carries an app to which somebody has committed; subjectApply asks
-// everybody to apply what was committed before, and carries a text with which they answer on subjectApplied, before their
-// own name.
+// What servers tell each other. subjectJoined says that a server waits to be known. subjectCommitted carries an app to
+// which somebody has committed; subjectApply asks everybody to apply what was committed before, and carries a text with
+// which they answer on subjectApplied, before their own name.
 const (
 	subjects         = "store"
 	subjectJoined    = subjects + ".joined"
@@ -219,7 +219,8 @@ func (c *cluster) catchUp(ctx context.Context, app directory.AppID) error {
 	return q.end(`COMMIT`)
 }
 
-// handOn hands on what is between a head and the one that was found, read in the transaction in which it was. h is locked.
+// handOn hands on what is between a head and the one that was found, read in the transaction in which it was. h is
+// locked.
 func (c *cluster) handOn(t *tx, app directory.AppID, h *appHead, found head) error {
 	for h.head.revision < found.revision {
 		commit, err := directory.ReadCommit(t, app, h.head.revision, readAtOnce)
@@ -314,7 +315,9 @@ func (c *cluster) behind(ctx context.Context, since time.Time) (now time.Time, b
 	if err := c.pool.QueryRow(ctx, `SELECT statement_timestamp()`).Scan(&now); err != nil {
 		return now, nil, err
 	}
-	rows, err := c.pool.Query(ctx, `SELECT epoch FROM servers WHERE lease_until > statement_timestamp() AND applied_at < $1`, since)
+	rows, err := c.pool.Query(
+		ctx, `SELECT epoch FROM servers WHERE lease_until > statement_timestamp() AND applied_at < $1`, since,
+	)
 	if err != nil {
 		return now, nil, err
 	}

@@ -39,8 +39,8 @@ func (e *postgres) held() *lease {
 	return nil
 }
 
-// leaseFollower is told when the database stops being this server's, why it cannot be had again, and when it is about to
-// be and is again.
+// leaseFollower is told when the database stops being this server's, why it cannot be had again, and when it is about
+// to be and is again.
 type leaseFollower struct {
 	lost, regaining, regained func()
 	waiting                   func(error)
@@ -68,7 +68,10 @@ func awaitLease(ctx context.Context, conn *pgx.Conn) (*pgx.Conn, error) {
 			return conn, nil
 		}
 		if time.Since(tried) > leaseGone {
-			return nil, errors.Join(fmt.Errorf("the database is in use by another rollcall server%s; stop it first", describeHolder(ctx, conn)), conn.Close(ctx))
+			return nil, errors.Join(
+				fmt.Errorf("the database is in use by another rollcall server%s; stop it first", describeHolder(ctx, conn)),
+				conn.Close(ctx),
+			)
 		}
 		select {
 		case <-time.After(leaseGone / 40):
@@ -248,7 +251,9 @@ func (e *postgres) awaitUnended(ctx context.Context, conn *pgx.Conn) error {
 // errNoAnswer ends a transaction that takes too long.
 var errNoAnswer = errors.New("no answer in time")
 
-var errNoLease = &engineError{err: errors.New("postgres: another server may be using the database; waiting to have it back")}
+var errNoLease = &engineError{
+	err: errors.New("postgres: another server may be using the database; waiting to have it back"),
+}
 
 // FollowLease sets functions that are called when the database stops being this server's alone, and when it is again:
 // whatever is held in memory may be stale from the first call on. Reads and writes fail in between, in which waiting is

@@ -23,8 +23,8 @@ import (
 const encodeIt = "in the user, the password and the parameters write the characters % @ : / ? # & = " +
 	"as %25 %40 %3A %2F %3F %23 %26 %3D"
 
-// CheckPostgresURL tells in words why a text is not the address of a PostgreSQL database; nil when it is one. Nothing of
-// a password is in the error.
+// CheckPostgresURL tells in words why a text is not the address of a PostgreSQL database; nil when it is one. Nothing
+// of a password is in the error.
 func CheckPostgresURL(text string) error {
 	_, err := parsePostgresURL(text)
 	return err
@@ -33,7 +33,9 @@ func CheckPostgresURL(text string) error {
 func parsePostgresURL(text string) (*pgxpool.Config, error) {
 	scheme, rest, _ := strings.Cut(text, "://")
 	if scheme != "postgres" && scheme != "postgresql" {
-		return nil, errors.New("it is not the URL of a PostgreSQL database: give it one such as postgres://user:password@host/database")
+		return nil, errors.New(
+			"it is not the URL of a PostgreSQL database: give it one such as postgres://user:password@host/database",
+		)
 	}
 	authority := rest
 	if end := strings.IndexAny(rest, "/?#"); end >= 0 {

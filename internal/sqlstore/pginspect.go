@@ -44,7 +44,9 @@ func InspectPostgres(
 	defer func() { err = errors.Join(err, conn.Close(ctx)) }()
 	condition.LatestVersion, condition.Owner = latestVersion, strings.Trim(describeHolder(ctx, conn), " ()")
 	var used bool
-	err = conn.QueryRow(ctx, `SELECT 'PostgreSQL ' || current_setting('server_version'), to_regclass('goose_db_version') IS NOT NULL`).
+	err = conn.QueryRow(
+		ctx, `SELECT 'PostgreSQL ' || current_setting('server_version'), to_regclass('goose_db_version') IS NOT NULL`,
+	).
 		Scan(&condition.Server, &used)
 	if err == nil && used {
 		err = conn.QueryRow(ctx, `SELECT coalesce(max(version_id), 0) FROM goose_db_version`).Scan(&condition.Version)

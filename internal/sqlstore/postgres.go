@@ -296,7 +296,10 @@ func (t *pgTransaction) fetchUsers(app directory.AppID, uids []directory.UID) ([
 	for i, uid := range uids {
 		texts[i] = string(uid)
 	}
-	return all(&tx{querier: t.pgQuerier}, `SELECT `+userColumns+` FROM users WHERE app = $1 AND uid = ANY($2)`, []any{string(app), texts}, readUser)
+	return all(
+		&tx{querier: t.pgQuerier}, `SELECT `+userColumns+` FROM users WHERE app = $1 AND uid = ANY($2)`,
+		[]any{string(app), texts}, readUser,
+	)
 }
 
 func (t *pgTransaction) commit() (uncertain bool, err error) {

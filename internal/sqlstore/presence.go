@@ -3,7 +3,9 @@ package sqlstore
 import "github.com/rollcall/rollcall/internal/directory"
 
 func (t *tx) PutOnline(app directory.AppID, uid directory.UID) error {
-	return t.exec(`INSERT INTO presence_online (app, uid) VALUES ($1, $2) ON CONFLICT (app, uid) DO NOTHING`, string(app), string(uid))
+	return t.exec(
+		`INSERT INTO presence_online (app, uid) VALUES ($1, $2) ON CONFLICT (app, uid) DO NOTHING`, string(app), string(uid),
+	)
 }
 
 func (t *tx) DeleteOnline(app directory.AppID, uid directory.UID) error {
@@ -16,7 +18,10 @@ func (t *tx) Online(app directory.AppID, limit int) ([]directory.UID, error) {
 }
 
 func (t *tx) PutAlive(app directory.AppID, at int64) error {
-	return t.exec(`INSERT INTO presence_alive (app, at) VALUES ($1, $2) ON CONFLICT (app) DO UPDATE SET at = excluded.at`, string(app), at)
+	return t.exec(
+		`INSERT INTO presence_alive (app, at) VALUES ($1, $2) ON CONFLICT (app) DO UPDATE SET at = excluded.at`, string(app),
+		at,
+	)
 }
 
 func (t *tx) Alive(app directory.AppID) (at int64, err error) {
@@ -43,7 +48,9 @@ func (t *tx) TrimTransitions(app directory.AppID, uid directory.UID, device stri
 	if err != nil {
 		return err
 	}
-	return t.exec(`DELETE FROM presence_transitions WHERE app = $1 AND uid = $2 AND at < $3`, string(app), string(uid), before)
+	return t.exec(
+		`DELETE FROM presence_transitions WHERE app = $1 AND uid = $2 AND at < $3`, string(app), string(uid), before,
+	)
 }
 
 func (t *tx) Transitions(app directory.AppID, uid directory.UID) ([]directory.Transition, error) {

@@ -52,7 +52,10 @@ func (t *tx) Relations(
 
 // readSides reads at most so many relations of each wanted side of a user: those to the others, or to anybody when
 // there are none.
-func (t *tx) readSides(app directory.AppID, of directory.UID, wanted []int, others []directory.UID, most int, found *[len(sides)][]directory.Pair) error {
+func (t *tx) readSides(
+	app directory.AppID, of directory.UID, wanted []int, others []directory.UID, most int,
+	found *[len(sides)][]directory.Pair,
+) error {
 	s := statement{args: []any{string(app), string(of), most}}
 	for n, side := range wanted {
 		if n > 0 {
@@ -96,7 +99,9 @@ func (t *tx) PutBlock(app directory.AppID, uid, blocked directory.UID, at int64)
 }
 
 func (t *tx) DeleteBlock(app directory.AppID, uid, blocked directory.UID) error {
-	return t.exec(`DELETE FROM blocks WHERE app = $1 AND uid = $2 AND blocked = $3`, string(app), string(uid), string(blocked))
+	return t.exec(
+		`DELETE FROM blocks WHERE app = $1 AND uid = $2 AND blocked = $3`, string(app), string(uid), string(blocked),
+	)
 }
 
 func (t *tx) CountBlocks(app directory.AppID, uid directory.UID) (int, error) {
@@ -116,7 +121,9 @@ func (t *tx) PutFriends(app directory.AppID, a, b directory.UID, at int64) error
 
 func (t *tx) DeleteFriends(app directory.AppID, a, b directory.UID) error {
 	for _, pair := range [][2]directory.UID{{a, b}, {b, a}} {
-		if err := t.exec(`DELETE FROM friends WHERE app = $1 AND uid = $2 AND friend = $3`, string(app), string(pair[0]), string(pair[1])); err != nil {
+		if err := t.exec(
+			`DELETE FROM friends WHERE app = $1 AND uid = $2 AND friend = $3`, string(app), string(pair[0]), string(pair[1]),
+		); err != nil {
 			return err
 		}
 	}
@@ -139,7 +146,10 @@ func (t *tx) PutFriendRequest(app directory.AppID, uid, receiver directory.UID, 
 }
 
 func (t *tx) DeleteFriendRequest(app directory.AppID, uid, receiver directory.UID) error {
-	return t.exec(`DELETE FROM friend_requests WHERE app = $1 AND uid = $2 AND receiver = $3`, string(app), string(uid), string(receiver))
+	return t.exec(
+		`DELETE FROM friend_requests WHERE app = $1 AND uid = $2 AND receiver = $3`, string(app), string(uid),
+		string(receiver),
+	)
 }
 
 func (t *tx) CountFriendRequests(app directory.AppID, uid directory.UID) (int, error) {
@@ -148,7 +158,8 @@ func (t *tx) CountFriendRequests(app directory.AppID, uid directory.UID) (int, e
 
 // pairTables are where relations are kept: the table, and the column of the other user.
 var pairTables = map[directory.PairKind]struct{ table, other string }{
-	directory.Blocks: {"blocks", "blocked"}, directory.Friendships: {"friends", "friend"}, directory.FriendRequests: {"friend_requests", "receiver"},
+	directory.Blocks: {"blocks", "blocked"}, directory.Friendships: {"friends", "friend"},
+	directory.FriendRequests: {"friend_requests", "receiver"},
 }
 
 func readPair(r row) directory.Pair {
@@ -164,7 +175,8 @@ func (t *tx) Pairs(
 		once = ` AND uid < friend`
 	}
 	return all(t, `SELECT uid, `+place.other+`, at FROM `+place.table+` WHERE app = $1 AND (uid, `+place.other+`) > ($2, $3)`+once+
-		` ORDER BY uid, `+place.other+` LIMIT $4`, []any{string(app), string(after.UID), string(after.Other), limit}, readPair)
+		` ORDER BY uid, `+place.other+` LIMIT $4`,
+		[]any{string(app), string(after.UID), string(after.Other), limit}, readPair)
 }
 
 func (t *tx) PairsOf(app directory.AppID, kind directory.PairKind, uid directory.UID) ([]directory.Pair, error) {

@@ -6,7 +6,8 @@ const roleColumns = `role, name, description, metadata, settings, permissions, r
 
 func readRole(r row) directory.Role {
 	role := directory.Role{
-		ID: r.text(0), Name: r.text(1), Description: r.text(2), Metadata: rawJSON(r.text(3)), CreatedAt: r.integer(7), UpdatedAt: r.integer(8),
+		ID: r.text(0), Name: r.text(1), Description: r.text(2), Metadata: rawJSON(r.text(3)), CreatedAt: r.integer(7),
+		UpdatedAt: r.integer(8),
 	}
 	decode(r.text(4), &role.Settings)
 	decode(r.text(5), &role.Permissions)
@@ -28,7 +29,9 @@ func (t *tx) Role(app directory.AppID, id string) (role directory.Role, found bo
 }
 
 func (t *tx) Roles(app directory.AppID) ([]directory.Role, error) {
-	return all(t, `SELECT `+roleColumns+` FROM roles WHERE app = $1 ORDER BY created_at, role`, []any{string(app)}, readRole)
+	return all(
+		t, `SELECT `+roleColumns+` FROM roles WHERE app = $1 ORDER BY created_at, role`, []any{string(app)}, readRole,
+	)
 }
 
 func (t *tx) PutRole(app directory.AppID, role directory.Role) error {
@@ -36,7 +39,8 @@ func (t *tx) PutRole(app directory.AppID, role directory.Role) error {
 		ON CONFLICT (app, role) DO UPDATE SET name = excluded.name, description = excluded.description, metadata = excluded.metadata,
 		settings = excluded.settings, permissions = excluded.permissions, restricted = excluded.restricted,
 		created_at = excluded.created_at, updated_at = excluded.updated_at`,
-		string(app), role.ID, role.Name, role.Description, string(role.Metadata), encode(role.Settings), encode(role.Permissions),
+		string(app), role.ID, role.Name, role.Description, string(role.Metadata), encode(role.Settings),
+		encode(role.Permissions),
 		encode(role.Restricted), role.CreatedAt, role.UpdatedAt)
 }
 

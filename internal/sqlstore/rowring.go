@@ -140,7 +140,8 @@ func (s *ringShard) find(hash uint64) []byte {
 	bucket := s.bucket(hash)
 	for at := 0; at < ringBucket; at += slotSize {
 		slot := bucket[at : at+slotSize]
-		if binary.LittleEndian.Uint32(slot) == half(hash) && !isFree(slot) && binary.LittleEndian.Uint64(s.entry(slot)) == hash {
+		if binary.LittleEndian.Uint32(slot) == half(hash) && !isFree(slot) &&
+			binary.LittleEndian.Uint64(s.entry(slot)) == hash {
 			return slot
 		}
 	}

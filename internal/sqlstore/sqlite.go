@@ -47,7 +47,10 @@ func openSQLite(ctx context.Context, path string) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	engine := &sqlite{writer: writer, writing: make(chan struct{}, 1), closing: make(chan struct{}), checkpointPages: checkpointPages, readers: newReaderPool(max(4, 2*runtime.GOMAXPROCS(0)))}
+	engine := &sqlite{
+		writer: writer, writing: make(chan struct{}, 1), closing: make(chan struct{}), checkpointPages: checkpointPages,
+		readers: newReaderPool(max(4, 2*runtime.GOMAXPROCS(0))),
+	}
 	engine.writing <- struct{}{}
 	if err := engine.prepare(ctx, path); err != nil {
 		return nil, errors.Join(err, engine.close())

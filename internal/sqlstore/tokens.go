@@ -6,14 +6,19 @@ const tokenColumns = `id, uid, hash, sealed, minted_by, created_at, revision, pl
 
 func readToken(r row) directory.Token {
 	return directory.Token{
-		ID: directory.TokenID(r.text(0)), UID: directory.UID(r.text(1)), Hash: r.blob(2), Sealed: r.blob(3), MintedBy: directory.KeyID(r.text(4)),
+		ID: directory.TokenID(r.text(0)), UID: directory.UID(r.text(1)), Hash: r.blob(2), Sealed: r.blob(3),
+		MintedBy:  directory.KeyID(r.text(4)),
 		CreatedAt: r.integer(5), Revision: r.integer(6),
-		Device: directory.Device{Platform: r.text(7), UserAgent: r.text(8), DeviceID: r.text(9), AppInfo: rawJSON(r.text(10))},
+		Device: directory.Device{
+			Platform: r.text(7), UserAgent: r.text(8), DeviceID: r.text(9), AppInfo: rawJSON(r.text(10)),
+		},
 	}
 }
 
 func (t *tx) firstToken(where string, args ...any) (token directory.Token, found bool, err error) {
-	found, err = t.first(`SELECT `+tokenColumns+` FROM auth_tokens WHERE `+where, args, func(r row) { token = readToken(r) })
+	found, err = t.first(
+		`SELECT `+tokenColumns+` FROM auth_tokens WHERE `+where, args, func(r row) { token = readToken(r) },
+	)
 	return token, found, err
 }
 
@@ -35,14 +40,17 @@ func (t *tx) CountTokens(app directory.AppID, uid directory.UID) (int, error) {
 }
 
 func (t *tx) CountTokensIssued(app directory.AppID, from, before int64) (int, error) {
-	return t.count(`SELECT count(*) FROM auth_tokens WHERE app = $1 AND created_at >= $2 AND created_at < $3`, string(app), from, before)
+	return t.count(
+		`SELECT count(*) FROM auth_tokens WHERE app = $1 AND created_at >= $2 AND created_at < $3`, string(app), from, before,
+	)
 }
 
 func (t *tx) PutToken(app directory.AppID, token directory.Token) error {
 	return t.exec(`INSERT INTO auth_tokens (app, `+tokenColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
 		ON CONFLICT (app, id) DO UPDATE SET hash = excluded.hash, sealed = excluded.sealed, platform = excluded.platform,
 		user_agent = excluded.user_agent, device_id = excluded.device_id, app_info = excluded.app_info`,
-		string(app), string(token.ID), string(token.UID), token.Hash, token.Sealed, string(token.MintedBy), token.CreatedAt, token.Revision,
+		string(app), string(token.ID), string(token.UID), token.Hash, token.Sealed, string(token.MintedBy), token.CreatedAt,
+		token.Revision,
 		token.Device.Platform, token.Device.UserAgent, token.Device.DeviceID, string(token.Device.AppInfo))
 }
 

@@ -14,8 +14,10 @@ func readUser(r row) directory.User {
 	var texts [8]string
 	r.texts(texts[:])
 	user := directory.User{
-		UID: directory.UID(texts[0]), Name: texts[1], Avatar: texts[2], Link: texts[3], Role: texts[4], StatusMessage: texts[5],
-		Metadata: rawJSON(texts[6]), CreatedAt: r.integer(8), UpdatedAt: r.integer(9), LastActiveAt: r.integer(10), DeactivatedAt: r.integer(11),
+		UID: directory.UID(texts[0]), Name: texts[1], Avatar: texts[2], Link: texts[3], Role: texts[4],
+		StatusMessage: texts[5],
+		Metadata:      rawJSON(texts[6]), CreatedAt: r.integer(8), UpdatedAt: r.integer(9), LastActiveAt: r.integer(10),
+		DeactivatedAt: r.integer(11),
 	}
 	user.Tags = readTags(texts[7])
 	return user
@@ -218,13 +220,20 @@ func (t *tx) DeleteUser(app directory.AppID, uid directory.UID) error {
 }
 
 func (t *tx) Active(app directory.AppID, day int64, uid directory.UID) (bool, error) {
-	return t.first(`SELECT 1 FROM activity WHERE app = $1 AND day = $2 AND uid = $3`, []any{string(app), day, string(uid)}, func(row) {})
+	return t.first(
+		`SELECT 1 FROM activity WHERE app = $1 AND day = $2 AND uid = $3`, []any{string(app), day, string(uid)}, func(row) {},
+	)
 }
 
 func (t *tx) PutActive(app directory.AppID, day int64, uid directory.UID) error {
-	return t.exec(`INSERT INTO activity (app, day, uid) VALUES ($1, $2, $3) ON CONFLICT (app, day, uid) DO NOTHING`, string(app), day, string(uid))
+	return t.exec(
+		`INSERT INTO activity (app, day, uid) VALUES ($1, $2, $3) ON CONFLICT (app, day, uid) DO NOTHING`, string(app), day,
+		string(uid),
+	)
 }
 
 func (t *tx) CountActive(app directory.AppID, from, to int64) (int, error) {
-	return t.count(`SELECT count(DISTINCT uid) FROM activity WHERE app = $1 AND day BETWEEN $2 AND $3`, string(app), from, to)
+	return t.count(
+		`SELECT count(DISTINCT uid) FROM activity WHERE app = $1 AND day BETWEEN $2 AND $3`, string(app), from, to,
+	)
 }

@@ -110,7 +110,9 @@ func (f *logFile) verify(header []byte, pages int) error {
 	return nil
 }
 
-var errLogDamaged = errors.New("the disk has lost a part of the write-ahead log; restart the server, which goes on with what is whole")
+var errLogDamaged = errors.New(
+	"the disk has lost a part of the write-ahead log; restart the server, which goes on with what is whole",
+)
 
 // logCheck is the running checksum of a write-ahead log.
 type logCheck struct {

@@ -118,7 +118,9 @@ func (u *update) limit() {
 	u.limits = limits{endBy: deadline.Add(-left / 5), reserve: left / 6}
 }
 
-var errTooLate = &directory.Error{Code: directory.CodeOperationFailed, Message: tooLate, Cause: context.DeadlineExceeded}
+var errTooLate = &directory.Error{
+	Code: directory.CodeOperationFailed, Message: tooLate, Cause: context.DeadlineExceeded,
+}
 
 // mayBegin tells why the function of an update may not be run any more.
 func (u *update) mayBegin() error {

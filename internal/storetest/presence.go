@@ -58,7 +58,12 @@ func testTransitions(t *testing.T, s directory.Store) {
 	}
 	update(t, s, func(tx directory.Writer) error {
 		return errors.Join(
-			tx.AddTransitions(app, "u", []directory.Transition{at("phone", 1, "available"), at("phone", 3, "away"), at("phone", 5, "offline"), at("web", 3, "busy")}),
+			tx.AddTransitions(
+				app, "u",
+				[]directory.Transition{
+					at("phone", 1, "available"), at("phone", 3, "away"), at("phone", 5, "offline"), at("web", 3, "busy"),
+				},
+			),
 			tx.AddTransitions(app, "u", []directory.Transition{at("phone", 5, "available")}),
 			tx.AddTransitions(app, "v", []directory.Transition{at("phone", 2, "available")}),
 		)

@@ -17,7 +17,8 @@ func testRelations(t *testing.T, s directory.Store) {
 			}
 		}
 		return errors.Join(
-			tx.PutBlock(app, "a", "b", 5), tx.PutBlock(app, "a", "b", 6), tx.PutBlock(app, "c", "a", 7), tx.PutBlock("other", "a", "d", 8),
+			tx.PutBlock(app, "a", "b", 5), tx.PutBlock(app, "a", "b", 6), tx.PutBlock(app, "c", "a", 7),
+			tx.PutBlock("other", "a", "d", 8),
 			tx.PutFriends(app, "a", "d", 9), tx.PutFriends(app, "b", "a", 10),
 			tx.PutFriendRequest(app, "a", "e", 11), tx.PutFriendRequest(app, "c", "a", 12),
 		)
@@ -41,7 +42,9 @@ func testRelations(t *testing.T, s directory.Store) {
 		return errors.Join(err, errBlocks, errFriends, errRequests, errRequest, errNone)
 	})
 	update(t, s, func(tx directory.Writer) error {
-		return errors.Join(tx.DeleteBlock(app, "a", "b"), tx.DeleteFriends(app, "a", "b"), tx.DeleteFriendRequest(app, "c", "a"))
+		return errors.Join(
+			tx.DeleteBlock(app, "a", "b"), tx.DeleteFriends(app, "a", "b"), tx.DeleteFriendRequest(app, "c", "a"),
+		)
 	})
 	update(t, s, func(tx directory.Writer) error { return tx.DeleteUser(app, "c") })
 	update(t, s, func(tx directory.Writer) error { return tx.DeleteUser(app, "e") })
@@ -68,7 +71,8 @@ func testPairs(t *testing.T, s directory.Store) {
 	}
 	update(t, s, func(tx directory.Writer) error {
 		return errors.Join(
-			tx.PutBlock(app, "a", "b", 1), tx.PutBlock(app, "a", "c", 2), tx.PutBlock(app, "b", "a", 3), tx.PutBlock("other", "a", "b", 4),
+			tx.PutBlock(app, "a", "b", 1), tx.PutBlock(app, "a", "c", 2), tx.PutBlock(app, "b", "a", 3),
+			tx.PutBlock("other", "a", "b", 4),
 			tx.PutFriends(app, "c", "a", 5), tx.PutFriends(app, "b", "c", 6),
 			tx.PutFriendRequest(app, "a", "d", 7), tx.PutFriendRequest(app, "e", "a", 8),
 		)
@@ -107,7 +111,9 @@ func testManyRelations(t *testing.T, s directory.Store) {
 	update(t, s, func(tx directory.Writer) error {
 		for i := range 20 {
 			other := directory.UID(fmt.Sprintf("u%02d", i))
-			if err := errors.Join(tx.PutBlock(app, "a", other, int64(i+1)), tx.PutFriends(app, "a", other, int64(i+101))); err != nil {
+			if err := errors.Join(
+				tx.PutBlock(app, "a", other, int64(i+1)), tx.PutFriends(app, "a", other, int64(i+101)),
+			); err != nil {
 				return err
 			}
 		}

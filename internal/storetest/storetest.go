@@ -153,7 +153,8 @@ func testCollaborators(t *testing.T, s directory.Store) {
 func fullUser() directory.User {
 	return directory.User{
 		UID: "u", Name: "Ünal 😀 O'Hara", Avatar: "https://example.com/a.png", Link: "https://example.com/u", Role: "default",
-		StatusMessage: "busy\nuntil noon", Metadata: json.RawMessage(`{"a":{"b":[1,2.50,null]},"\u0000":"\u0000"}`), Tags: []string{"b", "a,c", `"`},
+		StatusMessage: "busy\nuntil noon", Metadata: json.RawMessage(`{"a":{"b":[1,2.50,null]},"\u0000":"\u0000"}`),
+		Tags:      []string{"b", "a,c", `"`},
 		CreatedAt: 100, UpdatedAt: 200, LastActiveAt: 300, DeactivatedAt: 0,
 	}
 }
@@ -177,9 +178,12 @@ func testUsersReadBack(t *testing.T, s directory.Store) {
 	equal(t, got, user)
 	equal(t, found, true)
 	for name, change := range map[string]func(){
-		"name": func() { user.Name = "New" }, "avatar": func() { user.Avatar = "" }, "link": func() { user.Link = "" }, "role": func() { user.Role = "vip" },
-		"status message": func() { user.StatusMessage = "" }, "metadata": func() { user.Metadata = nil }, "tags": func() { user.Tags = nil },
-		"createdAt": func() { user.CreatedAt = 101 }, "updatedAt": func() { user.UpdatedAt = 201 }, "lastActiveAt": func() { user.LastActiveAt = 301 }, "deactivatedAt": func() { user.DeactivatedAt = 400 },
+		"name": func() { user.Name = "New" }, "avatar": func() { user.Avatar = "" }, "link": func() { user.Link = "" },
+		"role":           func() { user.Role = "vip" },
+		"status message": func() { user.StatusMessage = "" }, "metadata": func() { user.Metadata = nil },
+		"tags":      func() { user.Tags = nil },
+		"createdAt": func() { user.CreatedAt = 101 }, "updatedAt": func() { user.UpdatedAt = 201 },
+		"lastActiveAt": func() { user.LastActiveAt = 301 }, "deactivatedAt": func() { user.DeactivatedAt = 400 },
 	} {
 		change()
 		update(t, s, func(tx directory.Writer) error { return tx.PutUser(app, user) })
@@ -319,7 +323,9 @@ func testFollow(t *testing.T, s directory.Store) {
 		return err
 	})
 	equal(t, []int64{again.Revision, again.Version}, []int64{2, made.Version + 4}) // nothing begins anew
-	if err := s.Update(t.Context(), app, nil, func(directory.Writer) error { return errRefused }); !errors.Is(err, errRefused) {
+	if err := s.Update(
+		t.Context(), app, nil, func(directory.Writer) error { return errRefused },
+	); !errors.Is(err, errRefused) {
 		t.Error(err)
 	}
 	update(t, s, func(directory.Writer) error { return nil })
@@ -328,7 +334,8 @@ func testFollow(t *testing.T, s directory.Store) {
 
 func token(id directory.TokenID, uid directory.UID, revision int64) directory.Token {
 	return directory.Token{
-		ID: id, UID: uid, Hash: []byte("hash of " + id), Sealed: []byte{0, 255, byte(revision)}, MintedBy: "key_1", CreatedAt: revision * 10, Revision: revision,
+		ID: id, UID: uid, Hash: []byte("hash of " + id), Sealed: []byte{0, 255, byte(revision)}, MintedBy: "key_1",
+		CreatedAt: revision * 10, Revision: revision,
 		Device: directory.Device{Platform: "WEB", UserAgent: "UA", DeviceID: "d", AppInfo: json.RawMessage(`{"v":1}`)},
 	}
 }
@@ -388,8 +395,14 @@ func testTokens(t *testing.T, s directory.Store) {
 }
 
 func testKeys(t *testing.T, s directory.Store) {
-	old := directory.Key{ID: "key_1", Name: "Old", Scope: directory.FullAccess, Hash: []byte{1}, Sealed: []byte{2}, CreatedBy: "operator", CreatedAt: 1}
-	recent := directory.Key{ID: "key_2", Name: "New", Scope: directory.AuthOnly, Hash: []byte{3}, Sealed: []byte{4}, CreatedBy: "key:key_1", CreatedAt: 2}
+	old := directory.Key{
+		ID: "key_1", Name: "Old", Scope: directory.FullAccess, Hash: []byte{1}, Sealed: []byte{2}, CreatedBy: "operator",
+		CreatedAt: 1,
+	}
+	recent := directory.Key{
+		ID: "key_2", Name: "New", Scope: directory.AuthOnly, Hash: []byte{3}, Sealed: []byte{4}, CreatedBy: "key:key_1",
+		CreatedAt: 2,
+	}
 	update(t, s, func(tx directory.Writer) error { return errors.Join(tx.PutKey(app, old), tx.PutKey(app, recent)) })
 	old.Name, old.Scope, old.Hash, old.Sealed = "Renamed", directory.AuthOnly, []byte{5}, []byte{6}
 	update(t, s, func(tx directory.Writer) error { return tx.PutKey(app, old) })
@@ -408,8 +421,10 @@ func testKeys(t *testing.T, s directory.Store) {
 
 func testRoles(t *testing.T, s directory.Store) {
 	role := directory.Role{
-		ID: "vip", Name: "VIP", Description: "d", Metadata: json.RawMessage(`{"a":1}`), Settings: directory.RoleSettings{ListUsers: "friendsOnly"},
-		Permissions: map[string]json.RawMessage{"listUsers": json.RawMessage(`"deny"`)}, Restricted: map[string]int64{"u.logout": 5}, CreatedAt: 2, UpdatedAt: 3,
+		ID: "vip", Name: "VIP", Description: "d", Metadata: json.RawMessage(`{"a":1}`),
+		Settings:    directory.RoleSettings{ListUsers: "friendsOnly"},
+		Permissions: map[string]json.RawMessage{"listUsers": json.RawMessage(`"deny"`)},
+		Restricted:  map[string]int64{"u.logout": 5}, CreatedAt: 2, UpdatedAt: 3,
 	}
 	plain := directory.Role{ID: "default", Name: "Default", CreatedAt: 1}
 	update(t, s, func(tx directory.Writer) error { return errors.Join(tx.PutRole(app, role), tx.PutRole(app, plain)) })
@@ -432,7 +447,12 @@ func testRoles(t *testing.T, s directory.Store) {
 }
 
 func appendChange(tx directory.Writer, to directory.AppID, subject string) (int64, error) {
-	return tx.AppendChange(to, directory.Change{At: 5, Actor: "key:k", Kind: directory.UserUpdated, Subject: subject, Fields: []string{"name", "tags"}})
+	return tx.AppendChange(
+		to,
+		directory.Change{
+			At: 5, Actor: "key:k", Kind: directory.UserUpdated, Subject: subject, Fields: []string{"name", "tags"},
+		},
+	)
 }
 
 func testChanges(t *testing.T, s directory.Store) {
@@ -447,7 +467,12 @@ func testChanges(t *testing.T, s directory.Store) {
 	}
 	view(t, s, func(tx directory.Reader) error {
 		changes, err := tx.Changes(app, 1, 1)
-		equal(t, changes, []directory.Change{{Revision: 2, At: 5, Actor: "key:k", Kind: directory.UserUpdated, Subject: "u2", Fields: []string{"name", "tags"}}})
+		equal(
+			t, changes,
+			[]directory.Change{
+				{Revision: 2, At: 5, Actor: "key:k", Kind: directory.UserUpdated, Subject: "u2", Fields: []string{"name", "tags"}},
+			},
+		)
 		last, errLast := tx.Revision(app)
 		equal(t, last, int64(3))
 		none, errNone := tx.Revision("none")
@@ -477,8 +502,9 @@ func testEraseChanges(t *testing.T, s directory.Store) {
 			}
 		}
 		return tx.EraseChanges(app, directory.ErasedChanges{
-			Kinds: []directory.Kind{directory.UserCreated, directory.UserUpdated, directory.UserDeleted}, Subject: "u", Becomes: "~x",
-			Actor: "user:u", ActorBecomes: "user:~x", Keep: 5,
+			Kinds: []directory.Kind{directory.UserCreated, directory.UserUpdated, directory.UserDeleted}, Subject: "u",
+			Becomes: "~x",
+			Actor:   "user:u", ActorBecomes: "user:~x", Keep: 5,
 		})
 	})
 	subjects := func() (subjects []string) {
@@ -527,7 +553,10 @@ func testTombstones(t *testing.T, s directory.Store) {
 func testAnswers(t *testing.T, s directory.Store) {
 	answer := directory.Answer{Key: []byte{1, 2}, Sealed: []byte{3}, At: 10}
 	update(t, s, func(tx directory.Writer) error {
-		return errors.Join(tx.PutAnswer(app, answer, []directory.UID{"u", "v"}), tx.PutAnswer(app, directory.Answer{Key: []byte{9}, Sealed: []byte{9}, At: 30}, nil))
+		return errors.Join(
+			tx.PutAnswer(app, answer, []directory.UID{"u", "v"}),
+			tx.PutAnswer(app, directory.Answer{Key: []byte{9}, Sealed: []byte{9}, At: 30}, nil),
+		)
 	})
 	view(t, s, func(tx directory.Reader) error {
 		got, found, err := tx.Answer(app, []byte{1, 2})
@@ -565,7 +594,10 @@ func testAnswers(t *testing.T, s directory.Store) {
 
 func testActivity(t *testing.T, s directory.Store) {
 	update(t, s, func(tx directory.Writer) error {
-		return errors.Join(tx.PutActive(app, 1, "u"), tx.PutActive(app, 2, "u"), tx.PutActive(app, 2, "v"), tx.PutActive(app, 2, "v"), tx.PutActive(app, 9, "w"))
+		return errors.Join(
+			tx.PutActive(app, 1, "u"), tx.PutActive(app, 2, "u"), tx.PutActive(app, 2, "v"), tx.PutActive(app, 2, "v"),
+			tx.PutActive(app, 9, "w"),
+		)
 	})
 	view(t, s, func(tx directory.Reader) error {
 		for span, want := range map[[2]int64]int{{1, 1}: 1, {1, 2}: 2, {0, 9}: 3, {3, 8}: 0} {

@@ -95,7 +95,9 @@ func (r *reading) heading(separator byte) ([]string, error) {
 	for i, cell := range record.cells {
 		name := strings.TrimSpace(string(cell))
 		if offset := notUTF8(cell); offset >= 0 {
-			return nil, at.errorf("the heading is not UTF-8: give --encoding, such as windows-1252, if the file is in another encoding")
+			return nil, at.errorf(
+				"the heading is not UTF-8: give --encoding, such as windows-1252, if the file is in another encoding",
+			)
 		}
 		if r.Map == nil {
 			if name = columnNamed(name); name == "" && !r.IgnoreUnknown {

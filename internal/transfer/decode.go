@@ -82,9 +82,12 @@ func membersOf(text []byte, at place) ([]member, error) {
 	return members, nil
 }
 
-// errNotUTF8 says which byte of an entry is not UTF-8. When it is the only entry, another encoding would spoil the others.
+// errNotUTF8 says which byte of an entry is not UTF-8. When it is the only entry, another encoding would spoil the
+// others.
 func errNotUTF8(at place, text []byte, offset int) error {
-	return at.plus(text[:offset]).errorf("the byte 0x%02X is not UTF-8: mend it, or give --encoding, such as windows-1252, if "+
+	return at.plus(
+		text[:offset],
+	).errorf("the byte 0x%02X is not UTF-8: mend it, or give --encoding, such as windows-1252, if "+
 		"the whole file is in another encoding", text[offset])
 }
 

@@ -130,7 +130,9 @@ func (r *reading) emit(raw []byte, at place, content api.ExportLine, problem err
 	if problem == nil && content.User != nil && content.User.UID == "" {
 		problem = at.errorf("the user has no uid")
 	}
-	entry := Entry{Number: r.count, Line: at.line, Content: content, ID: r.id, Err: problem, Chain: r.chain, size: len(raw)}
+	entry := Entry{
+		Number: r.count, Line: at.line, Content: content, ID: r.id, Err: problem, Chain: r.chain, size: len(raw),
+	}
 	if r.id = ""; entry.ID == "" && content.User != nil {
 		entry.ID = content.User.UID
 	}

@@ -43,8 +43,8 @@ type Import struct {
 	State string
 	// DryRun writes nothing to the server, and tells Changes what would be.
 	DryRun bool
-	// Changes gets a line for each entry that a dry run would refuse or change something with, and when Verbose is set, for
-	// each that it would create. Nil means that nobody wants to know.
+	// Changes gets a line for each entry that a dry run would refuse or change something with, and when Verbose is set,
+	// for each that it would create. Nil means that nobody wants to know.
 	Changes io.Writer
 	Verbose bool
 	// Resumed is called with the number of entries that were done before, when there are any. It may be nil.

@@ -85,8 +85,8 @@ func (s *source) nextValue() (value []byte, at place, tooLong, whole bool) {
 	}
 }
 
-// readJSON reads {"users": {uid: user, …}}, {"users": [user, …]} or a list of users. Where a map says so, the member has
-// another name.
+// readJSON reads {"users": {uid: user, …}}, {"users": [user, …]} or a list of users. Where a map says so, the member
+// has another name.
 func (r *reading) readJSON() error {
 	opening, more := r.source.skipSpace()
 	if !more {

@@ -108,7 +108,9 @@ func describeMapError(err error) error {
 		return err
 	}
 	if errors.Is(err, json.ErrUnknownName) {
-		return fmt.Errorf("maps have no member %s: docs/import.md names all", strings.TrimPrefix(string(wrong.JSONPointer), "/"))
+		return fmt.Errorf(
+			"maps have no member %s: docs/import.md names all", strings.TrimPrefix(string(wrong.JSONPointer), "/"),
+		)
 	}
 	return fmt.Errorf("%s: %s is not what belongs there", strings.TrimPrefix(string(wrong.JSONPointer), "/"),
 		kindName(wrong.JSONKind))

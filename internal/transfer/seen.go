@@ -66,7 +66,8 @@ func (s *seen) add(uid, written string, entry int) (earlier int, alike bool, err
 		}
 	}
 	next := seenSlot{
-		uid: maphash.String(s.seed, strings.ToLower(uid)), entry: uint64(entry), written: uint32(maphash.String(s.seed, written)),
+		uid: maphash.String(s.seed, strings.ToLower(uid)), entry: uint64(entry),
+		written: uint32(maphash.String(s.seed, written)),
 	}
 	there, at, err := findSlot(s.file, s.slots, next.uid)
 	if err == nil && there.entry == 0 {
