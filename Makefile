@@ -11,15 +11,15 @@ run: build ## build and start on the embedded database, ready to use
 	./bin/rollcall serve --data ./data
 
 signup: ## build and start the example signup, beside a server that make run has started
-	./scripts/build-web
+	./scripts/build-web packages
 	$(GO) run ./examples/signup
 
 people: ## build and start the example people, beside a server that make run has started
-	./scripts/build-web
+	./scripts/build-web people
 	$(GO) run ./examples/people
 
 express: ## start the example express, beside a server that make run has started
-	./scripts/build-web
+	./scripts/build-web express
 	node examples/express/server.js
 
 test: build test-deps ## every test of every part, with what they need installed for them

@@ -33,6 +33,11 @@ export class RollcallError extends Error {
     if (fields.status !== undefined) this.status = fields.status;
     if (fields.retryAfter !== undefined) this.retryAfter = fields.retryAfter;
   }
+
+  /** What JSON.stringify makes of it: with the message, which it leaves out of other errors. */
+  toJSON(): ErrorFields {
+    return { ...this, message: this.message };
+  }
 }
 
 /** The code of an auth token that is not valid any more: the session has ended. */
