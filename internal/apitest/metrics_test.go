@@ -211,3 +211,33 @@ func TestOperatorsPaths(t *testing.T) {
 		t.Errorf("the log has members without a value, or without a unit: %s", written)
 	}
 }
+
+// TestSocketsAreLogged opens and ends sockets, and looks for what the log says of them.
+func TestSocketsAreLogged(t *testing.T) {
+	t.Parallel()
+	var log safeBuffer
+	s := apitest.Start(t, "", func(config *server.Config) {
+		config.Logger, config.TrustedProxies = slog.New(slog.NewJSONHandler(&log, nil)), []string{"127.0.0.1"}
+	})
+	if _, err := s.Backend(t).Users.Create(t.Context(), api.CreateUserRequest{UID: "ada", Name: "Ada"}); err != nil {
+		t.Fatal(err)
+	}
+	s.Login(t, apitest.Login{UID: "ada", Device: "phone"}).Close(1000, "")
+	await(t, "the record of ada's socket", func() bool { return strings.Contains(log.String(), `"msg":"socket"`) })
+	for _, want := range []string{
+		`"remote":"127.0.0.1:`, `"secure":false`, `"app":"` + s.Credentials.AppID + `"`, `"actor":"user:ada"`, `"device":"phone"`,
+		`"cause":"closed"`, `"code":1000`, `"duration_ms":`,
+	} {
+		if !strings.Contains(log.String(), want) {
+			t.Errorf("the record does not say %s: %s", want, log.String())
+		}
+	}
+	revoked := s.Login(t, apitest.Login{UID: "ada", Device: "tablet"})
+	if _, err := s.Backend(t).Presence.Disconnect(apitest.Context(t), "ada", ""); err != nil {
+		t.Fatal(err)
+	}
+	revoked.ClosedWith()
+	await(t, "the record of the second socket", func() bool {
+		return strings.Contains(log.String(), `"device":"tablet","cause":"disconnected by operator"`)
+	})
+}

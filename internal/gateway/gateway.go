@@ -78,6 +78,13 @@ type Gateway struct {
 	workers sync.WaitGroup
 }
 
+// From is whose connection a socket is, as the log tells it.
+type From struct {
+	// Remote is the client's address, and Secure whether the client speaks TLS: with a proxy, if that may be believed.
+	Remote string
+	Secure bool
+}
+
 const (
 	authWorkers  = 8
 	flushWorkers = 2
@@ -142,7 +149,7 @@ type Refusal struct {
 }
 
 // Upgrade makes a socket of a request, or returns why not: then nothing has been answered.
-func (g *Gateway) Upgrade(w http.ResponseWriter, r *http.Request) *Refusal {
+func (g *Gateway) Upgrade(w http.ResponseWriter, r *http.Request, from From) *Refusal {
 	if !g.hasRoom() {
 		return &Refusal{
 			http.StatusServiceUnavailable,
@@ -160,7 +167,7 @@ func (g *Gateway) Upgrade(w http.ResponseWriter, r *http.Request) *Refusal {
 		}
 		return nil
 	}
-	g.adopt(conn, buffered.Reader)
+	g.adopt(conn, buffered.Reader, from)
 	return nil
 }
 
@@ -200,14 +207,14 @@ func hasToken(values []string, token string) bool {
 }
 
 // adopt makes a socket of a connection that speaks WebSocket. What the client has sent already may be in the buffer.
-func (g *Gateway) adopt(conn net.Conn, buffered *bufio.Reader) {
+func (g *Gateway) adopt(conn net.Conn, buffered *bufio.Reader, from From) {
 	var early []byte
 	if n := buffered.Buffered(); n > 0 {
 		peeked, _ := buffered.Peek(n) // they are there
 		early = append(early, peeked...)
 	}
 	now := g.now()
-	s := &socket{gateway: g, openedAt: now, refilled: now, allowance: frameBurst}
+	s := &socket{gateway: g, from: from, openedAt: now, refilled: now, allowance: frameBurst}
 	s.heard.Store(now)
 	s.limit.Store(maxAuth)
 	_, err := g.poller.Adopt(conn, func(link poller.Link) poller.Handler {

@@ -253,7 +253,7 @@ func (h *house) connectWith(more string) *visitor {
 	h.Helper()
 	near, far := net.Pipe()
 	v := &visitor{house: h, conn: near, frames: make(chan api.Frame, 1000)}
-	h.gateway.adopt(far, bufio.NewReader(strings.NewReader("")))
+	h.gateway.adopt(far, bufio.NewReader(strings.NewReader("")), From{})
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

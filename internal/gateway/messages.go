@@ -127,6 +127,9 @@ func (s *socket) open(frame api.Frame) {
 		s.refuse(frame, err)
 		return
 	}
+	s.mu.Lock()
+	s.app, s.uid, s.device = hello.App, hello.UID, hello.Device
+	s.mu.Unlock()
 	s.extended = body.Rollcall != nil
 	frame.Body = nil
 	s.joining = &frame

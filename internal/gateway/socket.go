@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"github.com/gobwas/ws"
 
 	"github.com/rollcall/rollcall/api"
+	"github.com/rollcall/rollcall/internal/directory"
 	"github.com/rollcall/rollcall/internal/poller"
 	"github.com/rollcall/rollcall/internal/presence"
 )
@@ -52,6 +54,7 @@ const (
 // takes it. No lock is held while calling into package presence, which calls back under its own.
 type socket struct {
 	gateway *Gateway
+	from    From
 	link    poller.Link
 	index   int          // in Gateway.sockets; guarded by Gateway.mu
 	heard   atomic.Int64 // when the last frame came, by Gateway.now
@@ -90,6 +93,13 @@ type socket struct {
 	farewell  bool              // the close frame has been put into pending. Guarded by mu
 	heardOut  bool              // the client has sent its close frame. Guarded by mu
 	cause     presence.Cause    // why the server closes it. Guarded by mu
+	// code and reason are those of the close frame that the server has sent. Guarded by mu
+	code   ws.StatusCode
+	reason string
+	// app, uid and device are those of the session that was asked for. Guarded by mu
+	app    directory.AppID
+	uid    directory.UID
+	device string
 }
 
 var pongFrame = ws.MustCompileFrame(ws.NewTextFrame([]byte(`{"action":"pong"}`)))
@@ -313,7 +323,7 @@ func (s *socket) shut(code ws.StatusCode, reason string) {
 	if s.state >= closing {
 		return
 	}
-	s.state = closing
+	s.state, s.code, s.reason = closing, code, reason
 	s.closingAt = s.gateway.now()
 	body := ws.NewCloseFrameBody(code, reason)
 	if code == ws.StatusNoStatusRcvd {
@@ -469,15 +479,43 @@ func (s *socket) Closed(error) {
 	s.mu.Lock()
 	session := s.session
 	s.session, s.state, s.pending, s.auth, s.prelude, s.waiting = nil, gone, nil, nil, nil, 0
-	cause := s.cause
-	s.mu.Unlock()
-	if cause == "" {
-		cause = presence.Reset
+	if s.cause == "" {
+		s.cause = presence.Reset
 	}
+	cause := s.cause
+	s.logLocked()
+	s.mu.Unlock()
 	if session != nil {
 		session.End(cause, s.gateway.at(s.heard.Load()))
 	}
 	s.gateway.remove(s)
+}
+
+// logLocked writes down what became of the socket, beside the records of requests.
+func (s *socket) logLocked() {
+	handler := s.gateway.config.Logger.Handler()
+	if !handler.Enabled(s.gateway.running, slog.LevelInfo) {
+		return
+	}
+	record := slog.NewRecord(time.Now(), slog.LevelInfo, "socket", 0)
+	record.AddAttrs(
+		slog.Int64("duration_ms", (s.gateway.now()-s.openedAt)/int64(time.Millisecond)),
+		slog.String("remote", s.from.Remote), slog.Bool("secure", s.from.Secure),
+	)
+	if s.uid != "" {
+		record.AddAttrs(slog.String("app", string(s.app)), slog.String("actor", "user:"+string(s.uid)))
+	}
+	if s.device != "" {
+		record.AddAttrs(slog.String("device", s.device))
+	}
+	record.AddAttrs(slog.String("cause", string(s.cause)))
+	if s.code != 0 {
+		record.AddAttrs(slog.Int("code", int(s.code)))
+	}
+	if s.reason != "" {
+		record.AddAttrs(slog.String("reason", s.reason))
+	}
+	_ = handler.Handle(s.gateway.running, record) // nowhere to tell that nothing can be told
 }
 
 // isDue reports whether the time of something is up. It takes no lock but for a moment.

@@ -75,6 +75,12 @@ func (c client) String() string {
 	return c.address.String()
 }
 
+// ClientOf returns the address of the client that sent a request, and whether it speaks TLS, as the log tells them.
+func (a *API) ClientOf(r *http.Request) (remote string, secure bool) {
+	from := a.config.TrustedProxies.clientOf(r)
+	return from.String(), from.secure
+}
+
 // clientOf returns who sent a request. The connection says so, unless it is a trusted proxy's: then the headers do, and
 // of the addresses in them the last that is not a trusted proxy's. What stands before that anybody may have written.
 // Where the headers make no sense, it is the proxy that handed them on.

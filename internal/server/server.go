@@ -418,7 +418,8 @@ func (s *Server) front() http.Handler {
 			s.api.ServeHTTP(w, r)
 			return
 		}
-		if refusal := s.gateway.Upgrade(w, r); refusal != nil {
+		remote, secure := s.api.ClientOf(r)
+		if refusal := s.gateway.Upgrade(w, r, gateway.From{Remote: remote, Secure: secure}); refusal != nil {
 			s.api.Refuse(w, r, refusal.Status, refusal.Err)
 		}
 	})
