@@ -63,7 +63,7 @@ func newBackup() *cobra.Command {
 			return nil
 		},
 	}
-	s.register(cmd.Flags())
+	s.registerShowing(cmd, "config", "data", "database")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }

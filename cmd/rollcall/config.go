@@ -39,6 +39,13 @@ const envPrefix = "ROLLCALL_"
 // secretOptions are never shown, and can also come from a file named by ROLLCALL_…_FILE.
 var secretOptions = []string{"database", "database-direct", "master-key", "to"}
 
+// registerShowing adds the options to a command that has none yet, and shows in its help only those that matter to it.
+func (s *settings) registerShowing(cmd *cobra.Command, shown ...string) {
+	s.register(cmd.Flags())
+	cmd.Flags().VisitAll(func(flag *pflag.Flag) { flag.Hidden = !slices.Contains(shown, flag.Name) })
+	cmd.Long = cmd.Long + "\n\nEvery option of serve is taken; \"rollcall config\" lists them."
+}
+
 // register adds the options to a command. Each is a flag, an environment variable ROLLCALL_… and a key of the
 // configuration file; a flag wins over the environment, and the environment over the file.
 func (s *settings) register(flags *pflag.FlagSet) {

@@ -52,7 +52,8 @@ func newDoctor() *cobra.Command {
 			return nil
 		},
 	}
-	s.register(cmd.Flags())
+	s.registerShowing(cmd, "config", "data", "database", "database-direct", "http", "https", "master-key",
+		"tls-cert", "tls-key")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }

@@ -63,7 +63,7 @@ func newMove() *cobra.Command {
 		},
 	}
 	flags := m.cmd.Flags()
-	m.register(flags)
+	m.registerShowing(m.cmd, "config", "data", "database", "database-direct", "master-key")
 	flags.StringVar(&m.to, "to", "", "target: the postgres:// URL of an empty database, or a data directory for SQLite")
 	flags.BoolVar(&m.switchNow, "switch", false, "switch without asking, when all is copied")
 	flags.BoolVar(&m.dryRun, "dry-run", false, "check both sides and count what there is, and change nothing")

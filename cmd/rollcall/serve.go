@@ -299,7 +299,7 @@ func newDev() *cobra.Command {
 			})
 		},
 	}
-	s.register(cmd.Flags())
+	s.registerShowing(cmd, "config", "data", "http", "https", "public-host", "log-level")
 	data := cmd.Flags().Lookup("data")
 	data.Usage, data.DefValue = "data directory to use and keep, in place of a temporary one", ""
 	cmd.Flags().StringVar(&appID, "app-id", "", "id of the app; empty means a random one")
