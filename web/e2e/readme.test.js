@@ -1,7 +1,8 @@
 // What the README tells a newcomer to type, typed as it is there, beside a real server.
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
-import { readFile } from "node:fs/promises";
+import { copyFile, mkdir, mkdtemp, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { promisify } from "node:util";
@@ -30,16 +31,18 @@ async function blockOf(file, words) {
   return found.replaceAll("127.0.0.1:8080", rollcall.http);
 }
 
-test("the four steps", bound, async () => {
+test("the four steps", bound, async (context) => {
   await rollcall.createUser("bob");
-  const env = { ...process.env, APP_ID: rollcall.appId, REST_API_KEY: rollcall.restApiKey, AUTH_TOKEN: await rollcall.mint("bob") };
-  const block = await blockOf("README.md", "users/bob?upsert=true");
-  const script = block.replace(/^export .*/, "set -eu");
-  const { stdout } = await promisify(execFile)("bash", ["-c", script], { env });
+  const folder = await mkdtemp(join(tmpdir(), "readme-"));
+  context.after(() => rm(folder, { recursive: true }));
+  await mkdir(join(folder, "data"));
+  await copyFile(rollcall.credentialsFile, join(folder, "data/credentials.json"));
+  const script = `set -eu\n${await blockOf("README.md", "users/bob?upsert=true")}`;
+  const { stdout } = await promisify(execFile)("sh", ["-c", script], { cwd: folder });
   const answers = stdout.trim().split("\n").map((line) => JSON.parse(line));
-  assert.deepEqual(answers.map(({ error }) => error), Array(7).fill(undefined));
-  const [made, minted, me, changed, deactivated, reactivated, erased] = answers.map(({ data }) => data);
-  assert.deepEqual([made.name, minted.uid, me.statusMessage, changed.name, changed.metadata.team], ["Bob", "bob", "Hello", "Robert", "blue"]);
+  assert.deepEqual(answers.map(({ error }) => error), Array(6).fill(undefined));
+  const [made, me, changed, deactivated, reactivated, erased] = answers.map(({ data }) => data);
+  assert.deepEqual([made.name, me.uid, me.statusMessage, changed.name, changed.metadata.team], ["Bob", "bob", "Hello", "Robert", "blue"]);
   assert.deepEqual([deactivated.deactivatedUids, reactivated.reactivatedUids, erased.success], [["bob"], ["bob"], true]);
 });
 
