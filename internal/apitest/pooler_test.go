@@ -140,11 +140,10 @@ func (o *outage) readiness() string {
 	return says
 }
 
-// TestFailover kills the primary of a synchronous standby under a running server, and promotes the standby, while
-// clients write and sockets are open.
-func TestFailover(t *testing.T) {
-	t.Parallel()
-	primary, url := storetest.OwnPostgres(t)
+// ownStandby starts a PostgreSQL with a synchronous standby, and returns them with the URL and the name of a database.
+func ownStandby(t *testing.T) (primary, standby *pgserver.Server, url, name string) {
+	t.Helper()
+	primary, url = storetest.OwnPostgres(t)
 	standby, err := primary.Standby(apitest.Context(t))
 	if err != nil {
 		t.Fatal(err)
@@ -154,7 +153,15 @@ func TestFailover(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	name, _, _ := strings.Cut(strings.TrimPrefix(url, "postgres://postgres@/"), "?")
+	name, _, _ = strings.Cut(strings.TrimPrefix(url, "postgres://postgres@/"), "?")
+	return primary, standby, url, name
+}
+
+// TestFailover kills the primary of a synchronous standby under a running server, and promotes the standby, while
+// clients write and sockets are open.
+func TestFailover(t *testing.T) {
+	t.Parallel()
+	primary, standby, url, name := ownStandby(t)
 	var log safeBuffer
 	o := newOutage(t, primary.URLOfBoth(standby, name), func(config *server.Config) {
 		config.Logger = slog.New(slog.NewJSONHandler(&log, nil))
@@ -248,17 +255,7 @@ func TestStartBehindPooler(t *testing.T) {
 // TestStartRefused starts servers on what would fail later. Each is refused in words, and doctor says the same.
 func TestStartRefused(t *testing.T) {
 	t.Parallel()
-	primary, url := storetest.OwnPostgres(t)
-	standby, err := primary.Standby(apitest.Context(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := standby.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	name, _, _ := strings.Cut(strings.TrimPrefix(url, "postgres://postgres@/"), "?")
+	primary, standby, url, name := ownStandby(t)
 	other, err := primary.NewDatabase(apitest.Context(t))
 	if err != nil {
 		t.Fatal(err)

@@ -572,12 +572,9 @@ func (r *importRun) bringUsers(ctx context.Context, entries []Entry, some []int,
 			return r.Client.Users.BatchDryRun(ctx, rows, r.roles...)
 		}
 	}
-	results, err := send(ctx, rows)
+	results, err := answersTo(ctx, rows, send)
 	if err != nil {
 		return err
-	}
-	if len(results) != len(rows) {
-		return errAnswers(len(results), len(rows))
 	}
 	for n, i := range some {
 		done.results[i].Status = results[n].Status
@@ -592,8 +589,15 @@ func (r *importRun) bringUsers(ctx context.Context, entries []Entry, some []int,
 	return nil
 }
 
-func errAnswers(got, want int) error {
-	return fmt.Errorf("the server answered for %d of %d entries", got, want)
+// answersTo sends rows to the server, and demands an answer to each.
+func answersTo[Row, Result any](
+	ctx context.Context, rows []Row, send func(context.Context, []Row) ([]Result, error),
+) ([]Result, error) {
+	results, err := send(ctx, rows)
+	if err == nil && len(results) != len(rows) {
+		err = fmt.Errorf("the server answered for %d of %d entries", len(results), len(rows))
+	}
+	return results, err
 }
 
 func (r *importRun) bringRelations(ctx context.Context, entries []Entry, some []int, done *outcome) error {
@@ -613,12 +617,9 @@ func (r *importRun) bringRelations(ctx context.Context, entries []Entry, some []
 			return r.Client.Visibility.PutRelationsDryRun(ctx, rows, assumed...)
 		}
 	}
-	results, err := send(ctx, rows)
+	results, err := answersTo(ctx, rows, send)
 	if err != nil {
 		return err
-	}
-	if len(results) != len(rows) {
-		return errAnswers(len(results), len(rows))
 	}
 	for n, i := range some {
 		done.results[i].Status = "created"
@@ -645,12 +646,9 @@ func (r *importRun) bringRoles(ctx context.Context, entries []Entry, some []int,
 	if r.DryRun {
 		send = r.Client.Roles.BatchDryRun
 	}
-	results, err := send(ctx, rows)
+	results, err := answersTo(ctx, rows, send)
 	if err != nil {
 		return err
-	}
-	if len(results) != len(rows) {
-		return errAnswers(len(results), len(rows))
 	}
 	for n, i := range some {
 		done.results[i].Status = results[n].Status
